@@ -1,0 +1,58 @@
+"""The error tree: every failure that a user can cause or meet is one of these classes."""
+
+__all__ = [
+    "BackendUnavailableError",
+    "CastError",
+    "DataError",
+    "HalveError",
+    "ModelError",
+    "OptionError",
+    "OutputError",
+    "PlanError",
+    "SessionError",
+    "UnsupportedModelError",
+]
+
+
+class HalveError(Exception):
+    """Base of all errors raised by halve on purpose.
+
+    The message says what went wrong, where (file, node, tensor, byte offset), what was received,
+    what is allowed and the next step. A file that was there before the call is untouched.
+    """
+
+
+class OptionError(HalveError, ValueError):
+    """An option, flag or argument has a value that is not allowed."""
+
+
+class ModelError(HalveError, ValueError):
+    """A model file is truncated, not ONNX, or contradicts itself."""
+
+
+class UnsupportedModelError(ModelError):
+    """A valid model uses something that this version cannot convert."""
+
+
+class DataError(ModelError):
+    """A tensor's payload is missing, short, overlapping, out of range or outside the folder."""
+
+
+class PlanError(HalveError, ValueError):
+    """A plan is malformed, or belongs to another model."""
+
+
+class CastError(HalveError, ValueError):
+    """A cast was asked for with arrays, types or bounds that do not fit together."""
+
+
+class OutputError(HalveError, OSError):
+    """The output could not be written (full disk, no permission, OUT is IN)."""
+
+
+class SessionError(HalveError, RuntimeError):
+    """ONNX Runtime could not load or run a model."""
+
+
+class BackendUnavailableError(HalveError, RuntimeError):
+    """A kernel backend, provider or module was asked for that this machine or build lacks."""

@@ -1,0 +1,147 @@
+"""Options as frozen records, validated when made. Command-line flags are generated from them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from halve.errors import OptionError
+from halve.types import CastBounds, DType
+
+__all__ = ["DTYPES", "TARGETS", "ConvertOptions", "Progress", "parse_size"]
+
+DTYPES = {"float16": DType.FLOAT16, "bfloat16": DType.BFLOAT16}
+TARGETS = ("cuda", "cpu", "tensorrt", "any")
+EXTERNAL_DATA = ("auto", "always", "never")
+# The largest finite float16: what a clipped value becomes by default.
+FLOAT16_MAX = 65504.0
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step of a running conversion, passed to `ConvertOptions.progress`.
+
+    `stage` is "open", "plan", "rewrite" or "write"; `done_bytes` of `total_bytes` of payload have
+    been read, cast and written (both 0 outside "write").
+    """
+
+    stage: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+def parse_size(text: str) -> int:
+    """Bytes from "512", "64K", "2G" or "1.5GiB" (powers of 1024).
+
+    Raises:
+        OptionError: the text is not a positive size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text, re.IGNORECASE)
+    size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if size <= 0:
+        raise OptionError(f"size {text!r} is not understood; write it like 512M or 2G")
+    return size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertOptions:
+    """How to convert a model; every field has a default.
+
+    Raises:
+        OptionError: a field has a value outside its range.
+    """
+
+    dtype: str = "float16"
+    """The 16-bit type: "float16" or "bfloat16"."""
+    keep_io_types: bool | tuple[str, ...] = False
+    """Keep graph inputs and outputs float32: all (True), none, or those named."""
+    op_block: tuple[str, ...] = ()
+    """Op types to keep float32: names, or regular expressions that match the whole type."""
+    node_block: tuple[str, ...] = ()
+    """Nodes to keep float32: names, or regular expressions that match the whole name."""
+    fp32_nodes: tuple[int, ...] = ()
+    """Ids of nodes to keep float32 (position in the source file)."""
+    plan: Path | None = None
+    """A plan file whose float32 nodes are kept float32, in addition to `fp32_nodes`."""
+    min_positive: float = 0.0
+    """Nonzero magnitudes below this are raised to it; 0 switches it off."""
+    max_finite: float | None = None
+    """Finite magnitudes above this are lowered to it; None is 65504 for float16 and no bound for
+    bfloat16, inf is no bound."""
+    target: str = "cuda"
+    """Whose kernels decide what must stay float32: "cuda", "cpu", "tensorrt" or "any"."""
+    external_data: str = "auto"
+    """Where weights go: "always" beside the model, "never", or "auto": beside it from 1 GiB."""
+    shard_size_bytes: int | None = None
+    """Start another data file when this size would be passed; None writes one."""
+    threads: int = 0
+    """Worker threads; 0 is one for each core that this process may use."""
+    budget_bytes: int = 64 << 20
+    """Payload held in memory at a time."""
+    custom_op_library: Path | None = None
+    """A shared library with custom ops, for ONNX Runtime."""
+    allow_links: bool = False
+    """Accept external data behind a link that leaves the model's folder."""
+    progress: Callable[[Progress], None] | None = None
+    """Called now and then from the calling thread; an exception it raises cancels the job."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _check_choice("dtype", self.dtype, tuple(DTYPES))
+        _check_choice("target", self.target, TARGETS)
+        _check_choice("external_data", self.external_data, EXTERNAL_DATA)
+        _check_bounds(self.min_positive, self.max_finite)
+        for name, value, low in (
+            ("threads", self.threads, 0),
+            ("budget_bytes", self.budget_bytes, 1 << 20),
+            ("shard_size_bytes", self.shard_size_bytes or 1, 1),
+        ):
+            if value < low:
+                raise OptionError(f"{name} is {value}; allowed: {low} or more")
+        _check_patterns("op_block", self.op_block)
+        _check_patterns("node_block", self.node_block)
+
+    @property
+    def half(self) -> DType:
+        """The 16-bit element type."""
+        return DTYPES[self.dtype]
+
+    @property
+    def bounds(self) -> CastBounds:
+        """The clip bounds in force for the chosen type."""
+        default = FLOAT16_MAX if self.dtype == "float16" else math.inf
+        limit = default if self.max_finite is None else self.max_finite
+        return CastBounds(self.min_positive, limit)
+
+    @property
+    def worker_threads(self) -> int:
+        """`threads` with 0 resolved to the cores that this process may use."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise OptionError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+def _check_bounds(low: float, high: float | None) -> None:
+    limit = math.inf if high is None else high
+    if not (0 <= low < math.inf):
+        raise OptionError(f"min_positive is {low}; allowed: 0 (off) or a finite positive number")
+    if not limit > 0 or low > limit:
+        raise OptionError(f"max_finite is {high}; allowed: positive and at least min_positive")
+
+
+def _check_patterns(name: str, patterns: tuple[str, ...]) -> None:
+    if isinstance(patterns, str):
+        raise OptionError(f"{name} is a string; allowed: a tuple of names or patterns")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error:
+            continue  # not an expression, so a plain name: names may hold any characters
