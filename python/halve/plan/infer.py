@@ -38,24 +38,24 @@ class TypeClasses:
             index = parent[index]
         return index
 
-    def fix(self, index: int, elem: int, where: str = "an input or initializer") -> None:
+    def fix(self, index: int, elem: int, node: NodeInfo | None = None) -> None:
         """Rules 1 and 2: the value's class has type `elem`."""
         root = self.find(index)
-        self._type[root] = self._meet(self._type[root], elem, where)
+        self._type[root] = self._meet(self._type[root], elem, node)
 
     def hint(self, index: int, elem: int) -> None:
         """Rule 4."""
         root = self.find(index)
         self._hint[root] = self._hint[root] or elem
 
-    def unite(self, a: int, b: int, where: str) -> None:
+    def unite(self, a: int, b: int, node: NodeInfo) -> None:
         """Rule 3: two values have one type."""
         a, b = self.find(a), self.find(b)
         if a == b:
             return
         a, b = min(a, b), max(a, b)
         self._parent[b] = a
-        self._type[a] = self._meet(self._type[a], self._type[b], where)
+        self._type[a] = self._meet(self._type[a], self._type[b], node)
         self._hint[a] = self._hint[a] or self._hint[b]
 
     def type_of(self, index: int) -> int:
@@ -71,11 +71,11 @@ class TypeClasses:
                 if value is None:
                     continue
                 if elem:
-                    self.fix(value.index, elem, node.label())
+                    self.fix(value.index, elem, node)
                 elif node.rule is not None and var in node.rule.opaque:
-                    self.fix(value.index, OPAQUE, node.label())
+                    self.fix(value.index, OPAQUE, node)
                 elif var:
-                    self.unite(first_of.setdefault(var, value.index), value.index, node.label())
+                    self.unite(first_of.setdefault(var, value.index), value.index, node)
         self._add_attribute(node)
 
     def _add_attribute(self, node: NodeInfo) -> None:
@@ -83,13 +83,13 @@ class TypeClasses:
         if elem is None or not node.outputs or node.outputs[0] is None:
             return
         if elem != SAME:
-            self.fix(node.outputs[0].index, elem, node.label())
+            self.fix(node.outputs[0].index, elem, node)
         elif node.inputs and node.inputs[0] is not None:
-            self.unite(node.inputs[0].index, node.outputs[0].index, node.label())
+            self.unite(node.inputs[0].index, node.outputs[0].index, node)
 
-    def _meet(self, a: int, b: int, where: str) -> int:
+    def _meet(self, a: int, b: int, node: NodeInfo | None) -> int:
         if a == b or not a or not b:
             return a or b
         if OPAQUE not in (a, b):
-            self.conflicts.append(where)
+            self.conflicts.append(node.label() if node else "a graph input")
         return OPAQUE
