@@ -15,5 +15,11 @@ using CastKernel = void(const float* src, uint16_t* dst, uint64_t n, CastBounds 
 
 CastKernel halve_cast_f32_f16_scalar;
 CastKernel halve_cast_f32_bf16_scalar;
+CastKernel halve_cast_f32_f16_avx2;
+CastKernel halve_cast_f32_bf16_avx2;
+CastKernel halve_cast_f32_f16_avx512;
+CastKernel halve_cast_f32_bf16_avx512;
+CastKernel halve_cast_f32_f16_neon;
+CastKernel halve_cast_f32_bf16_neon;
 
 }  // namespace halve::kernels
