@@ -1,1 +1,19 @@
-"""plan."""
+"""Which node computes in which type: analysis, policy, plan files."""
+
+from __future__ import annotations
+
+from halve.plan.analysis import Analysis, analyse
+from halve.plan.decide import make_plan
+from halve.plan.plan_file import load_plan, match_plan, save_plan
+from halve.plan.targets import TargetProfile, load_target
+
+__all__ = [
+    "Analysis",
+    "TargetProfile",
+    "analyse",
+    "load_plan",
+    "load_target",
+    "make_plan",
+    "match_plan",
+    "save_plan",
+]

@@ -1,0 +1,35 @@
+"""Types of the compiled module; only `halve._native` imports it."""
+
+# features.cc: CPU backends
+def backends() -> list[tuple[str, bool, bool]]: ...
+def chosen_backend() -> int | None: ...
+def forced_backend() -> str | None: ...
+
+# cast.cc: arrays
+_Counts = tuple[int, int, int, int, int, int, int, int, float, float, float]
+
+def cast(
+    backend: int,
+    type: int,
+    src: int,
+    dst: int,
+    n: int,
+    min_positive: float,
+    max_finite: float,
+    threads: int,
+    policy: int,
+) -> tuple[int, _Counts]: ...
+
+# csrc/bindings/wire.cc
+class WireError(ValueError):
+    args: tuple[str, int]
+
+def wire_elide_file(
+    fd: int, size: int, threshold: int
+) -> tuple[bytes, list[tuple[int, list[tuple[int, int, int]]]]]: ...
+def wire_elide_bytes(
+    data: bytes, threshold: int
+) -> tuple[bytes, list[tuple[int, list[tuple[int, int, int]]]]]: ...
+def wire_splice(
+    skeleton: bytes, table: list[tuple[int, int]]
+) -> tuple[int, list[tuple[int, bytes | int]]]: ...

@@ -1,0 +1,135 @@
+"""From a float32 model to a 16-bit one: the only place that chains the stages."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from onnx import ModelProto
+
+from halve.options import ConvertOptions, Progress
+from halve.plan import Analysis, analyse, load_plan, load_target, make_plan, match_plan
+from halve.rewrite import rewrite
+from halve.source import open_model
+from halve.types import ConvertResult, DType, Plan, RewrittenModel, SourceModel, WriteSummary
+from halve.write import build_model, check_target, write_model
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: str | os.PathLike[str] | ModelProto,
+    target: str | os.PathLike[str] | None = None,
+    *,
+    options: ConvertOptions | None = None,
+) -> ConvertResult:
+    """Convert a float32 model to float16 or bfloat16.
+
+    `source` is a path or a ModelProto, which is not changed. With a `target` path the result is
+    written there, the weights streamed past in bounded memory; without one `result.model` holds
+    it. float32 operands that stay float32, and why, stand in `result.plan`. Weights are rounded to
+    nearest even within the bounds of the options; what was clipped or flushed is counted in
+    `result.summary` and named in `result.warnings`. Nothing is run, so nothing is said of accuracy.
+
+    Raises:
+        OptionError: an option does not fit this model (an unknown id or graph output).
+        ModelError, DataError: the source cannot be read.
+        UnsupportedModelError: the source has what this version cannot convert.
+        PlanError: the plan in the options cannot be read or is of another model.
+        OutputError: the target cannot be written, or is the source. What was there is untouched.
+    """
+    options = options or ConvertOptions()
+    started = time.monotonic()
+    report = options.progress or _ignore
+    report(Progress("open"))
+    model = open_model(source, allow_links=options.allow_links)
+    path = None if target is None else Path(target)
+    if path is not None:
+        check_target(model, path)
+    report(Progress("plan"))
+    analysis = analyse(model.proto)
+    plan, warnings = _plan(model, analysis, options)
+    report(Progress("rewrite"))
+    rewritten = rewrite(model, analysis, plan, options)
+    built, summary = _write(rewritten, model, path, options)
+    return _result(
+        model, plan, rewritten, summary, path, built, (*analysis.warnings, *warnings), started
+    )
+
+
+def _ignore(_: Progress) -> None:
+    """Where nobody asked for progress."""
+
+
+def _plan(
+    model: SourceModel, analysis: Analysis, options: ConvertOptions
+) -> tuple[Plan, list[str]]:
+    ids: list[int] = []
+    warnings: list[str] = []
+    if options.plan is not None:
+        ids, warnings = match_plan(load_plan(options.plan), analysis, model.digest)
+    profile = load_target(options.target)
+    plan = make_plan(analysis, options, profile, model_hash=model.digest, fp32_nodes=ids)
+    return plan, warnings
+
+
+def _write(
+    rewritten: RewrittenModel, model: SourceModel, path: Path | None, options: ConvertOptions
+) -> tuple[ModelProto | None, WriteSummary]:
+    if path is None:
+        return build_model(rewritten, options=options)
+    return None, write_model(rewritten, model, path, options=options)
+
+
+def _result(
+    model: SourceModel,
+    plan: Plan,
+    rewritten: RewrittenModel,
+    summary: WriteSummary,
+    path: Path | None,
+    built: ModelProto | None,
+    warnings: tuple[str, ...],
+    started: float,
+) -> ConvertResult:
+    main = [node for node in plan.nodes if not node.scope]
+    return ConvertResult(
+        target=path,
+        model=built,
+        plan=plan,
+        summary=summary,
+        casts=rewritten.casts,
+        cast_lower_bound=rewritten.cast_lower_bound,
+        node_count=len(main),
+        float_node_count=sum(node.dtype != "" for node in main),
+        half_node_count=sum(node.dtype not in ("", "float32") for node in main),
+        source_nbytes=model.nbytes,
+        identity=rewritten.identity,
+        warnings=(*warnings, *rewritten.warnings, *_cast_warnings(summary), *summary.warnings),
+        elapsed_s=time.monotonic() - started,
+    )
+
+
+# Counts that change a value by more than rounding, and what the warning calls them.
+_LOSSES: tuple[tuple[str, Callable[[int], str]], ...] = (
+    ("lowered", "{} lowered to the maximum".format),
+    ("raised", "{} raised to the minimum".format),
+    ("overflow", "{} overflowed to infinity".format),
+    ("flushed", "{} flushed to zero".format),
+)
+
+
+def _cast_warnings(summary: WriteSummary) -> list[str]:
+    """One line a tensor that lost values to the bounds or to the type's range."""
+    lines = []
+    for row in summary.rows:
+        losses = [
+            text(count) for field, text in _LOSSES if (count := getattr(row.counts, field)) > 0
+        ]
+        if losses and row.dtype != DType.FLOAT:
+            lines.append(
+                f"tensor {row.name!r}: of {row.counts.elements} values {', '.join(losses)}"
+                f" (largest magnitude {row.counts.max_abs:.9g})"
+            )
+    return lines

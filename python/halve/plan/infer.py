@@ -1,0 +1,95 @@
+"""Element types by unification: operands that share a schema's type variable have one type.
+
+1. Initializers, graph inputs and attributes that choose a type fix a value's type.
+2. A schema's fixed operand fixes the type of the value there.
+3. Operands of a node under one type variable are one class.
+4. Declared types of outputs and value_info are hints: they hold where nothing else tells.
+5. A class with two different types is OPAQUE: it is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from halve.plan.schemas import OPAQUE, UNKNOWN
+from halve.plan.type_attributes import SAME, chosen_type
+
+if TYPE_CHECKING:
+    from halve.plan.analysis import NodeInfo
+
+__all__ = ["TypeClasses"]
+
+
+class TypeClasses:
+    """Union-find over values, each class with one element type."""
+
+    def __init__(self, count: int) -> None:
+        """Start with `count` values, each in a class of its own and of unknown type."""
+        self._parent = list(range(count))
+        self._type = [UNKNOWN] * count
+        self._hint = [UNKNOWN] * count
+        self.conflicts: list[str] = []
+
+    def find(self, index: int) -> int:
+        """The representative of a value's class."""
+        parent = self._parent
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    def fix(self, index: int, elem: int, node: NodeInfo | None = None) -> None:
+        """Rules 1 and 2: the value's class has type `elem`."""
+        root = self.find(index)
+        self._type[root] = self._meet(self._type[root], elem, node)
+
+    def hint(self, index: int, elem: int) -> None:
+        """Rule 4."""
+        root = self.find(index)
+        self._hint[root] = self._hint[root] or elem
+
+    def unite(self, a: int, b: int, node: NodeInfo) -> None:
+        """Rule 3: two values have one type."""
+        a, b = self.find(a), self.find(b)
+        if a == b:
+            return
+        a, b = min(a, b), max(a, b)
+        self._parent[b] = a
+        self._type[a] = self._meet(self._type[a], self._type[b], node)
+        self._hint[a] = self._hint[a] or self._hint[b]
+
+    def type_of(self, index: int) -> int:
+        """The type of a value's class, UNKNOWN where nothing tells."""
+        root = self.find(index)
+        return self._type[root] or self._hint[root]
+
+    def add_node(self, node: NodeInfo) -> None:
+        """Add what a node's schema and attributes say of its operands."""
+        first_of: dict[str, int] = {}
+        for values, types in ((node.inputs, node.in_types), (node.outputs, node.out_types)):
+            for value, (var, elem) in zip(values, types, strict=True):
+                if value is None:
+                    continue
+                if elem:
+                    self.fix(value.index, elem, node)
+                elif node.rule is not None and var in node.rule.opaque:
+                    self.fix(value.index, OPAQUE, node)
+                elif var:
+                    self.unite(first_of.setdefault(var, value.index), value.index, node)
+        self._add_attribute(node)
+
+    def _add_attribute(self, node: NodeInfo) -> None:
+        elem = chosen_type(node.domain, node.proto)
+        if elem is None or not node.outputs or node.outputs[0] is None:
+            return
+        if elem != SAME:
+            self.fix(node.outputs[0].index, elem, node)
+        elif node.inputs and node.inputs[0] is not None:
+            self.unite(node.inputs[0].index, node.outputs[0].index, node)
+
+    def _meet(self, a: int, b: int, node: NodeInfo | None) -> int:
+        if a == b or not a or not b:
+            return a or b
+        if OPAQUE not in (a, b):
+            self.conflicts.append(node.label() if node else "a graph input")
+        return OPAQUE

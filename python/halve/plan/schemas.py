@@ -1,0 +1,126 @@
+"""What an operator's schema says about element types: which operands share one, which are fixed.
+
+Derived at run time from the schemas that the installed onnx package carries, for every opset; what
+a schema cannot say stands in `halve.plan.type_attributes`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import onnx
+from onnx import defs
+
+__all__ = ["OPAQUE", "UNKNOWN", "Formal", "OpRule", "known_opset", "normal_domain", "rule_for"]
+
+# Element types are TensorProto.DataType codes; two more values stand for "not known" and for what
+# is not a plain tensor (sequence, optional, map, sparse tensor), which is never cast.
+UNKNOWN = 0
+OPAQUE = -1
+
+_CODES = {name.lower(): code for name, code in onnx.TensorProto.DataType.items()}
+_TENSOR = re.compile(r"tensor\((\w+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Formal:
+    """A formal parameter: a type variable `var`, or a fixed element type `elem` where var is ""."""
+
+    var: str
+    elem: int
+    variadic: bool
+    homogeneous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpRule:
+    """The element types that an operator's schema allows.
+
+    `allowed` holds, a type variable, the element types of plain tensors; `opaque` names the
+    variables that stand for nothing but sequences, optionals or maps.
+    """
+
+    since_version: int
+    inputs: tuple[Formal, ...]
+    outputs: tuple[Formal, ...]
+    allowed: dict[str, frozenset[int]]
+    opaque: frozenset[str]
+
+    def input_type(self, slot: int) -> tuple[str, int]:
+        """(type variable, fixed element type) of input `slot`; one of the two is empty."""
+        return _slot_type(self.inputs, slot)
+
+    def output_type(self, slot: int) -> tuple[str, int]:
+        """(type variable, fixed element type) of output `slot`; one of the two is empty."""
+        return _slot_type(self.outputs, slot)
+
+    def allows(self, var: str, elem: int) -> bool:
+        """Whether type variable `var` may be a tensor of `elem`."""
+        return elem in self.allowed.get(var.partition("#")[0], ())
+
+
+def normal_domain(domain: str) -> str:
+    """The default domain under its one spelling, "" (a file may call it "ai.onnx")."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def known_opset(domain: str) -> int:
+    """The newest opset of `domain` that the installed onnx package knows; 0 for a foreign one."""
+    return int(defs.onnx_opset_version()) if domain == "" else _domain_opsets().get(domain, 0)
+
+
+@lru_cache(maxsize=None)
+def _domain_opsets() -> dict[str, int]:
+    newest: dict[str, int] = {}
+    for schema in defs.get_all_schemas():
+        newest[schema.domain] = max(newest.get(schema.domain, 0), schema.since_version)
+    return newest
+
+
+@lru_cache(maxsize=4096)
+def rule_for(domain: str, op_type: str, opset: int) -> OpRule | None:
+    """The rule of an operator in force at `opset`; None where onnx has no schema for it."""
+    try:
+        schema = defs.get_schema(op_type, opset, domain)
+    except defs.SchemaError:
+        return None
+    allowed: dict[str, frozenset[int]] = {}
+    opaque: set[str] = set()
+    for constraint in schema.type_constraints:
+        codes = frozenset(map(_elem, constraint.allowed_type_strs)) - {OPAQUE}
+        allowed[constraint.type_param_str] = codes
+        if not codes:
+            opaque.add(constraint.type_param_str)
+    return OpRule(
+        int(schema.since_version),
+        tuple(_formal(p, allowed) for p in schema.inputs),
+        tuple(_formal(p, allowed) for p in schema.outputs),
+        allowed,
+        frozenset(opaque),
+    )
+
+
+def _elem(type_str: str) -> int:
+    match = _TENSOR.fullmatch(type_str)
+    return _CODES.get(match[1], OPAQUE) if match else OPAQUE
+
+
+def _formal(param: defs.OpSchema.FormalParameter, allowed: dict[str, frozenset[int]]) -> Formal:
+    variadic = param.option == defs.OpSchema.FormalParameterOption.Variadic
+    if param.type_str in allowed:
+        return Formal(param.type_str, UNKNOWN, variadic, param.is_homogeneous)
+    return Formal("", _elem(param.type_str), variadic, param.is_homogeneous)
+
+
+def _slot_type(formals: tuple[Formal, ...], slot: int) -> tuple[str, int]:
+    if slot < len(formals):
+        formal = formals[slot]
+    elif formals and formals[-1].variadic:
+        formal = formals[-1]
+    else:
+        return "", UNKNOWN
+    if formal.variadic and not formal.homogeneous and formal.var:
+        return f"{formal.var}#{slot}", UNKNOWN
+    return formal.var, formal.elem

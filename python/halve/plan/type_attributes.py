@@ -1,0 +1,108 @@
+"""Operators whose output type is chosen by an attribute: what schemas do not say.
+
+Each row: the attribute, and what its absence means: an element type, or `SAME` for the type of the
+first input. Sources: the operators' texts in onnx's Operators.md. `Constant` and `ConstantOfShape`
+carry a tensor instead and are handled by `constant_type`.
+"""
+
+from __future__ import annotations
+
+from onnx import AttributeProto, NodeProto, TensorProto
+
+from halve.plan.schemas import UNKNOWN
+
+__all__ = [
+    "SAME",
+    "TYPE_ATTRIBUTES",
+    "attribute",
+    "chosen_type",
+    "constant_type",
+    "is_weight",
+    "set_type",
+]
+
+SAME = -2
+
+# (domain, op type) -> (attribute, meaning of its absence)
+TYPE_ATTRIBUTES: dict[tuple[str, str], tuple[str, int]] = {
+    ("", "Bernoulli"): ("dtype", SAME),
+    ("", "BitCast"): ("to", UNKNOWN),
+    ("", "BlackmanWindow"): ("output_datatype", TensorProto.FLOAT),
+    ("", "Cast"): ("to", UNKNOWN),
+    ("", "EyeLike"): ("dtype", SAME),
+    ("", "HammingWindow"): ("output_datatype", TensorProto.FLOAT),
+    ("", "HannWindow"): ("output_datatype", TensorProto.FLOAT),
+    ("", "MelWeightMatrix"): ("output_datatype", TensorProto.FLOAT),
+    ("", "Multinomial"): ("dtype", TensorProto.INT32),
+    ("", "RandomNormal"): ("dtype", TensorProto.FLOAT),
+    ("", "RandomNormalLike"): ("dtype", SAME),
+    ("", "RandomUniform"): ("dtype", TensorProto.FLOAT),
+    ("", "RandomUniformLike"): ("dtype", SAME),
+}
+
+_CODES: dict[str, int] = dict(TensorProto.DataType.items())
+
+# The attribute of a Constant node -> its element type; tensors tell theirs.
+_CONSTANT_KINDS = {
+    "value_float": TensorProto.FLOAT,
+    "value_floats": TensorProto.FLOAT,
+    "value_int": TensorProto.INT64,
+    "value_ints": TensorProto.INT64,
+    "value_string": TensorProto.STRING,
+    "value_strings": TensorProto.STRING,
+}
+
+
+def attribute(node: NodeProto, name: str) -> AttributeProto | None:
+    """The node's attribute of that name, or None."""
+    for candidate in node.attribute:
+        if candidate.name == name:
+            return candidate
+    return None
+
+
+def constant_type(node: NodeProto) -> int:
+    """The element type that a Constant node produces; UNKNOWN for a malformed one."""
+    for candidate in node.attribute:
+        if candidate.name == "value":
+            return candidate.t.data_type
+        if candidate.name == "sparse_value":  # a runtime makes it dense when it loads the model
+            return candidate.sparse_tensor.values.data_type
+        if candidate.name in _CONSTANT_KINDS:
+            return _CONSTANT_KINDS[candidate.name]
+    return UNKNOWN
+
+
+def is_weight(domain: str, node: NodeProto) -> bool:
+    """Whether the node is a Constant whose dense floats can be converted like an initializer's."""
+    return (domain, node.op_type) == ("", "Constant") and any(
+        candidate.name in ("value", "value_float", "value_floats") for candidate in node.attribute
+    )
+
+
+def chosen_type(domain: str, node: NodeProto) -> int | None:
+    """The type of output 0 as an attribute chooses it: a code, SAME, or None for other operators."""
+    if domain == "" and node.op_type == "Constant":
+        return constant_type(node)
+    if domain == "" and node.op_type == "ConstantOfShape":
+        value = attribute(node, "value")
+        return TensorProto.FLOAT if value is None else value.t.data_type
+    row = TYPE_ATTRIBUTES.get((domain, node.op_type))
+    if row is None:
+        return None
+    found = attribute(node, row[0])
+    if found is None:
+        return row[1]
+    if found.type == AttributeProto.STRING:  # Cast before opset 6 names the type
+        return _CODES.get(found.s.decode("ascii", "replace").upper(), UNKNOWN)
+    return int(found.i) or row[1]
+
+
+def set_type(domain: str, node: NodeProto, elem: int) -> None:
+    """Make the attribute of a TYPE_ATTRIBUTES operator choose `elem`."""
+    name, _ = TYPE_ATTRIBUTES[domain, node.op_type]
+    found = attribute(node, name) or node.attribute.add(name=name, type=AttributeProto.INT)
+    if found.type == AttributeProto.STRING:
+        found.s = TensorProto.DataType.Name(elem).encode()
+    else:
+        found.i = elem

@@ -1,0 +1,152 @@
+"""Pass: insert casts where a value is read in another type than it is made in.
+
+1. At most one Cast a value and direction, right behind the node that makes the value.
+2. A graph output keeps its name; where its type differs from the made one, the value inside is
+   renamed and the Cast makes the output.
+3. A Cast of the source whose input and target were assigned one type is dropped, its readers
+   reading its input, unless it makes a graph output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnx import AttributeProto, NodeProto, TensorProto
+
+from halve.errors import UnsupportedModelError
+from halve.plan.analysis import Analysis, Kind, NodeInfo, Value
+from halve.plan.schemas import rule_for
+from halve.rewrite.state import Reader, Rewriting, type_tag
+from halve.types import CastRow, DType
+
+__all__ = ["insert_casts"]
+
+
+def insert_casts(state: Rewriting, settled: set[int]) -> None:
+    """Run the pass for every float32 value but the `settled` ones.
+
+    Raises:
+        UnsupportedModelError: the model's opset has no Cast to the 16-bit type.
+    """
+    drops = _Drops(state)
+    for value in state.analysis.values.values():
+        if value.index in settled or value in drops:
+            continue
+        if value.elem == DType.FLOAT or drops.reaches(value):
+            _cast_value(state, value, drops)
+    drops.apply()
+
+
+class _Drops:
+    """Rule 3: the Cast nodes that became no-ops, and whose output stands for which value."""
+
+    def __init__(self, state: Rewriting) -> None:
+        self._state = state
+        self._aliases: dict[Value, list[Value]] = {}
+        self._dropped: dict[Value, NodeInfo] = {}
+        for node in state.analysis.nodes:
+            pair = _noop_cast(state, node)
+            if pair is not None:
+                self._dropped[pair[1]] = node
+                self._aliases.setdefault(pair[0], []).append(pair[1])
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self._dropped
+
+    def reaches(self, value: Value) -> bool:
+        return value in self._aliases
+
+    def readers(self, value: Value) -> Iterator[Reader]:
+        """The readers of a value and of all that stands for it, without the dropped nodes."""
+        for reader in self._state.readers(value):
+            out = reader.node.outputs[0] if reader.node.outputs else None
+            if out is None or out not in self._dropped:
+                yield reader
+        for alias in self._aliases.get(value, ()):
+            yield from self.readers(alias)
+
+    def apply(self) -> None:
+        self._state.dropped.update(node.id for node in self._dropped.values())
+        self._state.changed = self._state.changed or bool(self._dropped)
+
+
+def _noop_cast(state: Rewriting, node: NodeInfo) -> tuple[Value, Value] | None:
+    if (node.domain, node.op_type) != ("", "Cast"):
+        return None
+    made, out = node.inputs[0], node.outputs[0]
+    if made is None or out is None or out.is_output or state.is_weight(made):
+        return None
+    touched = state.options.half in (state.in_types[node.id][0], state.out_types[node.id][0])
+    same = state.in_types[node.id][0] == state.out_types[node.id][0] == made_type(state, made)
+    was_float = DType.FLOAT in (made.elem, out.elem)
+    return (made, out) if touched and same and was_float else None
+
+
+def made_type(state: Rewriting, value: Value) -> int:
+    """The type in which a value that is not a weight is made."""
+    if value.elem != DType.FLOAT:
+        return value.elem
+    if value.source is not None:
+        node, slot = value.source
+        return state.out_types[node.id][slot]
+    return state.io_type(value) if value.kind == Kind.INPUT else DType.FLOAT
+
+
+def _cast_value(state: Rewriting, value: Value, drops: _Drops) -> None:
+    made = made_type(state, value)
+    readers = list(drops.readers(value))
+    out_type = _output_type(state, value, made)
+    others = {reader.elem for reader in readers} | {out_type}
+    base, names = _names(state, value, made, out_type)
+    for elem in sorted(others - {made}):
+        state.cast_lower_bound += 1
+        name = names.get(elem) or state.fresh(f"{value.name}_{type_tag(elem)}")
+        names[elem] = name
+        _insert(state, value, base, name, elem)
+    for reader in readers:
+        name = names[reader.elem]
+        if state.nodes[reader.node.id].input[reader.slot] != name:
+            state.repoint([reader], name)
+
+
+def _output_type(state: Rewriting, value: Value, made: int) -> int:
+    if not value.is_output or value.elem != DType.FLOAT:
+        return made
+    return state.io_type(value)
+
+
+def _names(
+    state: Rewriting, value: Value, made: int, out_type: int
+) -> tuple[str, dict[int, str]]:
+    """The name of the value as made, and the names of its known types (rule 2)."""
+    if out_type == made or value.source is None:
+        return value.name, {made: value.name}
+    base = state.fresh(f"{value.name}_{type_tag(made)}")
+    node, slot = value.source
+    state.nodes[node.id].output[slot] = base
+    state.changed = True
+    return base, {made: base, out_type: value.name}
+
+
+def _insert(state: Rewriting, value: Value, base: str, name: str, elem: int) -> None:
+    node = NodeProto(op_type="Cast", name=state.fresh(f"Cast_{name}"))
+    node.input.append(base)
+    node.output.append(name)
+    node.attribute.append(_to_attribute(state.analysis, elem))
+    reason = "graph output" if name == value.name else "reader of the other precision"
+    state.casts.append(CastRow(node.name, value.name, name, elem, "", reason))
+    state.insert(node, value)
+
+
+def _to_attribute(analysis: Analysis, elem: int) -> AttributeProto:
+    opset = analysis.opsets.get("", 0)
+    rule = rule_for("", "Cast", opset) if opset else None
+    if rule is None or not rule.allows("T2", elem):
+        raise UnsupportedModelError(
+            f"a Cast to {type_tag(elem)} is needed, which opset {opset or '(none)'} of the default"
+            " domain does not have; raise the model's opset with onnx.version_converter first"
+        )
+    if opset < 6:
+        name = TensorProto.DataType.Name(elem).encode()
+        return AttributeProto(name="to", type=AttributeProto.STRING, s=name)
+    return AttributeProto(name="to", type=AttributeProto.INT, i=elem)

@@ -1,0 +1,61 @@
+"""Pass: infer the types of the rewritten graph anew and hold them against the schemas.
+
+1. Every value is made once, before it is read.
+2. Operands under one type variable agree, in a type that the schema allows.
+3. Graph inputs and outputs have the types that are declared.
+"""
+
+from __future__ import annotations
+
+from onnx import ModelProto
+
+from halve.errors import ModelError
+from halve.plan.analysis import Analysis, NodeInfo, analyse
+from halve.plan.order import topological_order
+from halve.rewrite.state import Rewriting
+
+__all__ = ["verify_types"]
+
+
+def verify_types(state: Rewriting) -> None:
+    """Run the pass.
+
+    Raises:
+        ModelError: the result would not be valid, which is a defect of this program.
+    """
+    result = analyse(state.proto)
+    before = len(state.analysis.conflicts)
+    problems = [f"contradicting types at {where}" for where in result.conflicts[before:]]
+    if topological_order(result.nodes) != list(range(len(result.nodes))):
+        problems.append("nodes are out of order")
+    problems += [p for node in result.nodes for p in _node_problems(state, node)]
+    problems += _output_problems(result, state.proto)
+    if problems:
+        raise ModelError(
+            f"the rewritten model would not be valid: {problems[0]}"
+            f" ({len(problems)} problems); nothing was written; please report this"
+        )
+
+
+def _node_problems(state: Rewriting, node: NodeInfo) -> list[str]:
+    """Rule 2, for 16-bit types only: what else the source breaks is the source's."""
+    if node.rule is None:
+        return []
+    half = state.options.half
+    operands = zip(
+        (*node.inputs, *node.outputs), (*node.in_types, *node.out_types), strict=True
+    )
+    return [
+        f"{node.label()} has type {value.elem} for {value.name!r}, which {var} does not allow"
+        for value, (var, _) in operands
+        if value is not None and var and value.elem == half and not node.rule.allows(var, half)
+    ]
+
+
+def _output_problems(result: Analysis, proto: ModelProto) -> list[str]:
+    declared = {info.name: info.type.tensor_type.elem_type for info in proto.graph.output}
+    return [
+        f"output {name!r} is declared {elem} and made {result.values[name].elem}"
+        for name, elem in declared.items()
+        if elem and result.values[name].elem > 0 and elem != result.values[name].elem
+    ]

@@ -1,0 +1,138 @@
+"""Pass: convert weights - initializers and Constant nodes - to the types in which they are read.
+
+1. Read in one type only: converted in place (or left alone).
+2. Read in both: split; the float32 one keeps the name, or the one that is a graph output.
+3. An input with a default that is read in both types is cast instead, so that a value fed in its
+   place reaches every reader.
+"""
+
+from __future__ import annotations
+
+from onnx import AttributeProto, NodeProto, TensorProto
+
+from halve.errors import ModelError
+from halve.plan.analysis import Kind, Value
+from halve.plan.type_attributes import attribute
+from halve.rewrite.state import Rewriting, type_tag
+from halve.source import inline_ref, payload_index, set_payload
+from halve.types import CastJob, DType
+
+__all__ = ["convert_weights", "retype_tensor"]
+
+
+def convert_weights(state: Rewriting) -> set[int]:
+    """Run the pass; returns the indices of the values that it settled."""
+    tensors = {tensor.name: tensor for tensor in state.proto.graph.initializer}
+    settled: set[int] = set()
+    for value in state.float_values():
+        if not state.is_weight(value):
+            continue
+        wanted = state.wanted(value)
+        if len(wanted) == 2 and value.is_input:
+            continue  # rule 3: the casts pass takes it
+        settled.add(value.index)
+        if len(wanted) == 2:
+            _split(state, value, tensors)
+        elif state.options.half in wanted:
+            _convert(state, value, tensors)
+    return settled
+
+
+def _convert(state: Rewriting, value: Value, tensors: dict[str, TensorProto]) -> None:
+    """Rule 1."""
+    if value.kind == Kind.INITIALIZER:
+        retype_tensor(state, tensors[value.name], state.options.half, f"initializer {value.name!r}")
+        return
+    node = _producer(state, value)
+    _retype_constant(state, node)
+
+
+def _split(state: Rewriting, value: Value, tensors: dict[str, TensorProto]) -> None:
+    """Rule 2."""
+    half = state.options.half
+    half_is_output = value.is_output and state.io_type(value) == half
+    other = DType.FLOAT if half_is_output else half
+    name = state.fresh(f"{value.name}_{type_tag(other)}")
+    if value.kind == Kind.INITIALIZER:
+        _split_initializer(state, tensors[value.name], name, half_is_output)
+    else:
+        _split_constant(state, value, name, half_is_output)
+    state.repoint([r for r in state.readers(value) if r.elem == other], name)
+
+
+def _split_initializer(
+    state: Rewriting, tensor: TensorProto, name: str, half_is_output: bool
+) -> None:
+    copy = state.proto.graph.initializer.add()
+    copy.CopyFrom(tensor)
+    copy.name = name
+    _own_payload(state, copy)
+    retype_tensor(
+        state,
+        tensor if half_is_output else copy,
+        state.options.half,
+        f"initializer {tensor.name!r}",
+    )
+
+
+def _split_constant(state: Rewriting, value: Value, name: str, half_is_output: bool) -> None:
+    node = _producer(state, value)
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.output[0] = name
+    copy.name = state.fresh(f"{node.name or value.name}_split")
+    fill = attribute(copy, "value")
+    if fill is not None:
+        _own_payload(state, fill.t)
+    _retype_constant(state, node if half_is_output else copy)
+    state.insert(copy, value)
+
+
+def _producer(state: Rewriting, value: Value) -> NodeProto:
+    if value.source is None:
+        raise ModelError(f"constant {value.name!r} has no node that makes it")
+    return state.nodes[value.source[0].id]
+
+
+def _retype_constant(state: Rewriting, node: NodeProto) -> None:
+    fill = attribute(node, "value")
+    if fill is None:
+        fill = _as_tensor_attribute(node)
+    retype_tensor(state, fill.t, state.options.half, f"the value of Constant {node.output[0]!r}")
+
+
+def _as_tensor_attribute(node: NodeProto) -> AttributeProto:
+    """Turn value_float or value_floats into a tensor, since those are float32 by definition."""
+    scalar = attribute(node, "value_float")
+    floats = attribute(node, "value_floats")
+    tensor = TensorProto(data_type=DType.FLOAT, name=node.output[0])
+    if scalar is not None:
+        tensor.float_data.append(scalar.f)
+    elif floats is not None:
+        tensor.dims.append(len(floats.floats))
+        tensor.float_data.extend(floats.floats)
+    del node.attribute[:]
+    return node.attribute.add(name="value", type=AttributeProto.TENSOR, t=tensor)
+
+
+def _own_payload(state: Rewriting, tensor: TensorProto) -> None:
+    """Give a copied tensor a job of its own, so that the two can be written differently."""
+    index = payload_index(tensor)
+    if index is not None:
+        ref = state.jobs[index].ref
+        state.jobs.append(CastJob(tensor.name or ref.name, ref, ref.dtype))
+        set_payload(tensor, len(state.jobs) - 1)
+
+
+def retype_tensor(state: Rewriting, tensor: TensorProto, elem: int, where: str) -> None:
+    """Have a float32 tensor's payload cast to `elem` when it is written."""
+    index = payload_index(tensor)
+    if index is None:
+        ref = inline_ref(tensor, where)
+        index = len(state.jobs)
+        state.jobs.append(CastJob(tensor.name or where, ref, ref.dtype))
+        set_payload(tensor, index)
+    ref = state.jobs[index].ref
+    state.jobs[index] = CastJob(tensor.name or where, ref, elem, state.options.bounds)
+    tensor.data_type = elem
+    state.changed = True
