@@ -1,7 +1,42 @@
+#include "halve/cast.h"
+
+#include <cstdint>
+
 #include "bindings.h"
 
-namespace halve::bindings {
+namespace py = pybind11;
 
-void register_cast(pybind11::module_& /*module*/) {}
+namespace halve::bindings {
+namespace {
+
+py::tuple as_tuple(const CastCounts& c) {
+  return py::make_tuple(c.elements, c.raised, c.lowered, c.flushed, c.subnormal, c.overflow, c.nan,
+                        c.inf, c.max_abs, c.max_abs_error, c.max_rel_error);
+}
+
+// Addresses rather than buffers: the caller holds the arrays, whatever their dtype and alignment.
+py::tuple cast_at(int backend, int type, std::uintptr_t src, std::uintptr_t dst, std::uint64_t n,
+                  float min_positive, float max_finite, unsigned threads, int policy) {
+  CastCounts counts;
+  Status status = Status::kOk;
+  {
+    const py::gil_scoped_release release;
+    status = cast_threaded(static_cast<Backend>(backend), static_cast<HalfType>(type),
+                           reinterpret_cast<const float*>(src),
+                           reinterpret_cast<std::uint16_t*>(dst), n, {min_positive, max_finite},
+                           counts, threads, static_cast<StorePolicy>(policy));
+  }
+  return py::make_tuple(static_cast<int>(status), as_tuple(counts));
+}
+
+}  // namespace
+
+void register_cast(py::module_& module) {
+  module.def("cast", &cast_at, py::arg("backend"), py::arg("type"), py::arg("src"), py::arg("dst"),
+             py::arg("n"), py::arg("min_positive"), py::arg("max_finite"), py::arg("threads"),
+             py::arg("policy"),
+             "Casts n floats at address src into 16-bit values at address dst; returns the status "
+             "and the counts in the order of CastCounts. Releases the GIL.");
+}
 
 }  // namespace halve::bindings

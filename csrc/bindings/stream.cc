@@ -1,7 +1,151 @@
+#include "halve/stream.h"
+
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <tuple>
+#include <variant>
+
 #include "bindings.h"
 
-namespace halve::bindings {
+namespace py = pybind11;
 
-void register_stream(pybind11::module_& /*module*/) {}
+namespace halve::bindings {
+namespace {
+
+using SpanTuple = std::tuple<std::uint64_t, std::uint64_t, std::uint32_t>;
+using JobTuple = std::tuple<std::uint32_t, int, float, float, std::vector<SpanTuple>>;
+using PieceTuple = std::tuple<std::uint64_t, std::uint64_t, std::int64_t, py::bytes>;
+using OutputTuple = std::tuple<py::object, std::uint64_t, std::vector<PieceTuple>>;
+
+// A task together with the Python buffers that it points into.
+struct Held {
+  stream::Task task;
+  std::vector<py::buffer_info> buffers;
+};
+
+std::string path_of(const py::handle& object) { return object.cast<py::bytes>(); }
+
+bool is_path(const py::handle& object) { return py::isinstance<py::tuple>(object); }
+
+// A path comes as a tuple of one bytes object, so that it cannot be taken for a buffer.
+void add_origin(Held& held, const py::handle& object) {
+  stream::Origin& origin = held.task.origins.emplace_back();
+  if (is_path(object)) {
+    origin.path = path_of(object.cast<py::tuple>()[0]);
+    return;
+  }
+  const py::buffer_info& info = held.buffers.emplace_back(object.cast<py::buffer>().request());
+  origin.data = static_cast<const std::uint8_t*>(info.ptr);
+  origin.nbytes = static_cast<std::uint64_t>(info.size * info.itemsize);
+  static const std::uint8_t empty = 0;  // a null pointer would mean a file
+  if (origin.data == nullptr) origin.data = &empty;
+}
+
+void add_job(Held& held, const JobTuple& tuple) {
+  const auto& [origin, action, min_positive, max_finite, spans] = tuple;
+  if (action < 0 || action > static_cast<int>(stream::Action::kBFloat16)) {
+    throw py::value_error("action is not 0, 1 or 2");
+  }
+  stream::Job& job = held.task.jobs.emplace_back();
+  job.origin = origin;
+  job.action = static_cast<stream::Action>(action);
+  job.bounds = {min_positive, max_finite};
+  for (const auto& [offset, nbytes, item] : spans) job.spans.push_back({offset, nbytes, item});
+}
+
+stream::Piece make_piece(const PieceTuple& tuple) {
+  const auto& [offset, nbytes, job, literal] = tuple;
+  const std::string_view content(literal);
+  if (job == stream::kLiteral && content.size() != nbytes) {
+    throw py::value_error("a literal piece does not have the size of its bytes");
+  }
+  return {offset, nbytes, job, reinterpret_cast<const std::uint8_t*>(content.data())};
+}
+
+void add_output(Held& held, const OutputTuple& tuple) {
+  const auto& [to, nbytes, pieces] = tuple;
+  stream::Output& output = held.task.outputs.emplace_back();
+  output.nbytes = nbytes;
+  for (const PieceTuple& piece : pieces) output.pieces.push_back(make_piece(piece));
+  if (is_path(to)) {
+    output.path = path_of(to.cast<py::tuple>()[0]);
+    return;
+  }
+  const py::buffer_info& info = held.buffers.emplace_back(to.cast<py::buffer>().request(true));
+  if (static_cast<std::uint64_t>(info.size * info.itemsize) < nbytes) {
+    throw py::value_error("a buffer is smaller than its output");
+  }
+  output.data = static_cast<std::uint8_t*>(info.ptr);
+}
+
+py::tuple to_tuple(const CastCounts& c) {
+  return py::make_tuple(c.elements, c.raised, c.lowered, c.flushed, c.subnormal, c.overflow, c.nan,
+                        c.inf, c.max_abs, c.max_abs_error, c.max_rel_error);
+}
+
+py::tuple to_tuple(const stream::Result& result) {
+  py::list counts;
+  for (const CastCounts& part : result.counts) counts.append(to_tuple(part));
+  const stream::Failure& failure = result.failure;
+  return py::make_tuple(counts, result.bytes_read, result.bytes_written,
+                        py::make_tuple(static_cast<int>(failure.fault), failure.index,
+                                       failure.offset, failure.job, failure.error));
+}
+
+// Polls from the calling thread, so that signals and the callback are served there. An exception
+// leaves through ~Run, which cancels and waits.
+void poll(stream::Run& run, std::uint64_t poll_ms, const py::object& progress) {
+  for (bool ended = false; !ended;) {
+    {
+      const py::gil_scoped_release unlocked;
+      ended = run.wait(std::chrono::milliseconds(poll_ms));
+    }
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(run.done_bytes());
+  }
+}
+
+// Joins workers without holding the GIL, on every way out.
+struct Runner {
+  Runner(const stream::Task& task, const stream::Settings& settings) {
+    const py::gil_scoped_release unlocked;
+    run.emplace(task, settings);
+  }
+  ~Runner() {
+    const py::gil_scoped_release unlocked;
+    run.reset();
+  }
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+  std::optional<stream::Run> run;
+};
+
+py::tuple stream_run(const std::vector<py::object>& origins, const std::vector<JobTuple>& jobs,
+                     const std::vector<OutputTuple>& outputs, unsigned threads,
+                     std::uint64_t budget_bytes, bool direct, std::uint64_t poll_ms,
+                     const py::object& progress) {
+  Held held;
+  for (const py::object& origin : origins) add_origin(held, origin);
+  for (const JobTuple& job : jobs) add_job(held, job);
+  for (const OutputTuple& output : outputs) add_output(held, output);
+  Runner runner(held.task, {threads, budget_bytes, direct});
+  poll(*runner.run, poll_ms, progress);
+  stream::Result result;
+  {
+    const py::gil_scoped_release unlocked;
+    result = runner.run->finish();
+  }
+  return to_tuple(result);
+}
+
+}  // namespace
+
+void register_stream(py::module_& module) {
+  module.def("stream_run", &stream_run, py::arg("origins"), py::arg("jobs"), py::arg("outputs"),
+             py::kw_only(), py::arg("threads"), py::arg("budget_bytes"), py::arg("direct"),
+             py::arg("poll_ms"), py::arg("progress"),
+             "Runs a task of halve/stream.h; see halve._native.stream.");
+}
 
 }  // namespace halve::bindings

@@ -9,6 +9,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "PlanError",
+    "SampleError",
     "SessionError",
     "UnsupportedModelError",
 ]
@@ -48,6 +49,10 @@ class CastError(HalveError, ValueError):
 
 class OutputError(HalveError, OSError):
     """The output could not be written (full disk, no permission, OUT is IN)."""
+
+
+class SampleError(HalveError, ValueError):
+    """A sample is missing, unreadable, or does not fit the model's inputs."""
 
 
 class SessionError(HalveError, RuntimeError):

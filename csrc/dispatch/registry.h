@@ -1,0 +1,19 @@
+// The kernels that this build has, best first.
+#pragma once
+
+#include "../kernels/cast/kernels.h"
+#include "halve/backend.h"
+
+namespace halve {
+
+struct BackendEntry {
+  Backend backend;
+  bool usable;
+  kernels::CastKernel* cast_f16;
+  kernels::CastKernel* cast_bf16;
+};
+
+// The entry of a compiled backend, or nullptr.
+const BackendEntry* find_backend(Backend backend) noexcept;
+
+}  // namespace halve

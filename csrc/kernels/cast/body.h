@@ -1,0 +1,410 @@
+// The vector cast, written once over a trait V that names one instruction set's operations.
+// README.md beside this file derives the thresholds and the bounds of the error test.
+//
+// Included once by each vector kernel: everything here has internal linkage, because it is
+// compiled with that kernel's instruction set.
+#pragma once
+
+#include <float.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define HALVE_INLINE __forceinline
+#define HALVE_NOINLINE __declspec(noinline)
+#else
+#define HALVE_INLINE inline __attribute__((always_inline))
+#define HALVE_NOINLINE __attribute__((noinline))
+#endif
+
+namespace halve::kernels {
+namespace {
+
+constexpr int32_t kMagnitudeMask = 0x7FFFFFFF;
+constexpr int32_t kInfinityBits = 0x7F800000;
+constexpr int32_t kLargestFinite = 0x7F7FFFFF;
+// Below 2^-70 a fused multiply-add could underflow in the error test (README.md, "Errors").
+constexpr int32_t kTinyBits = 0x1C800000;
+// Lane counters have 32 bits: they are added up after this many elements.
+constexpr uint64_t kSegmentElements = uint64_t{1} << 28;
+constexpr uint64_t kLineBytes = 64;
+
+// Where the results of a type change class, as bits of the float magnitude.
+struct Float16Limits {
+  static constexpr int32_t kFlushedBelow = 0x33000001;    // just over 2^-25, a tie that goes to 0
+  static constexpr int32_t kSubnormalBelow = 0x387FE000;  // 1023.5 * 2^-24, a tie that goes up
+  static constexpr int32_t kOverflowFrom = 0x477FF000;    // 65520, a tie that goes to infinity
+};
+
+struct BFloat16Limits {
+  static constexpr int32_t kFlushedBelow = 0x00008001;
+  static constexpr int32_t kSubnormalBelow = 0x007F8000;
+  static constexpr int32_t kOverflowFrom = 0x7F7F8000;
+};
+
+// Every count is a count of magnitudes below or above one of these (as bits; "below" leaves out
+// zero, "above" and "from" take in infinity and NaN).
+struct Thresholds {
+  int32_t low;            // raised: below
+  int32_t high;           // lowered or not finite: above
+  int32_t flushed_below;  // result zero
+  int32_t tiny_below;     // result zero or subnormal
+  int32_t overflow_from;  // result infinite or NaN
+  int32_t usual_from;     // the fast path handles zero,
+  int32_t usual_to;       // and what lies from here to here
+};
+
+HALVE_INLINE int32_t bits_of(float value) {
+  int32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+HALVE_INLINE float float_of(int32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+HALVE_INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+HALVE_INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+
+// Bounding is monotone, so "the bounded magnitude lies below `limit`" is again a threshold.
+HALVE_INLINE int32_t below_after_bounds(int32_t limit, int32_t low, int32_t high) {
+  if (low >= limit) return 1;  // none
+  return high < limit ? kInfinityBits : limit;
+}
+
+template <class Limits>
+HALVE_INLINE Thresholds make_thresholds(CastBounds bounds) {
+  const int32_t low = larger(bits_of(bounds.min_positive), 1);
+  const int32_t high = smaller(bits_of(bounds.max_finite), kLargestFinite);
+  Thresholds t;
+  t.low = low;
+  t.high = high;
+  t.flushed_below = below_after_bounds(Limits::kFlushedBelow, low, high);
+  t.tiny_below = below_after_bounds(Limits::kSubnormalBelow, low, high);
+  t.overflow_from = below_after_bounds(Limits::kOverflowFrom, low, high);
+  t.usual_from = larger(low, kTinyBits);
+  t.usual_to = smaller(high, t.overflow_from - 1);
+  return t;
+}
+
+// Orders magnitudes with zero last, so that "nonzero and below" is one signed comparison.
+HALVE_INLINE int32_t zero_last(int32_t magnitude) {
+  return static_cast<int32_t>(static_cast<uint32_t>(magnitude) + 0x7FFFFFFFU);
+}
+
+// The thresholds, one copy a lane.
+template <class V>
+struct Limits {
+  typename V::I low_value, high_value;
+  typename V::I low, flushed, tiny, usual_from;  // in the order of zero_last
+  typename V::I high, overflow_last, usual_to;
+
+  HALVE_INLINE explicit Limits(const Thresholds& t)
+      : low_value(V::set(t.low)),
+        high_value(V::set(t.high)),
+        low(V::set(zero_last(t.low))),
+        flushed(V::set(zero_last(t.flushed_below))),
+        tiny(V::set(zero_last(t.tiny_below))),
+        usual_from(V::set(zero_last(t.usual_from))),
+        high(V::set(t.high)),
+        overflow_last(V::set(t.overflow_from - 1)),
+        usual_to(V::set(t.usual_to)) {}
+};
+
+// The factor of the error test: finite, so that times zero it is zero.
+template <class V>
+HALVE_INLINE typename V::F error_factor(float relative) {
+  return V::setf(relative < FLT_MAX ? relative : FLT_MAX);
+}
+
+// Lane counters and maxima of the careful path; the fast path keeps its own in registers.
+template <class V>
+struct Tally {
+  typename V::I low, flushed, tiny, high, overflow, special, nan;
+  typename V::I max_abs;  // as bits
+  typename V::F max_error, max_relative;
+  typename V::F factor;  // of the error test
+
+  HALVE_INLINE explicit Tally(float relative) {
+    low = flushed = tiny = high = overflow = special = nan = max_abs = V::set(0);
+    max_error = V::setf(0.0F);
+    max_relative = V::setf(relative);
+    factor = error_factor<V>(relative);
+  }
+};
+
+template <class V>
+HALVE_INLINE uint64_t sum_lanes(typename V::I counts) {
+  uint32_t lanes[V::kLanes];
+  memcpy(lanes, &counts, sizeof lanes);
+  uint64_t sum = 0;
+  for (int i = 0; i < V::kLanes; ++i) sum += lanes[i];
+  return sum;
+}
+
+template <class V>
+HALVE_INLINE float max_lanes(typename V::F values) {
+  float lanes[V::kLanes];
+  memcpy(lanes, &values, sizeof lanes);
+  float best = lanes[0];
+  for (int i = 1; i < V::kLanes; ++i) best = lanes[i] > best ? lanes[i] : best;
+  return best;
+}
+
+template <class V>
+struct Float16Rounding {
+  using Limits = Float16Limits;
+  using Out = typename V::H;
+
+  // The 16-bit results of x; `wide` is their value. NaN as halve/cast.h says.
+  static HALVE_INLINE Out round(typename V::F x, typename V::F& wide) {
+    const Out half = V::to_half(x);
+    wide = V::from_half(half);
+    return half;
+  }
+  static HALVE_INLINE Out round_special(typename V::F x, typename V::F& wide) {
+    return round(x, wide);  // the instruction keeps a NaN's sign and payload and quiets it
+  }
+};
+
+template <class V>
+struct BFloat16Rounding {
+  using Limits = BFloat16Limits;
+  using Out = typename V::I;  // the result in the upper 16 bits of each lane
+
+  static HALVE_INLINE Out round(typename V::F x, typename V::F& wide) {
+    const Out bits = V::bits(x);
+    const Out odd = V::and_(V::template shift_right<16>(bits), V::set(1));
+    const Out sum = V::add(V::add(bits, V::set(0x7FFF)), odd);
+    const Out rounded = V::and_(sum, V::set(static_cast<int32_t>(0xFFFF0000U)));
+    wide = V::floats(rounded);
+    return rounded;
+  }
+  static HALVE_INLINE Out round_special(typename V::F x, typename V::F& wide) {
+    const Out rounded = round(x, wide);
+    const Out bits = V::bits(x);
+    const auto is_nan = V::less(V::set(kInfinityBits), V::and_(bits, V::set(kMagnitudeMask)));
+    return V::select(is_nan, V::or_(bits, V::set(0x00400000)), rounded);
+  }
+};
+
+// Divides only where the quotient can exceed the largest so far, or where the test could err.
+template <class V>
+HALVE_INLINE void count_relative(typename V::F error, typename V::I magnitude,
+                                 typename V::I ordered, Tally<V>& tally) {
+  const auto excess = V::minus_product(error, tally.factor, V::floats(magnitude));
+  const auto tiny = V::less(ordered, V::set(zero_last(kTinyBits)));
+  if (!V::any(V::or_m(V::greater_zero(excess), tiny))) return;
+  const auto zero = V::set(0);
+  const auto one = V::set(0x3F800000);  // stands in for a divisor of 0 or beyond the finite ones
+  const auto nonzero = V::select(V::less(zero, V::bits(error)), magnitude, one);
+  const auto relative = V::div(error, V::floats(nonzero));
+  const float best = max_lanes<V>(V::maxf(relative, tally.max_relative));
+  tally.max_relative = V::setf(best);
+  tally.factor = error_factor<V>(best);
+}
+
+// Everything that a value can be: bounds, specials, all counts, the true relative error.
+template <class V, template <class> class R>
+HALVE_INLINE typename R<V>::Out careful_lanes(typename V::F x, const Limits<V>& limits,
+                                              Tally<V>& tally) {
+  using I = typename V::I;
+  using F = typename V::F;
+  const I mask = V::set(kMagnitudeMask);
+  const I pattern = V::bits(x);
+  const I magnitude = V::and_(pattern, mask);
+  const I ordered = V::add(magnitude, mask);
+  const auto low = V::less(ordered, limits.low);
+  const auto high = V::less(limits.high, magnitude);
+  const auto overflow = V::less(limits.overflow_last, magnitude);
+  const auto special = V::less(V::set(kLargestFinite), magnitude);
+
+  I bounded = V::select(low, limits.low_value, magnitude);
+  bounded = V::select(high, V::select(special, magnitude, limits.high_value), bounded);
+  F wide;
+  const auto out =
+      R<V>::round_special(V::floats(V::or_(bounded, V::xor_(pattern, magnitude))), wide);
+
+  tally.low = V::count(tally.low, low);
+  tally.high = V::count(tally.high, high);
+  tally.overflow = V::count(tally.overflow, overflow);
+  tally.special = V::count(tally.special, special);
+  tally.nan = V::count(tally.nan, V::less(V::set(kInfinityBits), magnitude));
+  tally.flushed = V::count(tally.flushed, V::less(ordered, limits.flushed));
+  tally.tiny = V::count(tally.tiny, V::less(ordered, limits.tiny));
+  tally.max_abs = V::max(tally.max_abs, V::select(special, V::set(0), magnitude));
+
+  const I zero = V::set(0);
+  const I distance = V::and_(V::bits(V::sub(wide, x)), mask);
+  const F error = V::floats(V::select(overflow, zero, distance));
+  tally.max_error = V::maxf(error, tally.max_error);
+  count_relative<V>(error, magnitude, ordered, tally);
+  return out;
+}
+
+template <class V, template <class> class R, bool kStream>
+HALVE_NOINLINE void careful_block(const char* src, char* dst, int pairs, const Limits<V>& limits,
+                                  Tally<V>& tally) {
+  for (int i = 0; i < pairs; ++i) {
+    const auto first = careful_lanes<V, R>(V::load(src), limits, tally);
+    const auto second = careful_lanes<V, R>(V::load(src + 4 * V::kLanes), limits, tally);
+    V::template store<kStream>(dst, V::join(first, second));
+    src += 8 * V::kLanes;
+    dst += 4 * V::kLanes;
+  }
+}
+
+// Up to 2 * kLanes elements by way of a buffer: the zeros that fill it up change no count.
+template <class V, template <class> class R>
+HALVE_NOINLINE void careful_rest(const char* src, char* dst, uint64_t n, const Limits<V>& limits,
+                                 Tally<V>& tally) {
+  float in[2 * V::kLanes] = {};
+  uint16_t out[2 * V::kLanes];
+  memcpy(in, src, 4 * n);
+  careful_block<V, R, false>(reinterpret_cast<const char*>(in), reinterpret_cast<char*>(out), 1,
+                             limits, tally);
+  memcpy(dst, out, 2 * n);
+}
+
+// Counters and maxima of the fast path, in registers.
+template <class V>
+struct FastState {
+  typename V::I flushed, tiny, max_abs;
+  typename V::F max_error;
+};
+
+template <class V>
+struct BlockCheck {
+  typename V::I smallest, largest;  // smallest in the order of zero_last
+  typename V::F excess;             // above 0: a relative error beyond the largest so far
+};
+
+template <class V, template <class> class R>
+HALVE_INLINE typename R<V>::Out fast_lanes(typename V::F x, const Limits<V>& limits,
+                                           typename V::F factor, FastState<V>& state,
+                                           BlockCheck<V>& check) {
+  const auto mask = V::set(kMagnitudeMask);
+  const auto magnitude = V::and_(V::bits(x), mask);
+  const auto ordered = V::add(magnitude, mask);
+  typename V::F wide;
+  const auto out = R<V>::round(x, wide);
+  const auto error = V::floats(V::and_(V::bits(V::sub(wide, x)), mask));
+  check.smallest = V::min(check.smallest, ordered);
+  check.largest = V::max(check.largest, magnitude);
+  check.excess = V::maxf(V::minus_product(error, factor, V::floats(magnitude)), check.excess);
+  state.flushed = V::count(state.flushed, V::less(ordered, limits.flushed));
+  state.tiny = V::count(state.tiny, V::less(ordered, limits.tiny));
+  state.max_error = V::maxf(error, state.max_error);
+  return out;
+}
+
+template <class V>
+HALVE_INLINE bool is_usual(const BlockCheck<V>& check, const Limits<V>& limits) {
+  const auto unusual =
+      V::or_m(V::less(check.smallest, limits.usual_from), V::less(limits.usual_to, check.largest));
+  return !V::any(V::or_m(unusual, V::greater_zero(check.excess)));
+}
+
+template <class V>
+HALVE_INLINE void add_to(CastCounts* counts, const Tally<V>& tally, const FastState<V>& state) {
+  const uint64_t special = sum_lanes<V>(tally.special);
+  const uint64_t nan = sum_lanes<V>(tally.nan);
+  const uint64_t flushed = sum_lanes<V>(V::add(tally.flushed, state.flushed));
+  CastCounts part;
+  part.raised = sum_lanes<V>(tally.low);
+  part.lowered = sum_lanes<V>(tally.high) - special;
+  part.flushed = flushed;
+  part.subnormal = sum_lanes<V>(V::add(tally.tiny, state.tiny)) - flushed;
+  part.overflow = sum_lanes<V>(tally.overflow) - special;
+  part.nan = nan;
+  part.inf = special - nan;
+  part.max_abs = max_lanes<V>(V::floats(V::max(tally.max_abs, state.max_abs)));
+  part.max_abs_error = max_lanes<V>(V::maxf(tally.max_error, state.max_error));
+  part.max_rel_error = max_lanes<V>(tally.max_relative);
+  merge(*counts, part);
+}
+
+// At most kSegmentElements; dst is aligned to a cache line where kStream.
+template <class V, template <class> class R, bool kStream>
+HALVE_INLINE void cast_segment(const char* src, char* dst, uint64_t n, const Limits<V>& limits,
+                               CastCounts* counts) {
+  constexpr int kVectors = 4;
+  constexpr uint64_t kBlock = kVectors * V::kLanes;
+  Tally<V> tally(counts->max_rel_error);
+  FastState<V> state{V::set(0), V::set(0), V::set(0), V::setf(0.0F)};
+  typename V::F factor = error_factor<V>(counts->max_rel_error);
+  uint64_t left = n;
+  for (; left >= kBlock; left -= kBlock) {
+    FastState<V> next = state;
+    BlockCheck<V> check{V::set(kMagnitudeMask), V::set(0), V::setf(0.0F)};
+    V::prefetch(src);
+    typename R<V>::Out out[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+      out[i] = fast_lanes<V, R>(V::load(src + 4 * V::kLanes * i), limits, factor, next, check);
+    }
+    if (is_usual<V>(check, limits)) [[likely]] {
+      for (int i = 0; i < kVectors; i += 2) {
+        V::template store<kStream>(dst + 2 * V::kLanes * i, V::join(out[i], out[i + 1]));
+      }
+      next.max_abs = V::max(state.max_abs, check.largest);
+      state = next;
+    } else {
+      careful_block<V, R, kStream>(src, dst, kVectors / 2, limits, tally);
+      factor = tally.factor;
+    }
+    src += 4 * kBlock;
+    dst += 2 * kBlock;
+  }
+  for (; left > 0;) {
+    const uint64_t part = left < 2 * V::kLanes ? left : 2 * V::kLanes;
+    careful_rest<V, R>(src, dst, part, limits, tally);
+    src += 4 * part;
+    dst += 2 * part;
+    left -= part;
+  }
+  add_to<V>(counts, tally, state);
+}
+
+template <class V, template <class> class R, bool kStream>
+HALVE_INLINE void cast_all(const char* src, char* dst, uint64_t n, const Limits<V>& limits,
+                           CastCounts* counts) {
+  while (n > 0) {
+    const uint64_t part = n < kSegmentElements ? n : kSegmentElements;
+    cast_segment<V, R, kStream>(src, dst, part, limits, counts);
+    src += 4 * part;
+    dst += 2 * part;
+    n -= part;
+  }
+}
+
+// Elements before dst reaches a cache line; dst is aligned to 2 bytes.
+HALVE_INLINE uint64_t elements_to_line(const uint16_t* dst, uint64_t n) {
+  const uint64_t past = reinterpret_cast<uintptr_t>(dst) % kLineBytes;
+  const uint64_t head = (kLineBytes - past) % kLineBytes / 2;
+  return head < n ? head : n;
+}
+
+template <class V, template <class> class R>
+HALVE_INLINE void cast_array(const float* src, uint16_t* dst, uint64_t n, CastBounds bounds,
+                             bool streaming, CastCounts* counts) {
+  const Limits<V> limits(make_thresholds<typename R<V>::Limits>(bounds));
+  const char* from = reinterpret_cast<const char*>(src);
+  char* to = reinterpret_cast<char*>(dst);
+  counts->elements += n;
+  if (!streaming || reinterpret_cast<uintptr_t>(dst) % 2 != 0) {
+    cast_all<V, R, false>(from, to, n, limits, counts);
+    return;
+  }
+  const uint64_t head = elements_to_line(dst, n);
+  cast_all<V, R, false>(from, to, head, limits, counts);
+  cast_all<V, R, true>(from + 4 * head, to + 2 * head, n - head, limits, counts);
+  V::finish_streaming();
+}
+
+}  // namespace
+}  // namespace halve::kernels

@@ -1,0 +1,64 @@
+"""The compiled cast on numpy arrays: addresses and numbers in, `CastCounts` out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halve import _core
+from halve._native.features import backend_number
+from halve.errors import CastError
+from halve.types import CastBounds, CastCounts, DType
+
+__all__ = ["STORE_POLICIES", "cast_into"]
+
+STORE_POLICIES = {"automatic": 0, "cached": 1, "streaming": 2}
+_HALF_TYPES = {DType.FLOAT16: 0, DType.BFLOAT16: 1}
+
+
+def cast_into(  # noqa: PLR0913 - arrays, rule, and three independent options
+    src: NDArray[np.float32],
+    dst: NDArray[Any],
+    dtype: DType,
+    bounds: CastBounds,
+    *,
+    threads: int = 0,
+    store: str = "automatic",
+    backend: str | None = None,
+) -> CastCounts:
+    """Cast `src` into `dst`, element by element in memory order; releases the GIL.
+
+    `src` is native-endian float32 and `dst` has 2-byte elements, as many; both are contiguous
+    (C or Fortran, the same), at any alignment, and do not overlap. `bounds` are rounded to
+    float32. `threads` 0 is one a core that this process may use; `store` is a key of
+    STORE_POLICIES and only a matter of speed; `backend` None is the one in use.
+
+    Raises:
+        BackendUnavailableError: the backend is unknown or not usable here.
+        CastError: the bounds are negative, NaN or contradict each other.
+    """
+    low, high = _as_float32(bounds.min_positive), _as_float32(bounds.max_finite)
+    status, counts = _core.cast(
+        backend_number(backend),
+        _HALF_TYPES[dtype],
+        src.ctypes.data,
+        dst.ctypes.data,
+        src.size,
+        low,
+        high,
+        threads,
+        STORE_POLICIES[store],
+    )
+    if status != 0:
+        raise CastError(
+            f"cast bounds are min_positive {low}, max_finite {high}; allowed: "
+            "0 <= min_positive < inf (0 is off), max_finite > 0 and >= min_positive (inf is off)"
+        )
+    return CastCounts(*counts)
+
+
+def _as_float32(value: float) -> float:
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.float32(value))

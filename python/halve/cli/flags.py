@@ -1,0 +1,195 @@
+"""The flags of a conversion, one for a field of ConvertOptions, and back to the record."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from halve.cli.parser import split_list
+from halve.errors import OptionError
+from halve.options import ConvertOptions, parse_size
+
+__all__ = ["FLAGS", "WITHOUT_FLAG", "Flag", "add_convert_flags", "convert_options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag for a field; `convert` makes the field's value from all values given, in order."""
+
+    name: str
+    field: str
+    metavar: str
+    help: str
+    convert: Callable[[Sequence[str]], object]
+
+
+def _last(values: Sequence[str]) -> str:
+    return values[-1]
+
+
+def _path(values: Sequence[str]) -> Path:
+    return Path(values[-1])
+
+
+def _size(values: Sequence[str]) -> int:
+    return parse_size(values[-1])
+
+
+def _number(name: str) -> Callable[[Sequence[str]], float]:
+    def convert(values: Sequence[str]) -> float:
+        try:
+            return float(values[-1])
+        except ValueError as error:
+            raise OptionError(f"{name} is {values[-1]!r}; allowed: a number") from error
+
+    return convert
+
+
+def _whole(name: str) -> Callable[[Sequence[str]], int]:
+    def convert(values: Sequence[str]) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]+", values[-1].strip()):
+            raise OptionError(f"{name} is {values[-1]!r}; allowed: a whole number")
+        return int(values[-1])
+
+    return convert
+
+
+def _keep(values: Sequence[str]) -> bool | tuple[str, ...]:
+    """All where one was given bare, else the names."""
+    return True if "" in values else split_list(values)
+
+
+def _ids(values: Sequence[str]) -> tuple[int, ...]:
+    return tuple(_whole("--fp32-nodes")([item]) for item in split_list(values))
+
+
+FLAGS = (
+    Flag("--dtype", "dtype", "float16|bfloat16", "the 16-bit type (default float16)", _last),
+    Flag(
+        "--keep-io-types",
+        "keep_io_types",
+        "[=NAME,...]",
+        "keep all graph inputs and outputs float32, or only those named after '='",
+        _keep,
+    ),
+    Flag(
+        "--op-block",
+        "op_block",
+        "TYPE,...",
+        "op types to keep float32: names or regular expressions; may be repeated",
+        split_list,
+    ),
+    Flag(
+        "--node-block",
+        "node_block",
+        "NAME,...",
+        "nodes to keep float32: names or regular expressions; may be repeated",
+        split_list,
+    ),
+    Flag(
+        "--fp32-nodes",
+        "fp32_nodes",
+        "IDS|@PLAN.json",
+        "nodes to keep float32: ids (positions in the file) separated by commas, "
+        "or the float32 nodes of a plan file; may be repeated",
+        _ids,
+    ),
+    Flag(
+        "--min-positive-val",
+        "min_positive",
+        "X",
+        "raise nonzero magnitudes below X to X (default 0: off)",
+        _number("--min-positive-val"),
+    ),
+    Flag(
+        "--max-finite-val",
+        "max_finite",
+        "X",
+        "lower finite magnitudes above X to X (default 65504 for float16, off for bfloat16; "
+        "inf: off)",
+        _number("--max-finite-val"),
+    ),
+    Flag(
+        "--target",
+        "target",
+        "cuda|cpu|tensorrt|any",
+        "whose kernels decide what must stay float32 (default cuda)",
+        _last,
+    ),
+    Flag(
+        "--external-data",
+        "external_data",
+        "auto|always|never",
+        "where weights go: beside the model, inside it, or (auto, the default) beside it from "
+        "1 GiB",
+        _last,
+    ),
+    Flag(
+        "--shard-size",
+        "shard_size_bytes",
+        "SIZE",
+        "start another data file at this size, as in 2G (default: one file)",
+        _size,
+    ),
+    Flag(
+        "--threads",
+        "threads",
+        "N",
+        "worker threads (default 0: one a core)",
+        _whole("--threads"),
+    ),
+    Flag(
+        "--custom-op-library",
+        "custom_op_library",
+        "FILE",
+        "a shared library with custom ops, for ONNX Runtime",
+        _path,
+    ),
+    Flag(
+        "--allow-links",
+        "allow_links",
+        "",
+        "accept external data behind a link that leaves the model's folder",
+        bool,
+    ),
+)
+# `plan` comes from `--fp32-nodes @FILE`; the other two make sense only in a program.
+WITHOUT_FLAG = {"plan", "budget_bytes", "progress"}
+
+
+def add_convert_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for every field of ConvertOptions but WITHOUT_FLAG."""
+    group = parser.add_argument_group("conversion")
+    for flag in FLAGS:
+        if flag.metavar:
+            group.add_argument(
+                flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
+            )
+        else:
+            group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
+
+
+def convert_options(parsed: argparse.Namespace, **more: object) -> ConvertOptions:
+    """The options that the given flags describe, with `more` fields.
+
+    Raises:
+        OptionError: a value is not understood or not allowed.
+    """
+    given = {flag: getattr(parsed, flag.field) for flag in FLAGS if hasattr(parsed, flag.field)}
+    values: dict[str, object] = dict(more)
+    for flag, raw in given.items():
+        values.update(_field_values(flag, raw))
+    return ConvertOptions(**values)  # type: ignore[arg-type]  # FLAGS has one type for each field
+
+
+def _field_values(flag: Flag, raw: Sequence[str]) -> dict[str, object]:
+    if flag.field != "fp32_nodes":
+        return {flag.field: flag.convert(raw)}
+    plans = [value[1:] for value in raw if value.startswith("@")]
+    if len(plans) > 1:
+        raise OptionError(f"--fp32-nodes names {len(plans)} plan files; allowed: one")
+    ids = flag.convert([value for value in raw if not value.startswith("@")])
+    return {"fp32_nodes": ids} | ({"plan": Path(plans[0])} if plans else {})

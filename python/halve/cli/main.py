@@ -1,0 +1,92 @@
+"""The entry point: picks a command and turns every error into one line and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from halve import __version__
+from halve.errors import HalveError, OptionError
+
+__all__ = ["COMMANDS", "main"]
+
+
+class Command(NamedTuple):
+    """A command's module (its `run(args) -> exit status` is called) and what it is for."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "convert": Command("halve.cli.convert", "convert a float32 model to float16 or bfloat16"),
+    "doctor": Command("halve.cli.doctor", "say what this machine can do, and why not"),
+    "demo": Command("halve.cli.demo", "convert and check a model that ships with halve"),
+}
+_DONE, _ERROR, _INTERRUPTED = 0, 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `halve`; returns 0 done, 1 error or wrong usage, 2 verdict failed, 130 interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(args)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        _report("interrupted", args)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _ERROR
+    except HalveError as error:
+        _report(f"error: {error}", args)
+        return _ERROR
+    except Exception as error:
+        _report(f"unexpected {type(error).__name__}: {error} (--debug shows the trace)", args)
+        return _ERROR
+
+
+def _run(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_help())
+        return _DONE if args else _ERROR
+    if args[0] in ("--version", "-V"):
+        print(f"halve {__version__}")
+        return _DONE
+    command = COMMANDS.get(args[0].replace("_", "-"))
+    if command is None:
+        allowed = ", ".join(COMMANDS)
+        raise OptionError(f"there is no command {args[0]!r}; allowed: {allowed} (halve --help)")
+    return _run_command(command, args[1:])
+
+
+def _run_command(command: Command, args: list[str]) -> int:
+    try:
+        status: int = importlib.import_module(command.module).run(args)
+    except SystemExit as stop:  # argparse's --help
+        return _DONE if not stop.code else _ERROR
+    return status
+
+
+def _help() -> str:
+    rows = "\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
+    return (
+        "usage: halve COMMAND [options]\n\n"
+        "Turns float32 ONNX models into float16, bfloat16 and mixed-precision models.\n\n"
+        f"commands:\n{rows}\n\n"
+        "`halve COMMAND --help` shows a command's options and an example; `halve --version`.\n"
+        "exit status: 0 done, 1 error or wrong usage, 2 verdict failed, 130 interrupted"
+    )
+
+
+def _report(message: str, args: list[str]) -> None:
+    """One line on stderr, or the trace before it with --debug."""
+    if "--debug" in args:
+        traceback.print_exc()
+    print("halve: " + " ".join(message.split()), file=sys.stderr)

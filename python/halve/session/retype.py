@@ -1,0 +1,68 @@
+"""16-bit tensors, attributes and declarations made float32."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, numpy_helper
+
+from halve.errors import DataError
+
+__all__ = ["FLOAT", "HALF_CODES", "float_tensor", "retype_attributes", "retype_type"]
+
+FLOAT = int(TensorProto.FLOAT)
+HALF_CODES = frozenset({int(TensorProto.FLOAT16), int(TensorProto.BFLOAT16)})
+
+# Integer attributes of ONNX's and ONNX Runtime's ops that carry a type code.
+_TYPE_ATTRIBUTES = frozenset(
+    {"dtype", "output_dtype", "output_datatype", "softmax_precision", "stash_type", "precision"}
+)
+_TYPED_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+
+def float_tensor(tensor: TensorProto, name: str) -> TensorProto:
+    """A 16-bit tensor's values as float32, exactly.
+
+    Raises:
+        DataError: the payload is external, or does not fit the shape.
+    """
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise DataError(
+            f"tensor {tensor.name!r} has its data in another file; load it first "
+            f"(onnx.load_external_data_for_model)"
+        )
+    try:
+        values = numpy_helper.to_array(tensor)
+    except ValueError as error:
+        raise DataError(f"tensor {tensor.name!r}: its data cannot be read ({error})") from error
+    return numpy_helper.from_array(np.asarray(values, np.float32), name)
+
+
+def retype_attributes(node: NodeProto) -> None:
+    """Make float32 what a node's attributes say or hold of 16-bit floats."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.TENSOR and attribute.t.data_type in HALF_CODES:
+            attribute.t.CopyFrom(float_tensor(attribute.t, attribute.t.name))
+        elif _carries_half(node, attribute):
+            attribute.i = FLOAT
+        elif attribute.type == AttributeProto.TYPE_PROTO:
+            retype_type(attribute.tp)
+
+
+def retype_type(proto: TypeProto) -> None:
+    """Make float32 the 16-bit elements of a declared type."""
+    kind = proto.WhichOneof("value")
+    if kind == "tensor_type" and proto.tensor_type.elem_type in HALF_CODES:
+        proto.tensor_type.elem_type = FLOAT
+    elif kind == "sequence_type":
+        retype_type(proto.sequence_type.elem_type)
+    elif kind == "optional_type":
+        retype_type(proto.optional_type.elem_type)
+
+
+def _carries_half(node: NodeProto, attribute: AttributeProto) -> bool:
+    return (
+        attribute.type == AttributeProto.INT
+        and attribute.name in _TYPE_ATTRIBUTES
+        and attribute.i in HALF_CODES
+        and node.domain in _TYPED_DOMAINS
+    )

@@ -1,0 +1,126 @@
+"""Sample folders: sample{id}_inputs.npz, and where known sample{id}_outputs.npz."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halve.errors import OutputError, SampleError
+
+__all__ = ["Sample", "read_samples", "write_samples"]
+
+_FILE_NAME = re.compile(r"sample(\d+)_(inputs|outputs)\.npz")
+# A fixed date keeps equal samples equal as files.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Arrays by input name, in the source model's types, and golden outputs by output name."""
+
+    id: int
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]] | None = None
+
+
+def read_samples(folder: Path | str) -> tuple[Sample, ...]:
+    """Every sample of a folder, by rising number; gaps are fine, other files are ignored.
+
+    Raises:
+        SampleError: no folder, no samples, two files of one number, outputs without inputs, an
+            unreadable file, an array of Python objects, or NaN in golden outputs.
+    """
+    root = Path(folder)
+    inputs = _index(root, "inputs")
+    outputs = _index(root, "outputs")
+    for number in outputs.keys() - inputs.keys():
+        raise SampleError(f"{outputs[number]}: there is no sample{number}_inputs.npz beside it")
+    if not inputs:
+        raise SampleError(
+            f"{root}: no samples; allowed: files named sample0_inputs.npz, sample1_inputs.npz, … "
+            f"with one array an input, as numpy.savez writes them"
+        )
+    return tuple(_read_sample(number, inputs, outputs) for number in sorted(inputs))
+
+
+def write_samples(folder: Path | str, samples: Iterable[Sample]) -> tuple[Path, ...]:
+    """Write samples as read_samples reads them, and return the files. The folder is made where it
+    is missing; files of the same number are replaced.
+
+    Raises:
+        SampleError: two samples of one number, or an array of Python objects.
+        OutputError: a file cannot be written.
+    """
+    root = Path(folder)
+    written: list[Path] = []
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for sample in samples:
+            parts = [("inputs", sample.inputs)]
+            if sample.outputs is not None:
+                parts.append(("outputs", sample.outputs))
+            for kind, arrays in parts:
+                path = root / f"sample{sample.id}_{kind}.npz"
+                if path in written:
+                    raise SampleError(f"{path}: two samples have the number {sample.id}")
+                _write_arrays(path, arrays)
+                written.append(path)
+    except OSError as error:
+        raise OutputError(f"{root}: samples cannot be written ({error})") from error
+    return tuple(written)
+
+
+def _index(root: Path, kind: str) -> dict[int, Path]:
+    if not root.is_dir():
+        raise SampleError(f"{root}: there is no such folder; allowed: a folder of samples")
+    found: dict[int, Path] = {}
+    for path in sorted(root.iterdir()):
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None or match[2] != kind:
+            continue
+        number = int(match[1])
+        if number in found:
+            raise SampleError(f"{found[number]} and {path} have the same number {number}")
+        found[number] = path
+    return found
+
+
+def _read_sample(number: int, inputs: dict[int, Path], outputs: dict[int, Path]) -> Sample:
+    golden = _read_arrays(outputs[number]) if number in outputs else None
+    for name, array in (golden or {}).items():
+        if array.dtype.kind in "fc" and np.isnan(array).any():
+            raise SampleError(
+                f"{outputs[number]}: golden output {name!r} holds NaN; allowed: numbers and "
+                f"infinities; make the outputs again from the float32 model"
+            )
+    return Sample(number, _read_arrays(inputs[number]), golden)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        raise SampleError(
+            f"{path}: not an archive of plain arrays ({error}); allowed: what numpy.savez writes "
+            f"without Python objects"
+        ) from error
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    # numpy.savez takes names as keywords, so an input called "file" would not fit through it.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            plain = np.asarray(array)
+            if plain.dtype.kind in "OV":
+                raise SampleError(f"{path}: {name!r} has type {plain.dtype}; allowed: plain arrays")
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as out:
+                np.lib.format.write_array(out, plain, allow_pickle=False)
