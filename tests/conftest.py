@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -48,9 +48,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Counts the tests that ran, not those that were skipped, on trained models."""
-    report: pytest.TestReport = yield
+    report = yield
     uses = "models_folder" in getattr(item, "fixturenames", ())
     if uses and call.when == "call" and not report.skipped:
         item.config.stash[_ON_TRAINED] += 1
