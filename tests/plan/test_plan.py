@@ -193,7 +193,7 @@ def test_a_plan_file_that_is_missing(tmp_path: Path) -> None:
 
 def test_a_plan_survives_a_re_export_with_other_names(tmp_path: Path) -> None:
     save_plan(plan_of(parse(NET), node_block=("third",)), tmp_path / "plan.json")
-    renamed = parse(NET.replace("third", "3").replace("b =", "bb =").replace("(b)", "(bb)"))
+    renamed = parse(NET.replace("third", "other").replace("b =", "bb =").replace("(b)", "(bb)"))
     options = ConvertOptions(plan=tmp_path / "plan.json", target="any")
     result = convert(renamed, options=options)
     assert kept(result.plan) == [2]
