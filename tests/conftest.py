@@ -16,20 +16,20 @@ _ON_TRAINED = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
-def models_folder() -> Path:
-    """The folder of trained models, a folder a model; skips where $HALVE_MODELS is not set."""
-    value = os.environ.get("HALVE_MODELS")
-    if not value:
-        pytest.skip("HALVE_MODELS is not set to a folder of trained models")
-    folder = Path(value)
-    assert folder.is_dir(), f"HALVE_MODELS is {value}, which is no folder"
-    return folder
+def trained_model_dir() -> Path:
+    """The folder of trained models, one folder each; tests that need it are skipped without it."""
+    folder = os.environ.get("HALVE_MODELS", "")
+    if not folder:
+        pytest.skip("HALVE_MODELS is not set: it names the folder of trained models")
+    if not Path(folder).is_dir():
+        pytest.fail(f"HALVE_MODELS is {folder!r}, which is no folder")
+    return Path(folder)
 
 
 @pytest.fixture(params=FIRST_GROUP)
-def trained_model(request: pytest.FixtureRequest, models_folder: Path) -> Path:
+def trained_model(request: pytest.FixtureRequest, trained_model_dir: Path) -> Path:
     """The folder of one trained model: model.onnx and its samples."""
-    folder = models_folder / str(request.param)
+    folder = trained_model_dir / str(request.param)
     assert (folder / "model.onnx").is_file(), f"{folder} holds no model.onnx"
     return folder
 
@@ -51,7 +51,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Counts the tests that ran, not those that were skipped, on trained models."""
     report = yield
-    uses = "models_folder" in getattr(item, "fixturenames", ())
+    uses = "trained_model_dir" in getattr(item, "fixturenames", ())
     if uses and call.when == "call" and not report.skipped:
         item.config.stash[_ON_TRAINED] += 1
     return report
