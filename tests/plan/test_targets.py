@@ -253,7 +253,9 @@ def test_an_unknown_target_names_those_there_are() -> None:
 
 _FLOAT = onnx.TensorProto.FLOAT
 # Attributes that set an output's type: changing it takes more than a new input type.
-_TYPED = {"dtype", "output_datatype", "output_dtype", "stash_type", "softmax_precision", "to"}
+_TYPED = {
+    "dtype", "output_datatype", "output_dtype", "softmax_precision", "stash_type", "to", "value",
+}  # fmt: skip
 _SUBGRAPHS = {"If", "Loop", "Scan", "SequenceMap"}
 # Where the profile is deliberately more careful than the provider would need it to be.
 _CAREFUL = {
@@ -276,6 +278,8 @@ def _narrow(model: ModelProto, half: int) -> tuple[ModelProto, dict[str, int]] |
     result = ModelProto()
     result.CopyFrom(model)
     values = {v.name: v.type for v in (*result.graph.input, *result.graph.output)}
+    if not all(kind.HasField("tensor_type") for kind in values.values()):
+        return None
     types: dict[str, int] = {}
     for names, formals in ((node.input, rule.inputs), (node.output, rule.outputs)):
         for slot, name in enumerate(names):
