@@ -51,7 +51,10 @@ def kept(plan: Plan) -> list[int]:
 
 
 def test_ids_are_main_graph_then_subgraphs_pre_order_then_functions() -> None:
-    found = [(number, scope, node.op_type) for number, scope, node in iter_nodes(parse(NESTED, functions=FUNCTION))]
+    found = [
+        (number, scope, node.op_type)
+        for number, scope, node in iter_nodes(parse(NESTED, functions=FUNCTION))
+    ]
     assert found == [
         (0, "", "Sin"),
         (1, "", "If"),
@@ -144,7 +147,14 @@ def test_plan_file_round_trip(tmp_path: Path) -> None:
     assert load_plan(tmp_path / "plan.json") == plan
     record = json.loads((tmp_path / "plan.json").read_text())
     assert record["schema_version"] == 1
-    assert set(record) == {"schema_version", "model_hash", "runtime", "provider", "options", "nodes"}
+    assert set(record) == {
+        "schema_version",
+        "model_hash",
+        "runtime",
+        "provider",
+        "options",
+        "nodes",
+    }
     assert record["nodes"][1] | {"key": ""} == {
         "id": 1,
         "name": "second",
@@ -183,7 +193,7 @@ def test_a_plan_file_that_is_missing(tmp_path: Path) -> None:
 
 def test_a_plan_survives_a_re_export_with_other_names(tmp_path: Path) -> None:
     save_plan(plan_of(parse(NET), node_block=("third",)), tmp_path / "plan.json")
-    renamed = parse(NET.replace("third", "3").replace("b =", "bb =").replace("(b)", "(bb)"))
+    renamed = parse(NET.replace("third", "other").replace("b =", "bb =").replace("(b)", "(bb)"))
     options = ConvertOptions(plan=tmp_path / "plan.json", target="any")
     result = convert(renamed, options=options)
     assert kept(result.plan) == [2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import onnx.checker
@@ -203,9 +205,9 @@ def test_layer_normalization_statistics_stay_float() -> None:
 )
 @pytest.mark.parametrize("block", [False, True])
 def test_attributes_that_choose_a_type(line: str, block: bool) -> None:
-    text = f"""g (float[2] x, int64[1] n, int64 k, int64[2,2] i) => (float[] z)
-    {{ {line} z = ReduceSum<keepdims = 0>(y) }}"""
-    op = line.split("=")[1].split("<")[0].split("(")[0].strip()
+    text = f"""g (float[2] x, int64[1] n, int64 k, int64[2,2] i) => (float[m] z)
+    <int64[1] flat = {{-1}}> {{ {line} z = Reshape(y, flat) }}"""
+    (op,) = re.findall(r"(\w+)[<(]", line)[:1]
     for keep in (False, True):
         options = {"op_block": (op,)} if block else {}
         checked(convert_text(text, keep_io_types=keep, **options))
