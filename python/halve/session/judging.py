@@ -95,8 +95,8 @@ def judge(  # noqa: PLR0913 - keywords, all with defaults
     model itself must load in ONNX Runtime (fully optimised), but its results on the CPU provider,
     which computes float16 models in float32, are not looked at. `require_load` False leaves that
     out: the CPU provider has few bfloat16 kernels, and so loads hardly a bfloat16 model.
-    `optimise` is the level of the two float32 runs; off, arithmetic is as the nodes say, and an optimiser's own
-    rounding (fused or reordered float32 sums) is not counted as the conversion's.
+    `optimise` is the level of the two float32 runs; off, arithmetic is as the nodes say, and an
+    optimiser's own rounding (fused or reordered sums) is not counted as the conversion's.
 
     Raises:
         OptionError: no samples.
