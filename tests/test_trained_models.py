@@ -10,7 +10,7 @@ import pytest
 
 from halve.convert import convert
 from halve.options import ConvertOptions
-from halve.session import Judgement, judge, lower, read_samples
+from halve.session import Judgement, describe_runtime, judge, lower, read_samples
 
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
@@ -88,8 +88,10 @@ def _check_io(source: Path, target: Path, wanted: int) -> None:
 
 
 def _check_limit(verdict: Judgement, limit: Limit) -> None:
+    # The limits are of 1.31. Older releases sum in another order, which decides other ties.
+    slack = 1.0 if describe_runtime().version >= "1.31" else 1.1
     for sample in verdict.samples:
-        max_abs = limit.max_abs if sample.id == 0 else limit.others_max_abs
+        max_abs = slack * (limit.max_abs if sample.id == 0 else limit.others_max_abs)
         for row in sample.outputs:
             assert row.nonfinite == 0, row
             assert row.cosine >= limit.cosine, row
