@@ -75,6 +75,15 @@ def test_a_skipped_rounding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judge(source, written, samples).passed
 
 
+def test_a_lowered_model_too_large_for_protobuf_goes_by_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = (16, 64, 8)
+    whole = judge(mlp(sizes), mlp(sizes, dtype=FLOAT16), SAMPLES)
+    monkeypatch.setattr(judging, "_IN_MEMORY_BYTES", 0)
+    assert judge(mlp(sizes), mlp(sizes, dtype=FLOAT16), SAMPLES) == whole
+
+
 def test_golden_outputs_are_the_reference() -> None:
     x = np.array([1, 2], np.float32)
     model = text_model("g (float[2] x) => (float[2] y) { y = Neg(x) }")

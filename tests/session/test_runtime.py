@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -161,6 +162,14 @@ def test_initializer_that_is_an_input_may_be_fed_or_not() -> None:
     three = np.array([3], np.float32)
     assert run(session, {"x": three})[0] == 6
     assert run(session, {"x": three, "w": three})[0] == 9
+
+
+def test_one_session_runs_in_many_threads() -> None:
+    session = load(mlp())
+    x = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: run(session, {"x": x})[0].tobytes(), range(32)))
+    assert set(results) == {run(session, {"x": x})[0].tobytes()}
 
 
 def test_description() -> None:

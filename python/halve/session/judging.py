@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ __all__ = [
     "read_model",
 ]
 
+# Protobuf's limit is 2 GiB; the graph itself needs room too.
+_IN_MEMORY_BYTES = 1_800_000_000
 _HALF_NAMES = {int(TensorProto.FLOAT16): "float16", int(TensorProto.BFLOAT16): "bfloat16"}
 
 
@@ -116,7 +119,7 @@ def judge(  # noqa: PLR0913 - keywords, all with defaults
         load(converted, **settings)
     reference = load(source, optimise=optimise, **settings)
     label = f"{converted if isinstance(converted, Path | str) else 'model in memory'}, lowered"
-    lowered = load(model, optimise=optimise, where=label, **settings)
+    lowered = _load_lowered(model, {"where": label, "optimise": optimise, **settings})
     rows = tuple(_judge_sample(reference, lowered, sample, rtol, atol) for sample in samples)
     passed = all(output.allclose for row in rows for output in row.outputs)
     return Judgement("emulated", passed, require_load, rtol, atol, rows)
@@ -157,6 +160,16 @@ def measure_output(
         shape=value.shape,
         reference_shape=reference.shape,
     )
+
+
+def _load_lowered(model: ModelProto, settings: Mapping[str, Any]) -> Session:
+    """Load from memory, or where float32 weights no longer fit into one protobuf, by a file."""
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < _IN_MEMORY_BYTES:
+        return load(model, **settings)
+    with tempfile.TemporaryDirectory(prefix="halve-judge-") as folder:
+        path = Path(folder) / "lowered.onnx"
+        onnx.save(model, path, save_as_external_data=True, location="lowered.bin")
+        return load(path, **settings)
 
 
 def _half_types(graph: GraphProto) -> set[str]:
