@@ -1,4 +1,4 @@
-"""Files to files through the compiled pipeline: payloads copied or cast, every byte written once."""
+"""Files to files through the compiled pipeline: payloads copied or cast on their way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from halve import _core
 from halve.errors import BackendUnavailableError, DataError, HalveError, OutputError
 from halve.types import CastCounts, CastJob, DType
 
-__all__ = ["LITERAL", "Output", "Piece", "StreamResult", "run_stream"]
+__all__ = ["LITERAL", "Output", "Piece", "Resources", "StreamResult", "run_stream"]
 
 LITERAL = -1
 # How often the calling thread looks at signals and reports progress.
@@ -61,6 +61,17 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run may use: computing threads (1 or more), and bytes for all its buffers together
+    (1 MiB or more). `direct` writes large files past the page cache where that works.
+    """
+
+    threads: int
+    budget_bytes: int
+    direct: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class StreamResult:
     """Counts a job (all zero for a copy), and totals in bytes."""
 
@@ -86,9 +97,7 @@ def run_stream(
     jobs: Sequence[CastJob],
     outputs: Sequence[Output],
     *,
-    threads: int,
-    budget_bytes: int,
-    direct: bool = True,
+    resources: Resources,
     progress: Callable[[int], None] | None = None,
 ) -> StreamResult:
     """Carry out `jobs` into `outputs`; bytes and counts do not depend on threads or budget.
@@ -108,9 +117,9 @@ def run_stream(
         [_place(origin) for origin in origins],
         [_native_job(job, places) for job in jobs],
         [_native_output(output) for output in outputs],
-        threads=threads,
-        budget_bytes=budget_bytes,
-        direct=direct,
+        threads=resources.threads,
+        budget_bytes=resources.budget_bytes,
+        direct=resources.direct,
         poll_ms=_POLL_MS,
         progress=progress,
     )
@@ -140,9 +149,7 @@ def _native_job(
 
 def _native_output(
     output: Output,
-) -> tuple[
-    tuple[bytes] | bytes | bytearray, int, list[tuple[int, int, int, bytes]]
-]:
+) -> tuple[tuple[bytes] | bytes | bytearray, int, list[tuple[int, int, int, bytes]]]:
     pieces = [(piece.offset, piece.nbytes, piece.job, piece.literal) for piece in output.pieces]
     return _place(output.to), output.nbytes, pieces
 

@@ -13,7 +13,7 @@ from halve._native.stream import Piece
 from halve._native.wire import MAX_PROTOBUF_BYTES, splice
 from halve.errors import OptionError
 from halve.options import ConvertOptions
-from halve.source import iter_tensors, payload_indices
+from halve.source import iter_tensors, payload_index
 from halve.types import CastJob, RewrittenModel
 from halve.write.payload import embedded_field, initializers, point_to_file
 
@@ -90,7 +90,8 @@ def _embedded_nbytes(rewritten: RewrittenModel) -> int:
     payload = sum(job.nbytes for job in rewritten.jobs)
     if payload > MAX_PROTOBUF_BYTES:
         return payload
-    return payload + rewritten.proto.ByteSize()
+    skeleton: int = rewritten.proto.ByteSize()
+    return payload + skeleton
 
 
 def lay_out(
@@ -124,8 +125,7 @@ def lay_out(
     for tensor, index in outside:
         point_to_file(tensor, *places[index], rewritten.jobs[index].nbytes)
     data = tuple(
-        _data_plan(name, shard, rewritten.jobs)
-        for name, shard in zip(names, shards, strict=True)
+        _data_plan(name, shard, rewritten.jobs) for name, shard in zip(names, shards, strict=True)
     )
     return _with_model(proto, rewritten.jobs, model_name, data, places)
 
@@ -140,22 +140,16 @@ def _external_tensors(
     """
     seen = set()
     for tensor in initializers(proto):
-        index = _only_index(tensor)
+        index = payload_index(tensor)
         if index is not None and jobs[index].nbytes >= LEAST_EXTERNAL_BYTES:
             seen.add(index)
             yield tensor, index
     for _, tensor in iter_tensors(proto):
-        index = _only_index(tensor)
+        index = payload_index(tensor)
         if index is None or index in seen or jobs[index].ref.field != 0:
             continue
         if jobs[index].nbytes >= LEAST_EXTERNAL_BYTES:
             yield tensor, index
-
-
-def _only_index(tensor: TensorProto) -> int | None:
-    """The tensor's payload; None where it has none, or pieces that protobuf has to merge."""
-    indices = payload_indices(tensor) if tensor.external_data else ()
-    return indices[0] if len(indices) == 1 else None
 
 
 def _shards(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from halve._native.stream import Output, Piece, StreamResult, run_stream
+from halve._native.stream import LITERAL, Output, Piece, Resources, StreamResult, run_stream
 from halve.options import ConvertOptions, Progress
-from halve.types import CastCounts, CastJob, RewrittenModel, SourceModel, TensorRow, WriteSummary
+from halve.types import CastJob, RewrittenModel, SourceModel, WriteSummary
 from halve.write.identity import copy_layout, keeps_layout
 from halve.write.layout import FilePlan, Layout, lay_out, wants_external
+from halve.write.rows import make_rows
 from halve.write.staging import Staging
 from halve.write.target import check_target, resolve_target
 
-__all__ = ["rows_of", "write_model"]
+__all__ = ["write_model"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,26 +47,29 @@ def write_model(
     """
     check_target(source, target)
     place = resolve_target(target)
-    identity = keeps_layout(rewritten, source, options)
-    if not identity:
+    copied = source.path if keeps_layout(rewritten, source, options) else None
+    if copied is None:
         wants_external(rewritten, options)  # what cannot be is found before anything is made
     with Staging(place) as staging:
-        writer = _Writer(staging, place, options)
-        done = writer.copy(source) if identity else None
-        return done or writer.write(rewritten)
+        writer = _Writer(rewritten, staging, place, options)
+        done = None if copied is None else writer.copy(source, copied)
+        return done or writer.write()
 
 
 class _Writer:
     """One conversion's way from layout to commit."""
 
-    def __init__(self, staging: Staging, place: Path, options: ConvertOptions) -> None:
+    def __init__(
+        self, rewritten: RewrittenModel, staging: Staging, place: Path, options: ConvertOptions
+    ) -> None:
+        self._rewritten = rewritten
         self._staging = staging
         self._place = place
         self._options = options
 
-    def copy(self, source: SourceModel) -> WriteSummary | None:
+    def copy(self, source: SourceModel, path: Path) -> WriteSummary | None:
         """Copy the source's files under their own names; None where one is taken."""
-        jobs, layout, rows = copy_layout(source, self._place.name)
+        jobs, layout = copy_layout(self._rewritten, source, path, self._place.name)
         names = [file.name for file in layout.data]
         if not all(map(self._is_free, names)):
             return None
@@ -72,25 +77,26 @@ class _Writer:
         if not self._staging.publish(names):
             return None
         self._staging.commit()
-        return self._summary(layout, rows, result)
+        return self._summary(layout, replace(result, counts=()))
 
-    def write(self, rewritten: RewrittenModel) -> WriteSummary:
+    def write(self) -> WriteSummary:
         """Lay out, write, and commit under the first names that are free."""
-        layout = self._lay_out(rewritten)
-        result = self._stream(rewritten.jobs, layout)
+        jobs = self._rewritten.jobs
+        layout = self._lay_out()
+        result = self._stream(jobs, layout)
         while not self._staging.publish([file.name for file in layout.data]):
             # Another process took a name meanwhile: only the references to it change.
-            layout = self._lay_out(rewritten)
-            self._run(rewritten.jobs, [(None, layout.model)], None)
+            layout = self._lay_out()
+            self._run(jobs, [(None, layout.model)], None)
         self._staging.commit()
-        return self._summary(layout, rows_of(rewritten.jobs, layout.places, result.counts), result)
+        return self._summary(layout, result)
 
     def _is_free(self, name: str) -> bool:
         path = self._place.parent / name
         return name != self._place.name and not path.exists() and not path.is_symlink()
 
-    def _lay_out(self, rewritten: RewrittenModel) -> Layout:
-        return lay_out(rewritten, self._place.name, self._options, is_free=self._is_free)
+    def _lay_out(self) -> Layout:
+        return lay_out(self._rewritten, self._place.name, self._options, is_free=self._is_free)
 
     def _stream(self, jobs: Sequence[CastJob], layout: Layout) -> StreamResult:
         files = [*enumerate(layout.data), (None, layout.model)]
@@ -104,21 +110,46 @@ class _Writer:
         files: Sequence[tuple[int | None, FilePlan]],
         progress: Callable[[int], None] | None,
     ) -> StreamResult:
-        unique = list(jobs)
+        once = _Once(jobs)
         outputs = [
-            Output(self._staging.create(number), file.nbytes, _once(file.pieces, unique, len(jobs)))
+            Output(self._staging.create(number), file.nbytes, once.own(file.pieces))
             for number, file in files
         ]
         return run_stream(
-            unique,
+            once.jobs,
             outputs,
-            threads=self._options.worker_threads,
-            budget_bytes=self._options.budget_bytes,
+            resources=Resources(self._options.worker_threads, self._options.budget_bytes),
             progress=progress,
         )
 
-    def _summary(
-        self, layout: Layout, rows: tuple[TensorRow, ...], result: StreamResult
-    ) -> WriteSummary:
+    def _summary(self, layout: Layout, result: StreamResult) -> WriteSummary:
         files = tuple(self._place.parent / file.name for file in (layout.model, *layout.data))
+        rows = make_rows(self._rewritten.jobs, layout.places, dict(enumerate(result.counts)))
         return WriteSummary(files, rows, result.bytes_read, result.bytes_written)
+
+
+class _Once:
+    """Lets each job be carried out by one piece, so that nothing is counted twice."""
+
+    def __init__(self, jobs: Sequence[CastJob]) -> None:
+        self.jobs = list(jobs)
+        self._seen: set[int] = set()
+
+    def own(self, pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+        """The pieces, with a copy of its job for each that is not the first of its job."""
+        return tuple(map(self._own, pieces))
+
+    def _own(self, piece: Piece) -> Piece:
+        if piece.job == LITERAL or piece.job not in self._seen:
+            self._seen.add(piece.job)
+            return piece
+        self.jobs.append(self.jobs[piece.job])
+        return replace(piece, job=len(self.jobs) - 1)
+
+
+def _reporter(
+    progress: Callable[[Progress], None] | None, total_bytes: int
+) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    return lambda done: progress(Progress("write", done, total_bytes))
