@@ -97,7 +97,7 @@ def _prepare(folder: Path) -> Path:
 
 def _work(folder: Path) -> _Outcome:
     source, target = DATA / "model.onnx", folder / _WRITTEN[0]
-    result = convert(source, target, options=ConvertOptions())
+    result = convert(source, target, options=ConvertOptions(keep_io_types=True))
     samples = read_samples(DATA)
     labels = _labels(samples)
     return _Outcome(
