@@ -17,7 +17,7 @@ from halve.convert import convert
 from halve.errors import OutputError
 from halve.options import ConvertOptions
 from halve.report import ConversionReport, write_json
-from halve.session.judge import Judgement, judge, read_model
+from halve.session.judging import Judgement, judge, read_model
 from halve.session.lowering import lower
 from halve.session.runtime import Session, load
 from halve.session.runtime import run as infer

@@ -19,7 +19,14 @@ from halve.session.runtime import Session, load, run
 from halve.session.samples import Sample
 from halve.session.scope import bodies
 
-__all__ = ["Judgement", "OutputMetrics", "SampleJudgement", "judge", "measure_output"]
+__all__ = [
+    "Judgement",
+    "OutputMetrics",
+    "SampleJudgement",
+    "judge",
+    "measure_output",
+    "read_model",
+]
 
 _HALF_NAMES = {int(TensorProto.FLOAT16): "float16", int(TensorProto.BFLOAT16): "bfloat16"}
 
