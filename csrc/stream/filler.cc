@@ -16,6 +16,10 @@ HalfType half_type(Action action) noexcept {
   return action == Action::kBFloat16 ? HalfType::kBFloat16 : HalfType::kFloat16;
 }
 
+Fault fault_of(Status status) noexcept {
+  return status == Status::kUnsupportedBackend ? Fault::kBackend : Fault::kInvalid;
+}
+
 // The first piece that ends after `begin`; pieces are sorted and do not overlap.
 std::vector<Piece>::const_iterator first_after(const Output& output, std::uint64_t begin) {
   return std::partition_point(
@@ -92,9 +96,10 @@ Failure Filler::cast_whole(std::int64_t job, std::uint64_t first, std::uint64_t 
       bytes = floats_.data();
     }
     // Any address will do for the kernels, on both sides.
-    const Status status = cast(half_type(from.action), static_cast<const float*>(bytes),
-                               reinterpret_cast<std::uint16_t*>(to), part, from.bounds, counts);
-    if (status != Status::kOk) return {Fault::kInvalid, from.origin, 0, job, 0};
+    const Status status =
+        cast(half_type(from.action), static_cast<const float*>(bytes),
+             reinterpret_cast<std::uint16_t*>(to), part, from.bounds, counts, StorePolicy::kCached);
+    if (status != Status::kOk) return {fault_of(status), from.origin, 0, job, 0};
     first += part;
     to += part * kTo;
     n -= part;

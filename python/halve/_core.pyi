@@ -1,5 +1,7 @@
 """Types of the compiled module; only `halve._native` imports it."""
 
+from collections.abc import Callable
+
 # features.cc: CPU backends
 def backends() -> list[tuple[str, bool, bool]]: ...
 def chosen_backend() -> int | None: ...
@@ -19,3 +21,35 @@ def cast(
     threads: int,
     policy: int,
 ) -> tuple[int, _Counts]: ...
+
+# csrc/bindings/wire.cc
+class WireError(ValueError):
+    args: tuple[str, int]
+
+def wire_elide_file(
+    fd: int, size: int, threshold: int
+) -> tuple[bytes, list[tuple[int, list[tuple[int, int, int]]]]]: ...
+def wire_elide_bytes(
+    data: bytes, threshold: int
+) -> tuple[bytes, list[tuple[int, list[tuple[int, int, int]]]]]: ...
+def wire_splice(
+    skeleton: bytes, table: list[tuple[int, int]]
+) -> tuple[int, list[tuple[int, bytes | int]]]: ...
+
+# stream (csrc/bindings/stream.cc)
+def stream_run(
+    origins: list[tuple[bytes] | bytes | bytearray],
+    jobs: list[tuple[int, int, float, float, list[tuple[int, int, int]]]],
+    outputs: list[tuple[tuple[bytes] | bytes | bytearray, int, list[tuple[int, int, int, bytes]]]],
+    *,
+    threads: int,
+    budget_bytes: int,
+    direct: bool,
+    poll_ms: int,
+    progress: Callable[[int], None] | None,
+) -> tuple[
+    list[tuple[int, int, int, int, int, int, int, int, float, float, float]],
+    int,
+    int,
+    tuple[int, int, int, int, int],
+]: ...

@@ -54,8 +54,17 @@ def convert(
     report(Progress("rewrite"))
     rewritten = rewrite(model, analysis, plan, options)
     built, summary = _write(rewritten, model, path, options)
-    return _result(
-        model, plan, rewritten, summary, path, built, (*analysis.warnings, *warnings), started
+    return ConvertResult(
+        target=path,
+        model=built,
+        plan=plan,
+        summary=summary,
+        casts=rewritten.casts,
+        cast_lower_bound=rewritten.cast_lower_bound,
+        source_nbytes=model.nbytes,
+        identity=rewritten.identity,
+        warnings=(*analysis.warnings, *warnings, *_cast_warnings(summary), *summary.warnings),
+        elapsed_s=time.monotonic() - started,
     )
 
 
@@ -81,34 +90,6 @@ def _write(
     if path is None:
         return build_model(rewritten, options=options)
     return None, write_model(rewritten, model, path, options=options)
-
-
-def _result(
-    model: SourceModel,
-    plan: Plan,
-    rewritten: RewrittenModel,
-    summary: WriteSummary,
-    path: Path | None,
-    built: ModelProto | None,
-    warnings: tuple[str, ...],
-    started: float,
-) -> ConvertResult:
-    main = [node for node in plan.nodes if not node.scope]
-    return ConvertResult(
-        target=path,
-        model=built,
-        plan=plan,
-        summary=summary,
-        casts=rewritten.casts,
-        cast_lower_bound=rewritten.cast_lower_bound,
-        node_count=len(main),
-        float_node_count=sum(node.dtype != "" for node in main),
-        half_node_count=sum(node.dtype not in ("", "float32") for node in main),
-        source_nbytes=model.nbytes,
-        identity=rewritten.identity,
-        warnings=(*warnings, *rewritten.warnings, *_cast_warnings(summary), *summary.warnings),
-        elapsed_s=time.monotonic() - started,
-    )
 
 
 # Counts that change a value by more than rounding, and what the warning calls them.

@@ -253,8 +253,7 @@ class ConvertResult:
     """What a conversion did.
 
     `target` is the written model file, or None where `model` holds the result. `casts` are the
-    inserted Cast nodes; `cast_lower_bound` is the least number that this plan needs. Counts of
-    nodes are of the source's main graph: all, those with a float operand, those made 16-bit.
+    inserted Cast nodes; `cast_lower_bound` is the least number that this plan needs.
     """
 
     target: Path | None
@@ -263,10 +262,22 @@ class ConvertResult:
     summary: WriteSummary
     casts: tuple[CastRow, ...]
     cast_lower_bound: int
-    node_count: int
-    float_node_count: int
-    half_node_count: int
     source_nbytes: int
     identity: bool
     warnings: tuple[str, ...]
     elapsed_s: float
+
+    @property
+    def node_count(self) -> int:
+        """Nodes of the source, in all scopes."""
+        return len(self.plan.nodes)
+
+    @property
+    def float_node_count(self) -> int:
+        """Nodes of the source with a float32 operand."""
+        return sum(node.dtype != "" for node in self.plan.nodes)
+
+    @property
+    def half_node_count(self) -> int:
+        """Nodes of the source that were made 16-bit."""
+        return sum(node.dtype not in ("", "float32") for node in self.plan.nodes)

@@ -81,6 +81,7 @@ enum class Fault : std::uint8_t {
   kOpenWrite,  // an output cannot be opened
   kReserve,    // there is no room for an output
   kWrite,      // an output cannot be written
+  kBackend,    // the forced cast backend is not usable here
   kMemory,     // the buffers or threads cannot be had
   kCancelled,  // cancel() was called
 };

@@ -14,7 +14,8 @@ from halve._native import cuda, features
 from halve.cli.parser import Parser
 from halve.errors import BackendUnavailableError, HalveError
 from halve.options import ConvertOptions
-from halve.session import check_canary, describe_runtime
+from halve.session.canary import check_canary
+from halve.session.runtime import describe_runtime
 
 __all__ = ["collect", "make_parser", "run"]
 
@@ -108,7 +109,7 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _kernel_rows(kernels: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    forced = f" (HALVE_FORCE_BACKEND={kernels['forced']})" if kernels["forced"] else ""
+    forced = " (HALVE_FORCE_BACKEND)" if kernels["forced"] and kernels["chosen"] else ""
     yield "CPU kernels", (kernels["chosen"] or kernels["problem"]) + forced
     for row in kernels["backends"]:
         state = "usable" if row["usable"] else "not supported by this processor or system"

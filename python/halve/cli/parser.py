@@ -62,7 +62,8 @@ def _flag(arg: str) -> str:
         return arg
     name, equals, value = arg.partition("=")
     name = name.replace("_", "-")
-    return "--keep-io-types=" if arg == name == "--keep-io-types" else name + equals + value
+    bare = name == "--keep-io-types" and not equals
+    return f"{name}=" if bare else name + equals + value
 
 
 def split_list(values: Sequence[str]) -> tuple[str, ...]:

@@ -239,9 +239,8 @@ def _infer(analysis: Analysis) -> None:
         classes.fix(value.index, value.elem)
     graph = analysis.proto.graph
     for info in (*graph.output, *graph.value_info):
-        value = analysis.values.get(info.name)
-        if value is not None:
-            classes.hint(value.index, _declared(info.type))
+        if info.name in analysis.values:
+            classes.hint(analysis.values[info.name].index, _declared(info.type))
     for node in analysis.nodes:
         classes.add_node(node)
     for value in analysis.values.values():

@@ -57,12 +57,11 @@ def make_plan(
         OptionError: an id that the model does not have.
     """
     blocked = _Blocked(analysis, options, (*options.fp32_nodes, *fp32_nodes))
-    decisions = [decide(node, blocked.reason(node), profile, options.half) for node in analysis.nodes]
-    keys = node_keys(analysis)
-    nodes = [
-        _plan_node(node, decisions, keys[node.id], options)
-        for node in analysis.nodes
+    decisions = [
+        decide(node, blocked.reason(node), profile, options.half) for node in analysis.nodes
     ]
+    keys = node_keys(analysis)
+    nodes = [_plan_node(node, decisions, keys[node.id], options) for node in analysis.nodes]
     nodes += [
         PlanNode(number, node.name, node.op_type, scope, keys[number], "")
         for number, scope, node in analysis.all_nodes[len(nodes) :]
@@ -85,9 +84,7 @@ def _option_record(options: ConvertOptions) -> dict[str, object]:
 class _Blocked:
     """Rule 2: why the user keeps a node float32."""
 
-    def __init__(
-        self, analysis: Analysis, options: ConvertOptions, ids: Sequence[int]
-    ) -> None:
+    def __init__(self, analysis: Analysis, options: ConvertOptions, ids: Sequence[int]) -> None:
         count = len(analysis.all_nodes)
         for number in ids:
             if not 0 <= number < count:
@@ -139,7 +136,7 @@ def decide(node: NodeInfo, blocked: str, profile: TargetProfile, half: DType) ->
     if reason:
         return Decision(frozenset(), reason)
     rule = node.rule
-    assert rule is not None  # noqa: S101 - _unfit answers for nodes without a rule
+    assert rule is not None
     able = [var for var in wanted if var and rule.allows(var, half)]
     if not able:
         name = half.name.lower()
@@ -170,9 +167,7 @@ def _unfit(node: NodeInfo) -> str:
     return ""
 
 
-def _with_kernel(
-    node: NodeInfo, able: list[str], profile: TargetProfile, half: DType
-) -> Decision:
+def _with_kernel(node: NodeInfo, able: list[str], profile: TargetProfile, half: DType) -> Decision:
     """Rule 5."""
     source = _source_types(node)
     for chosen in (able, able[:1]):
@@ -184,9 +179,7 @@ def _with_kernel(
 
 
 def _source_types(node: NodeInfo) -> dict[str, int]:
-    pairs = zip(
-        (*node.inputs, *node.outputs), (*node.in_types, *node.out_types), strict=True
-    )
+    pairs = zip((*node.inputs, *node.outputs), (*node.in_types, *node.out_types), strict=True)
     return {var: value.elem for value, (var, _) in pairs if value is not None and var}
 
 
@@ -211,7 +204,7 @@ def _plan_node(
 def _constant_decision(node: NodeInfo, decisions: list[Decision]) -> Decision:
     """Rule 6: 16-bit where any reader is; a reader of the other precision gets a copy."""
     value = node.outputs[0]
-    assert value is not None  # noqa: S101 - the caller has looked
+    assert value is not None
     wants = {
         reader.in_types[slot][0] in decisions[reader.id].half_vars for reader, slot in value.readers
     }

@@ -44,7 +44,9 @@ def _main_hashes(analysis: Analysis) -> list[str]:
     hashes = [""] * len(analysis.nodes)
     for number in topological_order(analysis.nodes):
         node = analysis.nodes[number]
-        hashes[number] = _digest(*_input_parts(node, inputs, weights, hashes), _own_parts(node.proto))
+        hashes[number] = _digest(
+            *_input_parts(node, inputs, weights, hashes), _own_parts(node.proto)
+        )
     return hashes
 
 
@@ -61,9 +63,7 @@ def _input_parts(
 
 
 def _own_parts(node: NodeProto) -> str:
-    attributes = sorted(
-        f"{attr.name}={_attribute_text(attr)}" for attr in node.attribute
-    )
+    attributes = sorted(f"{attr.name}={_attribute_text(attr)}" for attr in node.attribute)
     return "|".join((node.domain, node.op_type, str(len(node.output)), *attributes))
 
 
@@ -79,7 +79,7 @@ def _attribute_text(attr: AttributeProto) -> str:
         return ";".join(map(_tensor_text, attr.tensors))
     if kind == AttributeProto.SPARSE_TENSOR:
         return _sparse_text(attr.sparse_tensor)
-    return attr.SerializeToString(deterministic=True).hex()
+    return bytes(attr.SerializeToString(deterministic=True)).hex()
 
 
 def _tensor_text(tensor: TensorProto) -> str:

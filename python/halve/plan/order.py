@@ -46,6 +46,4 @@ def _is_sorted(nodes: Sequence[NodeInfo]) -> bool:
 
 
 def _readers(node: NodeInfo) -> set[int]:
-    return {
-        reader.id for value in node.outputs if value is not None for reader, _ in value.readers
-    }
+    return {reader.id for value in node.outputs if value is not None for reader, _ in value.readers}

@@ -72,7 +72,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         PlanError: the file is missing, is not JSON, is of another version, or has a malformed row.
     """
     try:
-        record = json.loads(Path(path).read_bytes())
+        record: object = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise PlanError(f"plan file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -80,9 +80,9 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     return _plan(record, str(path))
 
 
-def _plan(record: Any, where: str) -> Plan:
-    if not isinstance(record, Mapping) or record.get("schema_version") != SCHEMA_VERSION:
-        received = record.get("schema_version") if isinstance(record, Mapping) else type(record)
+def _plan(record: object, where: str) -> Plan:
+    received = record.get("schema_version") if isinstance(record, Mapping) else type(record)
+    if not isinstance(record, Mapping) or received != SCHEMA_VERSION:
         raise PlanError(
             f"{where} has schema_version {received!r}; this version reads {SCHEMA_VERSION}"
         )

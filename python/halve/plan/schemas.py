@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import onnx
 from onnx import defs
@@ -71,7 +71,7 @@ def known_opset(domain: str) -> int:
     return int(defs.onnx_opset_version()) if domain == "" else _domain_opsets().get(domain, 0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _domain_opsets() -> dict[str, int]:
     newest: dict[str, int] = {}
     for schema in defs.get_all_schemas():

@@ -7,6 +7,8 @@ carry a tensor instead and are handled by `constant_type`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from halve.plan.schemas import UNKNOWN
@@ -55,19 +57,17 @@ _CONSTANT_KINDS = {
 
 def attribute(node: NodeProto, name: str) -> AttributeProto | None:
     """The node's attribute of that name, or None."""
-    for candidate in node.attribute:
-        if candidate.name == name:
-            return candidate
-    return None
+    candidates: Iterable[AttributeProto] = node.attribute
+    return next((candidate for candidate in candidates if candidate.name == name), None)
 
 
 def constant_type(node: NodeProto) -> int:
     """The element type that a Constant node produces; UNKNOWN for a malformed one."""
     for candidate in node.attribute:
         if candidate.name == "value":
-            return candidate.t.data_type
+            return int(candidate.t.data_type)
         if candidate.name == "sparse_value":  # a runtime makes it dense when it loads the model
-            return candidate.sparse_tensor.values.data_type
+            return int(candidate.sparse_tensor.values.data_type)
         if candidate.name in _CONSTANT_KINDS:
             return _CONSTANT_KINDS[candidate.name]
     return UNKNOWN
@@ -81,7 +81,7 @@ def is_weight(domain: str, node: NodeProto) -> bool:
 
 
 def chosen_type(domain: str, node: NodeProto) -> int | None:
-    """The type of output 0 as an attribute chooses it: a code, SAME, or None for other operators."""
+    """What an attribute chooses for output 0: a code, SAME, or None for other operators."""
     if domain == "" and node.op_type == "Constant":
         return constant_type(node)
     if domain == "" and node.op_type == "ConstantOfShape":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -147,17 +147,13 @@ def write_json(path: Path, value: object) -> None:
         OutputError: the file cannot be written.
     """
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    temporary = ""
+    temporary = path.with_name(f".halve-tmp-{os.getpid()}-{path.name}")
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".halve-tmp-", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text)
-        Path(temporary).replace(path)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error says what is wrong
+            temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         message = f"cannot write {path}: {reason}; give a file name in a folder you may write to"
         raise OutputError(message) from error

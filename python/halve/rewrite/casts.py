@@ -115,9 +115,7 @@ def _output_type(state: Rewriting, value: Value, made: int) -> int:
     return state.io_type(value)
 
 
-def _names(
-    state: Rewriting, value: Value, made: int, out_type: int
-) -> tuple[str, dict[int, str]]:
+def _names(state: Rewriting, value: Value, made: int, out_type: int) -> tuple[str, dict[int, str]]:
     """The name of the value as made, and the names of its known types (rule 2)."""
     if out_type == made or value.source is None:
         return value.name, {made: value.name}

@@ -42,9 +42,7 @@ def _node_problems(state: Rewriting, node: NodeInfo) -> list[str]:
     if node.rule is None:
         return []
     half = state.options.half
-    operands = zip(
-        (*node.inputs, *node.outputs), (*node.in_types, *node.out_types), strict=True
-    )
+    operands = zip((*node.inputs, *node.outputs), (*node.in_types, *node.out_types), strict=True)
     return [
         f"{node.label()} has type {value.elem} for {value.name!r}, which {var} does not allow"
         for value, (var, _) in operands

@@ -112,7 +112,8 @@ def _as_tensor_attribute(node: NodeProto) -> AttributeProto:
         tensor.dims.append(len(floats.floats))
         tensor.float_data.extend(floats.floats)
     del node.attribute[:]
-    return node.attribute.add(name="value", type=AttributeProto.TENSOR, t=tensor)
+    value: AttributeProto = node.attribute.add(name="value", type=AttributeProto.TENSOR, t=tensor)
+    return value
 
 
 def _own_payload(state: Rewriting, tensor: TensorProto) -> None:

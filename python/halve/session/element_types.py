@@ -60,7 +60,7 @@ def tensor_type(code: int) -> str:
 
 
 def type_text(proto: TypeProto) -> str:
-    """A declared type; OTHER where none is declared."""
+    """A declared type; OTHER where none is declared. ONNX Runtime makes sparse tensors dense."""
     kind = proto.WhichOneof("value")
     if kind == "tensor_type":
         code = proto.tensor_type.elem_type
@@ -70,7 +70,7 @@ def type_text(proto: TypeProto) -> str:
     if kind == "optional_type":
         return _wrap("optional", type_text(proto.optional_type.elem_type))
     if kind == "sparse_tensor_type":
-        return f"sparse_{tensor_type(proto.sparse_tensor_type.elem_type)}"
+        return tensor_type(proto.sparse_tensor_type.elem_type)
     return OTHER
 
 
@@ -170,7 +170,7 @@ def _constant_type(node: NodeProto, attributes: Mapping[str, AttributeProto]) ->
     if value:
         return tensor_type(value.t.data_type)
     if sparse:
-        return f"sparse_{tensor_type(sparse.sparse_tensor.values.data_type)}"
+        return tensor_type(sparse.sparse_tensor.values.data_type)
     is_float = "value_float" in attributes or "value_floats" in attributes
     return tensor_type(_FLOAT) if is_float else OTHER
 

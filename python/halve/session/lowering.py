@@ -109,7 +109,7 @@ class _Lowering:
     def _lower_initializers(self, graph: GraphProto, scope: Scope) -> None:
         for sparse in graph.sparse_initializer:
             _refuse_sparse(sparse.values.data_type, f"sparse initializer {sparse.values.name!r}")
-            scope.define(sparse.values.name, f"sparse_{tensor_type(sparse.values.data_type)}")
+            scope.define(sparse.values.name, tensor_type(sparse.values.data_type))
         twins: list[TensorProto] = []
         for tensor in graph.initializer:
             text = tensor_type(tensor.data_type)

@@ -105,14 +105,24 @@ def _read_sample(number: int, inputs: dict[int, Path], outputs: dict[int, Path])
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    # numpy.load would leave a broken archive open, and take a plain array for one.
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                name.removesuffix(".npy"): _read_member(archive, name)
+                for name in archive.namelist()
+            }
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SampleError(
             f"{path}: not an archive of plain arrays ({error}); allowed: what numpy.savez writes "
             f"without Python objects"
         ) from error
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(name) as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+        return array
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -1,1 +1,18 @@
-"""source."""
+"""A model without its payload: its graph, and where each payload lies."""
+
+from halve.source.open import open_model
+from halve.source.payload import data_size, inline_ref, read_array, read_payload
+from halve.source.tensors import clear_payload, iter_tensors, payload_index, set_payload, text
+
+__all__ = [
+    "clear_payload",
+    "data_size",
+    "inline_ref",
+    "iter_tensors",
+    "open_model",
+    "payload_index",
+    "read_array",
+    "read_payload",
+    "set_payload",
+    "text",
+]

@@ -1,0 +1,214 @@
+"""Files to files through the compiled pipeline: payloads copied or cast on their way."""
+
+from __future__ import annotations
+
+import enum
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from halve import _core
+from halve.errors import BackendUnavailableError, DataError, HalveError, OutputError
+from halve.types import CastCounts, CastJob, DType
+
+__all__ = ["LITERAL", "Output", "Piece", "Resources", "StreamResult", "run_stream"]
+
+LITERAL = -1
+# How often the calling thread looks at signals and reports progress.
+_POLL_MS = 50
+_ACTIONS = {DType.FLOAT16: 1, DType.BFLOAT16: 2}
+_FLOAT32_MAX = 3.4028234663852886e38
+
+
+class _Fault(enum.IntEnum):
+    """halve::stream::Fault of csrc/include/halve/stream.h."""
+
+    NONE = 0
+    INVALID = 1
+    OPEN_READ = 2
+    READ = 3
+    SHORT = 4
+    OPEN_WRITE = 5
+    RESERVE = 6
+    WRITE = 7
+    BACKEND = 8
+    MEMORY = 9
+    CANCELLED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`nbytes` of an output from `offset`: the result of job `job`, or `literal`."""
+
+    offset: int
+    nbytes: int
+    job: int = LITERAL
+    literal: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is written: an existing file (overwritten, then cut to `nbytes`) or a buffer.
+
+    Pieces are in the order of their offsets and do not overlap; holes are zeros.
+    """
+
+    to: Path | bytearray
+    nbytes: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run may use: computing threads (1 or more), and bytes for all its buffers together
+    (1 MiB or more). `direct` writes large files past the page cache where that works.
+    """
+
+    threads: int
+    budget_bytes: int
+    direct: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """Counts a job (all zero for a copy), and totals in bytes."""
+
+    counts: tuple[CastCounts, ...]
+    bytes_read: int
+    bytes_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    fault: _Fault
+    index: int
+    offset: int
+    job: int
+    error: int
+
+    @property
+    def reason(self) -> str:
+        return os.strerror(self.error) if self.error else "no further reason known"
+
+
+def run_stream(
+    jobs: Sequence[CastJob],
+    outputs: Sequence[Output],
+    *,
+    resources: Resources,
+    progress: Callable[[int], None] | None = None,
+) -> StreamResult:
+    """Carry out `jobs` into `outputs`; bytes and counts do not depend on threads or budget.
+
+    `progress` is called from this thread with the bytes done. What it raises, and a
+    KeyboardInterrupt, cancels the work and leaves this function after all workers have stopped.
+    After any exception the content of the outputs is undefined. Nothing is flushed to the disk.
+
+    Raises:
+        DataError: an origin is missing, cannot be read, or ends before its payload.
+        OutputError: an output cannot be written, or its disk is full.
+        BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that is not usable here.
+    """
+    origins = list({_key(job.ref.origin): job.ref.origin for job in jobs}.values())
+    places = {_key(origin): i for i, origin in enumerate(origins)}
+    counts, bytes_read, bytes_written, failure = _core.stream_run(
+        [_place(origin) for origin in origins],
+        [_native_job(job, places) for job in jobs],
+        [_native_output(output) for output in outputs],
+        threads=resources.threads,
+        budget_bytes=resources.budget_bytes,
+        direct=resources.direct,
+        poll_ms=_POLL_MS,
+        progress=progress,
+    )
+    if failure[0] != _Fault.NONE:
+        raise _error(_Failure(_Fault(failure[0]), *failure[1:]), jobs, origins, outputs)
+    return StreamResult(tuple(CastCounts(*row) for row in counts), bytes_read, bytes_written)
+
+
+def _key(origin: Path | bytes) -> Path | int:
+    """What tells origins apart: equal bytes in two places are two origins."""
+    return origin if isinstance(origin, Path) else id(origin)
+
+
+def _place(place: Path | bytes | bytearray) -> tuple[bytes] | bytes | bytearray:
+    return (os.fsencode(place),) if isinstance(place, Path) else place
+
+
+def _native_job(
+    job: CastJob, places: dict[Path | int, int]
+) -> tuple[int, int, float, float, list[tuple[int, int, int]]]:
+    spans = [(span.offset, span.nbytes, span.item) for span in job.ref.spans]
+    action = 0 if job.is_copy else _ACTIONS[DType(job.dtype)]
+    # A finite bound beyond float32's range bounds nothing; as a float it would become inf too.
+    limit = job.bounds.max_finite if job.bounds.max_finite <= _FLOAT32_MAX else math.inf
+    return places[_key(job.ref.origin)], action, job.bounds.min_positive, limit, spans
+
+
+def _native_output(
+    output: Output,
+) -> tuple[tuple[bytes] | bytes | bytearray, int, list[tuple[int, int, int, bytes]]]:
+    pieces = [(piece.offset, piece.nbytes, piece.job, piece.literal) for piece in output.pieces]
+    return _place(output.to), output.nbytes, pieces
+
+
+def _error(
+    failure: _Failure,
+    jobs: Sequence[CastJob],
+    origins: Sequence[Path | bytes],
+    outputs: Sequence[Output],
+) -> HalveError | MemoryError | RuntimeError:
+    match failure.fault:
+        case _Fault.OPEN_READ | _Fault.READ | _Fault.SHORT:
+            return _read_error(failure, jobs, _name(origins[failure.index]))
+        case _Fault.OPEN_WRITE | _Fault.RESERVE | _Fault.WRITE:
+            return _write_error(failure, outputs[failure.index])
+        case _Fault.BACKEND:
+            forced = os.environ.get("HALVE_FORCE_BACKEND")
+            return BackendUnavailableError(
+                f"HALVE_FORCE_BACKEND={forced} names a backend that this machine or build lacks; "
+                "unset it, or see `halve doctor` for the names"
+            )
+        case _Fault.MEMORY:
+            return MemoryError("no memory for the buffers, or no thread could be started")
+        case _:
+            return RuntimeError(f"the stream failed: {failure.fault.name} (job {failure.job})")
+
+
+def _name(place: Path | bytes | bytearray) -> str:
+    return str(place) if isinstance(place, Path) else "memory"
+
+
+def _read_error(failure: _Failure, jobs: Sequence[CastJob], name: str) -> DataError:
+    tensor = f" ({jobs[failure.job].ref.where})" if failure.job != LITERAL else ""
+    if failure.fault is _Fault.OPEN_READ:
+        return DataError(
+            f"{name}: cannot be opened to read weights: {failure.reason}; "
+            "put the file back or correct its permissions"
+        )
+    if failure.fault is _Fault.READ:
+        return DataError(
+            f"{name}: reading failed at byte {failure.offset}{tensor}: {failure.reason}; "
+            "check the disk and try again"
+        )
+    return DataError(
+        f"{name}: ends at byte {failure.offset}, in the middle of a payload{tensor}; "
+        "the file is shorter than when it was opened: restore it and run again"
+    )
+
+
+def _write_error(failure: _Failure, output: Output) -> OutputError:
+    name = _name(output.to)
+    if failure.fault is _Fault.OPEN_WRITE:
+        return OutputError(f"{name}: cannot be opened for writing: {failure.reason}")
+    if failure.fault is _Fault.RESERVE:
+        return OutputError(
+            f"{name}: no room for {failure.offset} bytes: {failure.reason}; "
+            "free space, raise the limit, or write to another disk"
+        )
+    return OutputError(
+        f"{name}: writing failed at byte {failure.offset}: {failure.reason}; "
+        "free space or check the disk, then run again"
+    )

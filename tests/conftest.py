@@ -1,0 +1,63 @@
+"""Fixtures and skips that every folder of tests shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from halve._native import cuda
+
+# Models without control flow; a test that takes `trained_model` runs on each of them.
+FIRST_GROUP = ("dtln_1", "ultraface_rfb", "mnist_cntk", "fastestdet", "yunet", "basic_pitch")
+_ON_TRAINED = pytest.StashKey[int]()
+
+
+@pytest.fixture(scope="session")
+def trained_model_dir() -> Path:
+    """The folder of trained models, one folder each; tests that need it are skipped without it."""
+    folder = os.environ.get("HALVE_MODELS", "")
+    if not folder:
+        pytest.skip("HALVE_MODELS is not set: it names the folder of trained models")
+    if not Path(folder).is_dir():
+        pytest.fail(f"HALVE_MODELS is {folder!r}, which is no folder")
+    return Path(folder)
+
+
+@pytest.fixture(params=FIRST_GROUP)
+def trained_model(request: pytest.FixtureRequest, trained_model_dir: Path) -> Path:
+    """The folder of one trained model: model.onnx and its samples."""
+    folder = trained_model_dir / str(request.param)
+    assert (folder / "model.onnx").is_file(), f"{folder} holds no model.onnx"
+    return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_ON_TRAINED] = 0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        status = cuda.status()
+        if not status.usable:
+            pytest.skip(f"no usable GPU: {status.reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Counts the tests that ran, not those that were skipped, on trained models."""
+    report = yield
+    uses = "trained_model_dir" in getattr(item, "fixturenames", ())
+    if uses and call.when == "call" and not report.skipped:
+        item.config.stash[_ON_TRAINED] += 1
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    terminalreporter.write_line(f"tests on trained models: {config.stash[_ON_TRAINED]}")
