@@ -57,7 +57,7 @@ def open_model(
         return _open_proto(source)
     if not isinstance(source, (str, os.PathLike)):
         raise OptionError(f"source is {type(source).__name__}; allowed: a path or a ModelProto")
-    return _open_path(Path(source), allow_links)
+    return _open_path(Path(os.fsdecode(source)), allow_links)
 
 
 @dataclass(slots=True)
@@ -119,12 +119,14 @@ def _open_file(given: Path) -> Iterator[tuple[Path, int, int]]:
     """The resolved path, a descriptor, and the size of a model file."""
     try:
         path = given.resolve(strict=True)
-        if not path.is_file():
-            raise ModelError(f"{given} is not a file; allowed: the path of an .onnx file")
-        fd = os.open(path, os.O_RDONLY)
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError below 3.13
+        regular = path.is_file()
+        # Opening anything else could wait for ever, as a pipe does.
+        fd = os.open(path, os.O_RDONLY) if regular else -1
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL character
         reason = getattr(error, "strerror", None) or str(error)
-        raise ModelError(f"{given} cannot be opened: {reason}; check the path") from error
+        raise ModelError(f"{str(given)!r} cannot be opened: {reason}; check the path") from error
+    if not regular:
+        raise ModelError(f"{str(given)!r} is not a file; allowed: the path of an .onnx file")
     try:
         if hasattr(os, "posix_fadvise"):
             # Read-ahead would fetch the payload that the scan steps over.

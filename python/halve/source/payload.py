@@ -37,6 +37,7 @@ _BITS = {
     15: 128,
     **dict.fromkeys((21, 22, 23), 4),
     **dict.fromkeys((25, 26), 2),
+    **dict.fromkeys((27, 28), 6),
 }
 _NUMPY: dict[int, np.dtype[Any]] = {
     DType.FLOAT: np.dtype("<f4"),

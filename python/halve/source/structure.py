@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -84,16 +86,26 @@ def _move_payload(
         payloads.append((_PAYLOADS[name], data))
 
 
-def _copy_leaf(target: Message, field: FieldDescriptor, value: object) -> None:
+def _copy_leaf(
+    target: Message,
+    field: FieldDescriptor,
+    value: Any,  # noqa: ANN401 - what the descriptor says
+) -> None:
     if isinstance(value, Message):
         getattr(target, field.name).CopyFrom(value)
-    elif isinstance(value, bytes) and field.type == FieldDescriptor.TYPE_STRING:
-        # Not valid UTF-8: protobuf parses such a string but does not let one be set.
-        target.MergeFromString(_header(field.number, 2) + _varint(len(value)) + value)
-    elif isinstance(value, (str, bytes, int, float)):
+    elif field.type == FieldDescriptor.TYPE_STRING:
+        _copy_strings(target, field.number, [value] if isinstance(value, (str, bytes)) else value)
+    elif isinstance(value, (bytes, int, float)):
         setattr(target, field.name, value)
     else:
         getattr(target, field.name).MergeFrom(value)
+
+
+def _copy_strings(target: Message, number: int, values: Iterable[str | bytes]) -> None:
+    # Encoded by hand: protobuf parses strings that are not valid UTF-8 but lets none be set.
+    for item in values:
+        data = item.encode() if isinstance(item, str) else item
+        target.MergeFromString(_header(number, 2) + _varint(len(data)) + data)
 
 
 def _copy_unknown(source: Message, target: Message) -> None:
