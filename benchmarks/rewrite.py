@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from models import chain_model
 from onnx import ModelProto
 
 from halve.options import ConvertOptions
@@ -26,6 +25,7 @@ from halve.plan import analyse, load_target, make_plan
 from halve.rewrite import rewrite
 from halve.source import open_model
 from halve.types import RewrittenModel
+from models import chain_model
 
 
 def _timed(function: Callable[[], object]) -> tuple[float, object]:

@@ -12,7 +12,7 @@ import pytest
 
 from halve.cli import demo
 from halve.cli.main import main
-from halve.session.samples import read_samples
+from halve.session import read_samples
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 

@@ -215,7 +215,7 @@ def test_a_link_out_of_the_folder_needs_leave(tmp_path: Path, folder_link: bool)
         (home / "sub").symlink_to(tmp_path)
     else:
         (home / "w.bin").symlink_to(tmp_path / "w.bin")
-    with pytest.raises(DataError, match="is a link to .*outside .*--allow-links"):
+    with pytest.raises(DataError, match=r"is a link to .*outside .*--allow-links"):
         open_model(path)
     result = open_model(path, allow_links=True)
     assert read_array(result.refs[0]).tolist() == list(range(10))

@@ -17,11 +17,8 @@ from halve.convert import convert
 from halve.errors import OutputError
 from halve.options import ConvertOptions
 from halve.report import ConversionReport, write_json
-from halve.session.judging import Judgement, judge, read_model
-from halve.session.lowering import lower
-from halve.session.runtime import Session, load
-from halve.session.runtime import run as infer
-from halve.session.samples import Sample, read_samples
+from halve.session import Judgement, Sample, Session, judge, load, lower, read_model, read_samples
+from halve.session import run as infer
 
 __all__ = ["DATA", "make_parser", "run"]
 

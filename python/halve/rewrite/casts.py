@@ -19,7 +19,7 @@ from halve.plan.schemas import rule_for
 from halve.rewrite.state import Reader, Rewriting, type_tag
 from halve.types import CastRow, DType
 
-__all__ = ["insert_casts"]
+__all__ = ["insert_casts", "made_type"]
 
 
 def insert_casts(state: Rewriting, settled: set[int]) -> None:
