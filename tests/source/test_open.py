@@ -84,7 +84,7 @@ def test_refs_are_numbered_as_the_tensors_come(tmp_path: Path) -> None:
     assert [ref.where for ref in opened.refs][1] == (
         "graph, node 1 '' (If), attribute 'else_branch', initializer 'inner'"
     )
-    assert opened.refs[4].where == "function 'f', node 0 '' (Constant), attribute 'value'"
+    assert opened.refs[4].where == "function 'd:f', node 0 '' (Constant), attribute 'value'"
 
 
 def test_merged_occurrences_make_one_payload(tmp_path: Path) -> None:
@@ -233,6 +233,12 @@ def test_payload_in_two_fields_contradicts_itself(tmp_path: Path) -> None:
         open_model(saved(tmp_path, model(tensor)))
 
 
+def test_payload_beside_integers_contradicts_itself(tmp_path: Path) -> None:
+    tensor = TensorProto(data_type=1, dims=[300], raw_data=bytes(1200), int32_data=[1])
+    with pytest.raises(ModelError, match=r"payload in several fields \(numbers \[5, 9\]"):
+        open_model(saved(tmp_path, model(tensor)))
+
+
 def test_a_reserved_entry_in_the_input(tmp_path: Path) -> None:
     for index in ("0", "1", "x"):
         tensor = weights()
@@ -264,6 +270,10 @@ def test_external_data_that_is_loaded_counts_as_embedded(count: int) -> None:
 def test_embedded_and_external_in_a_file_contradict(tmp_path: Path, count: int) -> None:
     tensor = weights(count)
     tensor.data_location = TensorProto.EXTERNAL
+    with pytest.raises(ModelError, match="both embedded and external data"):
+        open_model(saved(tmp_path, model(tensor)))
+    tensor.ClearField("raw_data")
+    tensor.int64_data.append(1)
     with pytest.raises(ModelError, match="both embedded and external data"):
         open_model(saved(tmp_path, model(tensor)))
 

@@ -316,6 +316,12 @@ def test_splice_refuses_an_index_that_is_not_in_its_table(value: str) -> None:
         splice(marked(value), [(9, 5)])
 
 
+def test_an_index_of_any_bytes_is_quoted() -> None:
+    entry = block(13, block(1, PAYLOAD_KEY.encode()) + block(2, b"\xff\n"))
+    with pytest.raises(ModelError, match=r"byte \d+: a payload entry has index '\\xff"):
+        splice(tensor_model(entry), [(9, 5)])
+
+
 def test_splice_keeps_other_entries() -> None:
     data = marked("0", "location")
     assert splice(data, [(9, 5)]) == Layout(len(data), ((0, data),))
