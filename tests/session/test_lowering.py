@@ -321,6 +321,14 @@ def test_erasable_cast_names_are_replaced() -> None:
     np.testing.assert_array_equal(y, [1])
 
 
+def test_node_name_that_is_no_text() -> None:
+    model = text_model("g (float16[1] x) => (float16[1] y) { y = Mul(x, x) }")
+    model.graph.node[0].name = "AAAA"
+    broken = model.SerializeToString().replace(b"AAAA", b"\xff\xfeAA")
+    (y,) = evaluate(onnx.load_from_string(broken), x=half(300))
+    np.testing.assert_array_equal(y, half(np.inf))
+
+
 def test_names_in_use_are_avoided() -> None:
     nodes = [
         helper.make_node("Mul", ["x", "x"], ["x.lowered0"]),
