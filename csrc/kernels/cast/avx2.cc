@@ -17,7 +17,7 @@ struct Avx2 {
   static HALVE_INLINE F load(const char* p) {
     return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  static HALVE_INLINE void prefetch(const char*) {}
+  static HALVE_INLINE void prefetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
   static HALVE_INLINE I bits(F x) { return _mm256_castps_si256(x); }
   static HALVE_INLINE F floats(I x) { return _mm256_castsi256_ps(x); }
   static HALVE_INLINE I set(int32_t x) { return _mm256_set1_epi32(x); }

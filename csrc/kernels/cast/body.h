@@ -30,6 +30,10 @@ constexpr int32_t kTinyBits = 0x1C800000;
 // Lane counters have 32 bits: they are added up after this many elements.
 constexpr uint64_t kSegmentElements = uint64_t{1} << 28;
 constexpr uint64_t kLineBytes = 64;
+constexpr int kVectors = 4;  // in a block, which takes one path or the other
+// One page ahead, because the processor's own prefetching stops at the end of a page. Reaching
+// past the array is harmless: a prefetch never faults.
+constexpr uint64_t kPrefetchBytes = 4096;
 
 // Where the results of a type change class, as bits of the float magnitude.
 struct Float16Limits {
@@ -259,15 +263,17 @@ HALVE_NOINLINE void careful_block(const char* src, char* dst, int pairs, const L
   }
 }
 
-// Up to 2 * kLanes elements by way of a buffer: the zeros that fill it up change no count.
+// Less than a block, by way of a buffer: the zeros that fill it up change no count.
 template <class V, template <class> class R>
 HALVE_NOINLINE void careful_rest(const char* src, char* dst, uint64_t n, const Limits<V>& limits,
                                  Tally<V>& tally) {
-  float in[2 * V::kLanes] = {};
-  uint16_t out[2 * V::kLanes];
+  if (n == 0) return;
+  constexpr uint64_t kPair = 2 * V::kLanes;
+  char in[4 * kVectors * V::kLanes] = {};
+  char out[2 * kVectors * V::kLanes];
   memcpy(in, src, 4 * n);
-  careful_block<V, R, false>(reinterpret_cast<const char*>(in), reinterpret_cast<char*>(out), 1,
-                             limits, tally);
+  const int pairs = static_cast<int>((n + kPair - 1) / kPair);
+  careful_block<V, R, false>(in, out, pairs, limits, tally);
   memcpy(dst, out, 2 * n);
 }
 
@@ -329,12 +335,16 @@ HALVE_INLINE void add_to(CastCounts* counts, const Tally<V>& tally, const FastSt
   merge(*counts, part);
 }
 
+template <class V>
+HALVE_INLINE void prefetch_block(const char* src, uint64_t nbytes) {
+  for (uint64_t i = 0; i < nbytes; i += kLineBytes) V::prefetch(src + kPrefetchBytes + i);
+}
+
 // At most kSegmentElements; dst is aligned to a cache line where kStream.
 template <class V, template <class> class R, bool kStream>
 HALVE_INLINE void cast_segment(const char* src, char* dst, uint64_t n, const Limits<V>& limits,
                                CastCounts* counts) {
-  constexpr int kVectors = 4;
-  constexpr uint64_t kBlock = kVectors * V::kLanes;
+  constexpr uint64_t kBlock = uint64_t{kVectors} * V::kLanes;
   Tally<V> tally(counts->max_rel_error);
   FastState<V> state{V::set(0), V::set(0), V::set(0), V::setf(0.0F)};
   typename V::F factor = error_factor<V>(counts->max_rel_error);
@@ -342,7 +352,7 @@ HALVE_INLINE void cast_segment(const char* src, char* dst, uint64_t n, const Lim
   for (; left >= kBlock; left -= kBlock) {
     FastState<V> next = state;
     BlockCheck<V> check{V::set(kMagnitudeMask), V::set(0), V::setf(0.0F)};
-    V::prefetch(src);
+    prefetch_block<V>(src, 4 * kBlock);
     typename R<V>::Out out[kVectors];
     for (int i = 0; i < kVectors; ++i) {
       out[i] = fast_lanes<V, R>(V::load(src + 4 * V::kLanes * i), limits, factor, next, check);
@@ -360,13 +370,7 @@ HALVE_INLINE void cast_segment(const char* src, char* dst, uint64_t n, const Lim
     src += 4 * kBlock;
     dst += 2 * kBlock;
   }
-  for (; left > 0;) {
-    const uint64_t part = left < 2 * V::kLanes ? left : 2 * V::kLanes;
-    careful_rest<V, R>(src, dst, part, limits, tally);
-    src += 4 * part;
-    dst += 2 * part;
-    left -= part;
-  }
+  careful_rest<V, R>(src, dst, left, limits, tally);
   add_to<V>(counts, tally, state);
 }
 

@@ -17,7 +17,7 @@ struct Neon {
   static HALVE_INLINE F load(const char* p) {
     return vreinterpretq_f32_u8(vld1q_u8(reinterpret_cast<const uint8_t*>(p)));
   }
-  static HALVE_INLINE void prefetch(const char*) {}
+  static HALVE_INLINE void prefetch(const char* p) { __builtin_prefetch(p); }
   static HALVE_INLINE I bits(F x) { return vreinterpretq_s32_f32(x); }
   static HALVE_INLINE F floats(I x) { return vreinterpretq_f32_s32(x); }
   static HALVE_INLINE I set(int32_t x) { return vdupq_n_s32(x); }

@@ -28,7 +28,7 @@ from halve.plan.type_attributes import is_weight
 from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
-__all__ = ["Decision", "decide", "make_plan", "slot_name"]
+__all__ = ["Decision", "decide", "float_slots", "make_plan", "slot_name"]
 
 
 @dataclass(frozen=True, slots=True)
