@@ -127,7 +127,8 @@ def _summary(runs: Mapping[str, Sequence[ChildRun]]) -> dict[str, object]:
 def _describe(run: ChildRun) -> str:
     if run.status:
         return f"failed ({run.error})"
-    return f"{run.elapsed_s:.2f} s, peak {run.peak_rss_bytes / 2**20:.0f} MiB"
+    peak_mib = run.peak_rss_bytes / 2**20
+    return f"{run.elapsed_s:.2f} s, processor {run.processor_s:.2f} s, peak {peak_mib:.0f} MiB"
 
 
 def _say(line: str) -> None:

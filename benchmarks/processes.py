@@ -16,12 +16,14 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ChildRun:
-    """One run of a command: seconds until `sync` returned, peak resident bytes, exit status.
+    """One run of a command: seconds until `sync` returned, processor time (user and system),
+    peak resident bytes, exit status.
 
     `error` holds the last line that the child wrote to stderr, where it failed.
     """
 
     elapsed_s: float
+    processor_s: float
     peak_rss_bytes: int
     status: int
     error: str = ""
@@ -43,7 +45,8 @@ def run_child(command: Sequence[str], log: Path) -> ChildRun:
     code = child.returncode = os.waitstatus_to_exitcode(status)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     error = (lines[-1][:300] if lines else f"exit status {code}") if code else ""
-    return ChildRun(elapsed_s, usage.ru_maxrss * 1024, code, error)
+    processor_s = usage.ru_utime + usage.ru_stime
+    return ChildRun(elapsed_s, processor_s, usage.ru_maxrss * 1024, code, error)
 
 
 def warm(path: Path) -> None:

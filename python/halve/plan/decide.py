@@ -208,11 +208,11 @@ def _plan_node(
     entry: PlanNode, instances: list[NodeInfo], decisions: list[Decision], options: ConvertOptions
 ) -> PlanNode:
     """Fill in the decision of a node, the same for all instances of a function's body."""
-    floats = [(node, slots) for node in instances if (slots := list(float_slots(node)))]
+    floats = [node for node in instances if any(True for _ in float_slots(node))]
     if not floats:
         return entry
-    slots = dict.fromkeys(slot for _, found in floats for slot in found)
-    chosen = [_settled(node, decisions) for node, _ in floats]
+    slots = dict.fromkeys(slot for node in floats for slot in float_slots(node))
+    chosen = [_settled(node, decisions) for node in floats]
     half = frozenset.intersection(*(decision.half_vars for decision in chosen))
     operands = {
         slot_name(kind, slot): "float32" for kind, slot, var in slots if half and var not in half
