@@ -41,6 +41,7 @@ struct Avx2 {
   static HALVE_INLINE I select(M m, I yes, I no) { return _mm256_blendv_epi8(no, yes, m); }
   static HALVE_INLINE I count(I counts, M m) { return _mm256_sub_epi32(counts, m); }
   static HALVE_INLINE F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static HALVE_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static HALVE_INLINE F div(F a, F b) { return _mm256_div_ps(a, b); }
   // The second operand where either is NaN.
   static HALVE_INLINE F maxf(F a, F b) { return _mm256_max_ps(a, b); }

@@ -41,6 +41,7 @@ struct Avx512 {
     return _mm512_mask_sub_epi32(counts, m, counts, _mm512_set1_epi32(-1));
   }
   static HALVE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static HALVE_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static HALVE_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
   // The second operand where either is NaN.
   static HALVE_INLINE F maxf(F a, F b) { return _mm512_max_ps(a, b); }

@@ -27,6 +27,8 @@ constexpr int32_t kInfinityBits = 0x7F800000;
 constexpr int32_t kLargestFinite = 0x7F7FFFFF;
 // Below 2^-70 a fused multiply-add could underflow in the error test (README.md, "Errors").
 constexpr int32_t kTinyBits = 0x1C800000;
+constexpr int32_t kScaleBits = 0x71800000;  // 2^100, which lifts every such magnitude out of there
+constexpr int32_t kOneBits = 0x3F800000;
 // Lane counters have 32 bits: they are added up after this many elements.
 constexpr uint64_t kSegmentElements = uint64_t{1} << 28;
 constexpr uint64_t kLineBytes = 64;
@@ -197,17 +199,28 @@ struct BFloat16Rounding {
   }
 };
 
-// Divides only where the quotient can exceed the largest so far, or where the test could err.
+// Lanes where error / magnitude exceeds the largest quotient so far, or would but for rounding.
+template <class V>
+HALVE_INLINE typename V::M exceeds(typename V::F error, typename V::F magnitude, typename V::M tiny,
+                                   typename V::F factor) {
+  if (V::any(tiny)) [[unlikely]] {
+    const auto scale = V::floats(V::select(tiny, V::set(kScaleBits), V::set(kOneBits)));
+    error = V::mul(error, scale);
+    magnitude = V::mul(magnitude, scale);
+  }
+  return V::greater_zero(V::minus_product(error, factor, magnitude));
+}
+
+// Divides only where the quotient can exceed the largest so far.
 template <class V>
 HALVE_INLINE void count_relative(typename V::F error, typename V::I magnitude,
                                  typename V::I ordered, Tally<V>& tally) {
-  const auto excess = V::minus_product(error, tally.factor, V::floats(magnitude));
   const auto tiny = V::less(ordered, V::set(zero_last(kTinyBits)));
-  if (!V::any(V::or_m(V::greater_zero(excess), tiny))) return;
-  const auto zero = V::set(0);
-  const auto one = V::set(0x3F800000);  // stands in for a divisor of 0 or beyond the finite ones
-  const auto nonzero = V::select(V::less(zero, V::bits(error)), magnitude, one);
-  const auto relative = V::div(error, V::floats(nonzero));
+  if (!V::any(exceeds<V>(error, V::floats(magnitude), tiny, tally.factor))) return;
+  // Where there is no error, one stands in for a divisor that may be zero or not finite.
+  const auto has_error = V::less(V::set(0), V::bits(error));
+  const auto divisor = V::floats(V::select(has_error, magnitude, V::set(kOneBits)));
+  const auto relative = V::div(error, divisor);
   const float best = max_lanes<V>(V::maxf(relative, tally.max_relative));
   tally.max_relative = V::setf(best);
   tally.factor = error_factor<V>(best);

@@ -39,6 +39,7 @@ struct Neon {
   static HALVE_INLINE I select(M m, I yes, I no) { return vbslq_s32(m, yes, no); }
   static HALVE_INLINE I count(I counts, M m) { return vsubq_s32(counts, vreinterpretq_s32_u32(m)); }
   static HALVE_INLINE F sub(F a, F b) { return vsubq_f32(a, b); }
+  static HALVE_INLINE F mul(F a, F b) { return vmulq_f32(a, b); }
   static HALVE_INLINE F div(F a, F b) { return vdivq_f32(a, b); }
   // The operand that is a number where the other is NaN.
   static HALVE_INLINE F maxf(F a, F b) { return vmaxnmq_f32(a, b); }
