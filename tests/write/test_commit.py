@@ -1,22 +1,18 @@
-"""All or nothing: what the target's folder holds after success, errors, and sudden death."""
+"""All or nothing: what the target's folder holds after success and after errors."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import random
 import resource
 import shutil
 import stat
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import onnx
 import pytest
 from write_support import check_halved, contents, halved, make_model, names_in, save
 
@@ -325,113 +321,6 @@ def test_a_name_that_is_taken_meanwhile(folder: Path) -> None:
         assert staging.publish(["c", "d"])
         staging.create().write_text("model")
     assert contents(folder) == {"b": b"other"}
-
-
-# Sudden death, and company.
-
-_CHILD = """
-import sys
-from pathlib import Path
-from write_support import halved
-from halve.options import ConvertOptions
-from halve.source import open_model
-from halve.write import write_model
-source = open_model(sys.argv[1])
-rewritten = halved(source)
-size = int(sys.argv[3]) or None
-options = ConvertOptions(external_data="always", shard_size_bytes=size, threads=1)
-print("ready", flush=True)
-for _ in range(int(sys.argv[4])):
-    write_model(rewritten, source, Path(sys.argv[2]), options=options)
-"""
-
-
-def start(source: Path, target: Path, *, shard: int = 0, rounds: int = 1) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(source), str(target), str(shard), str(rounds)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    return child
-
-
-def kill(child: subprocess.Popen[str], after_s: float) -> None:
-    time.sleep(after_s)
-    child.kill()
-    child.communicate()
-
-
-def check_state(target: Path, scales: set[float]) -> None:
-    """That the target is absent or whole, and at most one temporary folder remains."""
-    assert len(leftovers(target.parent)) <= 1
-    if target.exists():
-        scale = 2.0 if _is_second(target) else 1.0
-        assert scale in scales
-        check_halved(target, scale)
-
-
-def _is_second(target: Path) -> bool:
-    model = onnx.load(target, load_external_data=False)
-    return any(p.key == "second" for p in model.metadata_props)
-
-
-@pytest.mark.parametrize("shard", [0, 300_000])
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_killed_at_random_instants(
-    source: SourceModel, tmp_path: Path, overwrite: bool, shard: int
-) -> None:
-    second = make_model(2.0)
-    second.metadata_props.add(key="second", value="yes")
-    other = save(second, tmp_path / "second.onnx", external=True)
-    assert other.path is not None
-    chance = random.Random(shard + overwrite)
-    killed = 0
-    for number in range(10):
-        folder = tmp_path / f"round{number}"
-        folder.mkdir()
-        target = folder / "m.onnx"
-        if overwrite:
-            write(source, target)
-        child = start(other.path, target, shard=shard)
-        kill(child, chance.uniform(0.0, 0.03))
-        killed += child.returncode != 0
-        check_state(target, {1.0, 2.0} if overwrite else {2.0})
-        files = write(source, target)
-        assert names_in(folder) == sorted(files)
-        check_halved(target)
-    assert killed > 0
-
-
-def test_killed_again_and_again_in_one_folder(source: SourceModel, folder: Path) -> None:
-    assert source.path is not None
-    chance = random.Random(5)
-    target = folder / "m.onnx"
-    for _ in range(8):
-        kill(start(source.path, target, rounds=1000), chance.uniform(0.0, 0.2))
-        check_state(target, {1.0})
-    files = write(source, target)
-    assert names_in(folder) == sorted(files)
-
-
-def test_two_processes_with_one_target(source: SourceModel, folder: Path) -> None:
-    assert source.path is not None
-    target = folder / "m.onnx"
-    children = [start(source.path, target, rounds=10) for _ in range(2)]
-    for child in children:
-        child.communicate()
-        assert child.returncode == 0
-    check_halved(target)
-    used = {
-        entry.value
-        for tensor in onnx.load(target, load_external_data=False).graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    assert names_in(folder) == sorted({"m.onnx", *used})
 
 
 def test_two_threads_with_two_targets(source: SourceModel, folder: Path) -> None:
