@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from halve.errors import DataError
 from halve.source import open_model, payload_index, read_array
@@ -57,6 +58,26 @@ def test_embedded_and_external_tensors_share_one_table(tmp_path: Path) -> None:
     result = opened(tmp_path, external(), embedded)
     assert [ref.field for ref in result.refs] == [0, 9]
     assert [payload_index(t) for t in result.proto.graph.initializer] == [0, 1]
+
+
+@pytest.mark.parametrize("one_file", [False, True])
+def test_what_onnx_saves_is_read_back(tmp_path: Path, one_file: bool) -> None:
+    arrays = [np.arange(count, dtype=np.float32) for count in (3, 400, 5000)]
+    tensors = [numpy_helper.from_array(array, f"w{i}") for i, array in enumerate(arrays)]
+    graph = helper.make_graph([], "g", [], [], tensors)
+    path = tmp_path / "model.onnx"
+    onnx.save_model(
+        helper.make_model(graph),
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=one_file,
+        location="data.bin" if one_file else None,
+        size_threshold=0,
+    )
+    result = open_model(path)
+    assert len(result.data_files) == (1 if one_file else 3)
+    for ref, array in zip(result.refs, arrays, strict=True):
+        assert np.array_equal(read_array(ref), array)
 
 
 def test_equal_ranges_share_their_payload(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from wire_bytes import ModelWriter, block, tag, varint
 
 from halve.errors import DataError, ModelError, OptionError
 from halve.source import iter_tensors, open_model, payload_index, read_array, read_payload
+from halve.source.open import _bind, _copied
 from halve.source.structure import without_payload
 from halve.types import PAYLOAD_KEY
 
@@ -335,6 +336,18 @@ def test_the_copy_of_a_model_too_large_to_serialise(seed: int, threshold: int) -
     assert copy.SerializeToString(deterministic=True) == source.SerializeToString(
         deterministic=True
     )
+
+
+def test_a_model_too_large_to_serialise_binds_as_any_other() -> None:
+    floats = TensorProto(name="f", data_type=1, dims=[300], float_data=range(300))
+    proto = model(weights(), floats, weights(3, "small"))
+    copied, nbytes = _copied(proto)
+    refs = _bind(copied)
+    opened = open_model(proto)
+    assert copied.proto == opened.proto
+    assert [read_payload(ref) for ref in refs] == [read_payload(ref) for ref in opened.refs]
+    assert [ref.field for ref in refs] == [9, 4]
+    assert abs(nbytes - opened.nbytes) < 200  # headers and entries only
 
 
 def test_damage_of_a_protobuf_error_is_ours(tmp_path: Path) -> None:

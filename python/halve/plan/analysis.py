@@ -25,6 +25,7 @@ from halve.plan.infer import TypeClasses
 from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
 from halve.plan.scopes import child_path, function_path, iter_nodes, subgraphs
 from halve.plan.type_attributes import is_weight
+from halve.source import text
 
 __all__ = ["Analysis", "Kind", "NodeInfo", "Scope", "Value", "analyse", "declared_type"]
 
@@ -46,10 +47,10 @@ class Value:
     `elem` is a TensorProto.DataType code, UNKNOWN or OPAQUE. `source` is the (node, slot) that
     makes it. `readers` are (node, input slot), in whatever scope the node is; `exits` are (scope,
     position) where it is an output of a subgraph or function. `is_input` and `is_output` are
-    those of the main graph.
+    those of the main graph. `name` is bytes where it is not valid UTF-8.
     """
 
-    name: str
+    name: str | bytes
     index: int
     kind: Kind
     scope: Scope
@@ -90,7 +91,7 @@ class NodeInfo:
     @property
     def name(self) -> str:
         """The node's name, which may be empty."""
-        return str(self.proto.name)
+        return text(self.proto.name)
 
     @property
     def calls_function(self) -> bool:
@@ -115,13 +116,13 @@ class Scope:
     opsets: Mapping[str, int]
     owner: NodeInfo | None = None
     parent: Scope | None = None
-    values: dict[str, Value] = field(default_factory=dict)
+    values: dict[str | bytes, Value] = field(default_factory=dict)
     nodes: list[NodeInfo] = field(default_factory=list)
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     attributes: Mapping[str, AttributeProto] = field(default_factory=dict)
 
-    def find(self, name: str) -> Value | None:
+    def find(self, name: str | bytes) -> Value | None:
         """The value of that name here or in a scope around."""
         scope: Scope | None = self
         while scope is not None:
@@ -248,7 +249,7 @@ class _Builder:
         for number, proto in enumerate(scope.body.node, start):
             self._add_node(scope, number, proto)
 
-    def _value(self, scope: Scope, name: str, kind: Kind, elem: int = UNKNOWN) -> Value:
+    def _value(self, scope: Scope, name: str | bytes, kind: Kind, elem: int = UNKNOWN) -> Value:
         if name in scope.values:
             raise ModelError(
                 f"value {name!r} is made more than once in {scope.place()}; every name may be"
@@ -358,9 +359,9 @@ def _infer(analysis: Analysis) -> None:
         classes.fix(value.index, value.elem)
     for scope in analysis.scopes:
         for info in _declarations(scope):
-            value = scope.values.get(info.name)
-            if value is not None:
-                classes.hint(value.index, declared_type(info.type))
+            known = scope.values.get(info.name)
+            if known is not None:
+                classes.hint(known.index, declared_type(info.type))
     for node in analysis.nodes:
         classes.add_node(node)
     for value in analysis.values:

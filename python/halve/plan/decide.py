@@ -25,9 +25,10 @@ from halve.plan.keys import node_keys
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
+from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
-__all__ = ["Decision", "decide", "make_plan", "slot_name"]
+__all__ = ["Decision", "decide", "float_slots", "make_plan", "slot_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,12 @@ def make_plan(
         instances.setdefault(node.id, []).append(node)
     keys = node_keys(analysis)
     nodes = [
-        _plan_node(PlanNode(number, node.name, node.op_type, path, keys[number], ""),
-                   instances.get(number, []), decisions, options)
+        _plan_node(
+            PlanNode(number, text(node.name), node.op_type, path, keys[number], ""),
+            instances.get(number, []),
+            decisions,
+            options,
+        )
         for number, path, node in analysis.all_nodes
     ]
     return Plan(model_hash, _option_record(options), tuple(nodes))
@@ -203,10 +208,11 @@ def _plan_node(
     entry: PlanNode, instances: list[NodeInfo], decisions: list[Decision], options: ConvertOptions
 ) -> PlanNode:
     """Fill in the decision of a node, the same for all instances of a function's body."""
-    slots = dict.fromkeys(slot for node in instances for slot in float_slots(node))
-    if not slots:
+    floats = [node for node in instances if any(True for _ in float_slots(node))]
+    if not floats:
         return entry
-    chosen = [_settled(node, decisions) for node in instances]
+    slots = dict.fromkeys(slot for node in floats for slot in float_slots(node))
+    chosen = [_settled(node, decisions) for node in floats]
     half = frozenset.intersection(*(decision.half_vars for decision in chosen))
     operands = {
         slot_name(kind, slot): "float32" for kind, slot, var in slots if half and var not in half

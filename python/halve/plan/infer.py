@@ -79,19 +79,21 @@ class TypeClasses:
                 elif var:
                     self.unite(first_of.setdefault(var, value.index), value.index, node)
         for link in links_of(node):
-            values = list(link.values(node))
-            for value in values[1:]:
-                self.unite(values[0].index, value.index, node)
+            indices = [value.index for value in link.values(node)]
+            for index in indices[1:]:
+                self.unite(indices[0], index, node)
         self._add_attribute(node)
 
     def _add_attribute(self, node: NodeInfo) -> None:
         elem = chosen_type(node.domain, node.proto, node.scope.attributes)
-        if elem is None or not node.outputs or node.outputs[0] is None:
+        made = node.outputs[0] if node.outputs else None
+        given = node.inputs[0] if node.inputs else None
+        if elem is None or made is None:
             return
         if elem != SAME:
-            self.fix(node.outputs[0].index, elem, node)
-        elif node.inputs and node.inputs[0] is not None:
-            self.unite(node.inputs[0].index, node.outputs[0].index, node)
+            self.fix(made.index, elem, node)
+        elif given is not None:
+            self.unite(given.index, made.index, node)
 
     def _meet(self, a: int, b: int, node: NodeInfo | None) -> int:
         if a == b or not a or not b:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -40,7 +40,8 @@ FLOATS = {
 }
 HALVES = frozenset({int(DType.FLOAT16), int(DType.BFLOAT16)})
 
-_Row = tuple[int, int | None, Mapping[str, frozenset[str]]]
+# A kernel as the table has it: [since, until or None, {type variable: [float types]}].
+_Row = tuple[int, int | None, Mapping[str, Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +56,8 @@ class KernelTable:
     runtime: str
     version: str
     source: str
-    rows: Mapping[str, tuple[_Row, ...]]
-    schemas: Mapping[str, tuple[int, ...]]
+    rows: Mapping[str, Sequence[_Row]]
+    schemas: Mapping[str, Sequence[int]]
     newest: Mapping[str, int]
 
     def clamp(self, domain: str, opset: int) -> int:
@@ -78,7 +79,7 @@ class KernelTable:
             if since == version or (until is not None and since <= version <= until):
                 found = True
                 for name, types in variables.items():
-                    merged[name] = merged.get(name, frozenset()) | types
+                    merged[name] = merged.get(name, frozenset()).union(types)
         return merged if found else None
 
 
@@ -90,25 +91,25 @@ def table_path(name: str) -> Traversable:
 @cache
 def load_ort_table(provider: str) -> KernelTable:
     """ONNX Runtime's kernels of one provider (`CPU` or `CUDA`)."""
-    data = json.loads(table_path(ORT_TABLE).read_text(encoding="utf-8"))
-    table = data["providers"][provider]
-    rows = {op: tuple(_row(row) for row in found) for op, found in table.items()}
-    schemas = {op: tuple(versions) for op, versions in data["schemas"].items()}
+    data = _ort_data()
     head = (data["runtime"], data["version"], data["source"])
-    return KernelTable(provider, *head, rows, schemas, _newest(schemas))
+    schemas = data["schemas"]
+    return KernelTable(provider, *head, data["providers"][provider], schemas, _newest(schemas))
 
 
-def _newest(schemas: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+@cache
+def _ort_data() -> dict[str, Any]:
+    """The file, parsed once for both providers; nothing changes it."""
+    result: dict[str, Any] = json.loads(table_path(ORT_TABLE).read_text(encoding="utf-8"))
+    return result
+
+
+def _newest(schemas: Mapping[str, Sequence[int]]) -> dict[str, int]:
     newest: dict[str, int] = {}
     for op, versions in schemas.items():
         domain = op.partition("::")[0]
         newest[domain] = max(newest.get(domain, 0), *versions)
     return newest
-
-
-def _row(row: list[Any]) -> _Row:
-    since, until, variables = row
-    return since, until, {name: frozenset(types) for name, types in variables.items()}
 
 
 @cache

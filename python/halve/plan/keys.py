@@ -19,6 +19,7 @@ from halve.plan.order import topological_order
 __all__ = ["node_keys"]
 
 _DIGEST_BYTES = 8
+_Texts = dict[str | bytes, str]
 
 
 def node_keys(analysis: Analysis) -> list[str]:
@@ -51,7 +52,10 @@ def _main_hashes(analysis: Analysis) -> list[str]:
 
 
 def _input_parts(
-    node: NodeInfo, inputs: dict[str, str], weights: dict[str, str], hashes: list[str]
+    node: NodeInfo,
+    inputs: dict[str | bytes, str],
+    weights: dict[str | bytes, str],
+    hashes: list[str],
 ) -> Iterable[str]:
     for value in node.inputs:
         if value is None:

@@ -71,9 +71,7 @@ def attribute(
     return found
 
 
-def constant_type(
-    node: NodeProto, passed: Mapping[str, AttributeProto] = _NOTHING
-) -> int:
+def constant_type(node: NodeProto, passed: Mapping[str, AttributeProto] = _NOTHING) -> int:
     """The element type that a Constant node produces; UNKNOWN for a malformed one."""
     for candidate in node.attribute:
         if candidate.name == "value":

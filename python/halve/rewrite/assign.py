@@ -5,6 +5,8 @@
 3. An attribute that chooses the type of a float32 output is set to the assigned type.
 4. A formal input or output of a body has the type of the owner's slot that it is tied to, and
    keeps its own where it is tied to none.
+5. A Cast reads its input in the type in which that is made, whatever the plan says: it computes
+   nothing that could need another.
 """
 
 from __future__ import annotations
@@ -46,6 +48,17 @@ def assign_types(state: Rewriting) -> None:
     for node in state.analysis.nodes:
         for link in links_of(node):
             _assign_link(state, node, link)
+    for node in state.analysis.nodes:
+        _follow_producer(state, node)
+
+
+def _follow_producer(state: Rewriting, node: NodeInfo) -> None:
+    """Rule 5."""
+    if (node.domain, node.op_type) != ("", "Cast"):
+        return
+    value = node.inputs[0] if node.inputs else None
+    if value is not None and value.elem == DType.FLOAT and not state.is_weight(value):
+        state.in_types[node.uid][0] = state.made_type(value)
 
 
 def _assign_link(state: Rewriting, owner: NodeInfo, link: Link) -> None:

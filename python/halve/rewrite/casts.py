@@ -16,10 +16,12 @@ from onnx import AttributeProto, NodeProto, TensorProto
 from halve.errors import UnsupportedModelError
 from halve.plan.analysis import NodeInfo, Scope, Value
 from halve.plan.schemas import rule_for
+from halve.rewrite.names import append_name, replace_name, stem
 from halve.rewrite.state import Reader, Rewriting, type_tag
+from halve.source import text
 from halve.types import CastRow, DType
 
-__all__ = ["insert_casts"]
+__all__ = ["insert_casts", "made_type"]
 
 
 def insert_casts(state: Rewriting, settled: set[int]) -> None:
@@ -90,7 +92,7 @@ def _cast_value(state: Rewriting, value: Value, drops: _Drops) -> None:
     base, names = _names(state, value, made, out_type)
     for elem in sorted(others - {made}):
         state.cast_lower_bound += 1
-        name = names.get(elem) or state.fresh(f"{value.name}_{type_tag(elem)}")
+        name = names.get(elem) or state.fresh(value.scope, value.name, f"_{type_tag(elem)}")
         names[elem] = name
         _insert(state, value, base, name, elem)
     for reader in readers:
@@ -104,24 +106,30 @@ def _output_type(state: Rewriting, value: Value, made: int) -> int:
     return state.io_type(value)
 
 
-def _names(state: Rewriting, value: Value, made: int, out_type: int) -> tuple[str, dict[int, str]]:
+def _names(
+    state: Rewriting, value: Value, made: int, out_type: int
+) -> tuple[str | bytes, dict[int, str | bytes]]:
     """The name of the value as made, and the names of its known types (rule 2)."""
     if out_type == made or value.source is None:
         return value.name, {made: value.name}
-    base = state.fresh(f"{value.name}_{type_tag(made)}")
+    base = state.fresh(value.scope, value.name, f"_{type_tag(made)}")
     node, slot = value.source
-    state.nodes[node.uid].output[slot] = base
+    replace_name(state.nodes[node.uid], "output", slot, base)
     state.changed = True
     return base, {made: base, out_type: value.name}
 
 
-def _insert(state: Rewriting, value: Value, base: str, name: str, elem: int) -> None:
-    node = NodeProto(op_type="Cast", name=state.fresh(f"Cast_{name}"))
-    node.input.append(base)
-    node.output.append(name)
+def _insert(
+    state: Rewriting, value: Value, base: str | bytes, name: str | bytes, elem: int
+) -> None:
+    node = NodeProto(op_type="Cast", name=state.fresh(value.scope, "Cast_" + stem(name)))
+    append_name(node, "input", base)
+    append_name(node, "output", name)
     node.attribute.append(_to_attribute(value.scope, elem))
     reason = "graph output" if name == value.name else "reader of the other precision"
-    state.casts.append(CastRow(node.name, value.name, name, elem, value.scope.path, reason))
+    state.casts.append(
+        CastRow(node.name, text(value.name), text(name), elem, value.scope.path, reason)
+    )
     state.insert(node, value)
 
 

@@ -12,7 +12,7 @@ from onnx import FunctionProto
 
 from halve.plan.analysis import Scope
 from halve.plan.scopes import function_path
-from halve.rewrite.state import Rewriting
+from halve.rewrite.state import Rewriting, unused
 from halve.source import iter_function_tensors, payload_index, set_payload
 from halve.types import CastJob
 
@@ -26,6 +26,7 @@ class Variants:
         """Nothing collected yet."""
         self._state = state
         self._known: dict[str, dict[bytes, FunctionProto]] = {}
+        self._names: set[str | bytes] = {f.name for f in state.proto.functions}
         self._jobs: dict[tuple[object, ...], int] = {}
 
     def add(self, scope: Scope, body: FunctionProto) -> None:
@@ -36,7 +37,7 @@ class Variants:
         known = self._known.setdefault(path, {})
         chosen = known.setdefault(body.SerializeToString(deterministic=True), body)
         if chosen is body and len(known) > 1:
-            chosen.name = self._state.fresh(body.name)
+            chosen.name = unused(body.name, self._names)
         if scope.owner is not None:
             self._state.nodes[scope.owner.uid].op_type = chosen.name
 

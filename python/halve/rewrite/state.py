@@ -11,10 +11,11 @@ from halve.errors import OptionError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
 from halve.plan.scopes import subgraphs
+from halve.rewrite.names import replace_name, set_value_name, stem
 from halve.source import iter_function_tensors, payload_index, set_payload
 from halve.types import CastJob, CastRow, DType, Plan, SourceModel
 
-__all__ = ["Reader", "Rewriting", "type_tag"]
+__all__ = ["Reader", "Rewriting", "type_tag", "unused"]
 
 _TAGS = {DType.FLOAT: "float32", DType.FLOAT16: "float16", DType.BFLOAT16: "bfloat16"}
 
@@ -22,6 +23,23 @@ _TAGS = {DType.FLOAT: "float32", DType.FLOAT16: "float16", DType.BFLOAT16: "bflo
 def type_tag(elem: int) -> str:
     """How a type is spelt in the names of new values."""
     return _TAGS[DType(elem)]
+
+
+def unused(name: str, taken: set[str | bytes]) -> str:
+    """`name`, or `name` with a number where it is taken; taken from then on."""
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    taken.add(candidate)
+    return candidate
+
+
+def _root(scope: Scope) -> Scope:
+    """The outermost scope whose names can be seen from `scope`."""
+    while scope.parent is not None:
+        scope = scope.parent
+    return scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +81,7 @@ class Rewriting:
     casts: list[CastRow] = field(default_factory=list)
     cast_lower_bound: int = 0
     changed: bool = False
-    _names: set[str] = field(default_factory=set)
+    _names: dict[Scope, set[str | bytes]] = field(default_factory=dict)
 
     @classmethod
     def start(
@@ -76,9 +94,7 @@ class Rewriting:
         state = cls(source, analysis, plan, options, proto, jobs)
         for scope in analysis.scopes:
             state._mirror(scope)
-        state._names = {value.name for value in analysis.values}
-        state._names.update(node.name for _, _, node in analysis.all_nodes)
-        state._names.update(function.name for function in proto.functions)
+        state._collect_names()
         state._check_io_names()
         return state
 
@@ -119,14 +135,16 @@ class Rewriting:
                     f" this model has {', '.join(map(repr, known))}"
                 )
 
-    def fresh(self, name: str) -> str:
-        """`name`, or `name` with a number where anything in any scope is already called that."""
-        candidate, number = name, 1
-        while candidate in self._names:
-            number += 1
-            candidate = f"{name}_{number}"
-        self._names.add(candidate)
-        return candidate
+    def _collect_names(self) -> None:
+        """Names of values and nodes, apart for the main graph and each instance of a function."""
+        for scope in self.analysis.scopes:
+            taken = self._names.setdefault(_root(scope), set())
+            taken.update(scope.values)
+            taken.update(node.proto.name for node in scope.nodes)
+
+    def fresh(self, scope: Scope, base: str | bytes, suffix: str = "") -> str:
+        """`base` with `suffix`, and a number where anything in reach is already called that."""
+        return unused(stem(base) + suffix, self._names[_root(scope)])
 
     def keeps(self, value: Value) -> bool:
         """Whether a float32 graph input or output keeps its type.
@@ -172,24 +190,25 @@ class Rewriting:
         types = {reader.elem for reader in self.readers(value)}
         return types | {self.io_type(value)} if value.is_output else types
 
-    def read_name(self, reader: Reader) -> str:
+    def read_name(self, reader: Reader) -> str | bytes:
         """The name that a place reads now."""
         if isinstance(reader.place, NodeInfo):
-            return str(self.nodes[reader.place.uid].input[reader.slot])
+            name: str | bytes = self.nodes[reader.place.uid].input[reader.slot]
+            return name
         output = self.bodies[reader.place].output[reader.slot]
-        return str(output.name if isinstance(output, ValueInfoProto) else output)
+        return output.name if isinstance(output, ValueInfoProto) else output
 
-    def repoint(self, readers: Sequence[Reader], name: str) -> None:
+    def repoint(self, readers: Sequence[Reader], name: str | bytes) -> None:
         """Make readers read the value of that name."""
         for reader in readers:
             if isinstance(reader.place, NodeInfo):
-                self.nodes[reader.place.uid].input[reader.slot] = name
+                replace_name(self.nodes[reader.place.uid], "input", reader.slot, name)
                 continue
-            output = self.bodies[reader.place].output
-            if isinstance(output[reader.slot], ValueInfoProto):
-                output[reader.slot].name = name
+            body = self.bodies[reader.place]
+            if isinstance(body, FunctionProto):
+                replace_name(body, "output", reader.slot, name)
             else:
-                output[reader.slot] = name
+                set_value_name(body.output[reader.slot], name)
         self.changed = self.changed or bool(readers)
 
     def insert(self, node: NodeProto, after: Value) -> None:

@@ -14,7 +14,7 @@ from halve.errors import ModelError
 from halve.plan.analysis import Kind, Value
 from halve.plan.type_attributes import attribute
 from halve.rewrite.state import Rewriting, type_tag
-from halve.source import inline_ref, payload_index, set_payload
+from halve.source import inline_ref, payload_index, set_payload, text
 from halve.types import CastJob, DType
 
 __all__ = ["convert_weights", "retype_tensor"]
@@ -58,7 +58,7 @@ def _split(state: Rewriting, value: Value, tensors: dict[Value, TensorProto]) ->
     half = state.options.half
     half_is_output = value.is_output and state.io_type(value) == half
     other = DType.FLOAT if half_is_output else half
-    name = state.fresh(f"{value.name}_{type_tag(other)}")
+    name = state.fresh(value.scope, value.name, f"_{type_tag(other)}")
     if value.kind == Kind.INITIALIZER:
         _split_initializer(state, value, tensors[value], name)
     else:
@@ -84,7 +84,7 @@ def _split_constant(state: Rewriting, value: Value, name: str, half_is_output: b
     copy = NodeProto()
     copy.CopyFrom(node)
     copy.output[0] = name
-    copy.name = state.fresh(f"{node.name or value.name}_split")
+    copy.name = state.fresh(value.scope, node.name or value.name, "_split")
     fill = attribute(copy, "value")
     if fill is not None:
         _own_payload(state, fill.t)
@@ -109,7 +109,7 @@ def _as_tensor_attribute(node: NodeProto) -> AttributeProto:
     """Turn value_float or value_floats into a tensor, since those are float32 by definition."""
     scalar = attribute(node, "value_float")
     floats = attribute(node, "value_floats")
-    tensor = TensorProto(data_type=DType.FLOAT, name=node.output[0])
+    tensor = TensorProto(data_type=DType.FLOAT)
     if scalar is not None:
         tensor.float_data.append(scalar.f)
     elif floats is not None:
@@ -125,7 +125,7 @@ def _own_payload(state: Rewriting, tensor: TensorProto) -> None:
     index = payload_index(tensor)
     if index is not None:
         ref = state.jobs[index].ref
-        state.jobs.append(CastJob(tensor.name or ref.name, ref, ref.dtype))
+        state.jobs.append(CastJob(text(tensor.name) or ref.name, ref, ref.dtype))
         set_payload(tensor, len(state.jobs) - 1)
 
 
@@ -135,9 +135,9 @@ def retype_tensor(state: Rewriting, tensor: TensorProto, elem: int, where: str) 
     if index is None:
         ref = inline_ref(tensor, where)
         index = len(state.jobs)
-        state.jobs.append(CastJob(tensor.name or where, ref, ref.dtype))
+        state.jobs.append(CastJob(text(tensor.name) or where, ref, ref.dtype))
         set_payload(tensor, index)
     ref = state.jobs[index].ref
-    state.jobs[index] = CastJob(tensor.name or where, ref, elem, state.options.bounds)
+    state.jobs[index] = CastJob(text(tensor.name) or where, ref, elem, state.options.bounds)
     tensor.data_type = elem
     state.changed = True

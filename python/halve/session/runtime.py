@@ -25,6 +25,7 @@ __all__ = [
     "Session",
     "describe_runtime",
     "load",
+    "operator_schemas",
     "run",
 ]
 

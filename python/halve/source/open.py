@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from google.protobuf.message import DecodeError, EncodeError
@@ -84,9 +85,11 @@ class _Opened:
 
 def _open_path(given: Path, allow_links: bool) -> SourceModel:
     label = str(given)
-    with _open_file(given) as (path, fd, size), _explained(label, fd, size):
-        skeleton, payloads = elide_file(fd, size, label)
-        proto = _parse(skeleton, label)
+    with _open_file(given) as (path, file):
+        size = os.fstat(file.fileno()).st_size
+        with _explained(label, file, size):
+            skeleton, payloads = elide_file(file.fileno(), size, label)
+            proto = _parse(skeleton, label)
     folder = Folder(given.parent, path.parent, allow_links)
     refs = _bind(_Opened(label, proto, payloads, [path] * len(payloads), folder))
     names = {file: name for name, (file, _) in sorted(folder.found.items(), reverse=True)}
@@ -120,29 +123,27 @@ def _copied(source: ModelProto) -> tuple[_Opened, int]:
 
 
 @contextmanager
-def _open_file(given: Path) -> Iterator[tuple[Path, int, int]]:
-    """The resolved path, a descriptor, and the size of a model file."""
+def _open_file(given: Path) -> Iterator[tuple[Path, FileIO]]:
+    """The resolved path of a model file, and the file open for reading."""
     try:
         path = given.resolve(strict=True)
         regular = path.is_file()
         # Opening anything else could wait for ever, as a pipe does.
-        fd = os.open(path, os.O_RDONLY) if regular else -1
+        file = FileIO(path) if regular else None
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL character
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(f"{str(given)!r} cannot be opened: {reason}; check the path") from error
-    if not regular:
+    if file is None:
         raise ModelError(f"{str(given)!r} is not a file; allowed: the path of an .onnx file")
-    try:
+    with file:
         if hasattr(os, "posix_fadvise"):
             # Read-ahead would fetch the payload that the scan steps over.
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-        yield path, fd, os.fstat(fd).st_size
-    finally:
-        os.close(fd)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        yield path, file
 
 
 @contextmanager
-def _explained(label: str, fd: int, size: int) -> Iterator[None]:
+def _explained(label: str, file: FileIO, size: int) -> Iterator[None]:
     """Say what a file is that cannot be read as a model."""
     try:
         if not size:
@@ -154,10 +155,15 @@ def _explained(label: str, fd: int, size: int) -> Iterator[None]:
             )
         yield
     except ModelError as error:
-        kind = describe(os.pread(fd, HEAD_BYTES, 0))
+        kind = describe(_head(file))
         if not kind:
             raise
         raise ModelError(f"{label} is no ONNX model: it looks like {kind}") from error
+
+
+def _head(file: FileIO) -> bytes:
+    file.seek(0)
+    return file.read(HEAD_BYTES)
 
 
 def _parse(skeleton: bytes, label: str) -> ModelProto:

@@ -49,9 +49,11 @@ def without_payload(
 def _copy(
     source: Message, target: Message, threshold: int, payloads: list[tuple[int, bytes]]
 ) -> None:
-    skipped = _elided_fields(source, threshold) if isinstance(source, TensorProto) else ()
-    for field, value in source.ListFields():
-        if field.name in skipped:
+    # Asked for once: protobuf copies raw_data each time that it is looked at.
+    fields = source.ListFields()
+    elided = _elided(fields, threshold) if isinstance(source, TensorProto) else {}
+    for field, value in fields:
+        if field.name in elided:
             continue
         if field.message_type is None or field.message_type.name not in _BRANCHES:
             _copy_leaf(target, field, value)
@@ -63,27 +65,17 @@ def _copy(
             for item in value:
                 _copy(item, getattr(target, field.name).add(), threshold, payloads)
     _copy_unknown(source, target)
-    if skipped:
-        _move_payload(source, target, skipped, payloads)
-
-
-def _elided_fields(tensor: TensorProto, threshold: int) -> tuple[str, ...]:
-    present = {name: len(getattr(tensor, name)) * size for name, size in _ITEM_BYTES.items()}
-    if sum(present.values()) < threshold:
-        return ()
-    return tuple(name for name, nbytes in present.items() if nbytes)
-
-
-def _move_payload(
-    source: TensorProto,
-    target: TensorProto,
-    fields: tuple[str, ...],
-    payloads: list[tuple[int, bytes]],
-) -> None:
-    for name in fields:
-        data = source.raw_data if name == "raw_data" else packed(source, name)
+    for name, value in elided.items():
         add_payload(target, len(payloads))
+        data = value if isinstance(value, bytes) else packed(source, name)
         payloads.append((_PAYLOADS[name], data))
+
+
+def _elided(fields: Iterable[tuple[FieldDescriptor, Any]], threshold: int) -> dict[str, Any]:
+    """The payload fields of a tensor that is to give them up, with their values."""
+    present = {field.name: value for field, value in fields if field.name in _PAYLOADS}
+    nbytes = sum(len(value) * _ITEM_BYTES[name] for name, value in present.items())
+    return present if nbytes >= threshold else {}
 
 
 def _copy_leaf(

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+)
 
 from halve.types import PAYLOAD_KEY
 
@@ -13,6 +21,7 @@ __all__ = [
     "clear_payload",
     "inline_fields",
     "is_external",
+    "iter_function_tensors",
     "iter_tensors",
     "payload_index",
     "payload_indices",
@@ -57,6 +66,11 @@ def iter_tensors(proto: ModelProto) -> Iterator[tuple[str, TensorProto]]:
                 yield from _graph(getattr(training, name), f"training_info {number} {name}")
 
 
+def iter_function_tensors(function: FunctionProto) -> Iterator[TensorProto]:
+    """Every TensorProto of a local function, attribute defaults included."""
+    return (tensor for _, tensor in _function(function))
+
+
 def payload_index(tensor: TensorProto) -> int | None:
     """The index of the payload that was left out of `tensor`, or None where it has its own."""
     indices = payload_indices(tensor) if tensor.external_data else ()
@@ -98,6 +112,12 @@ def clear_payload(tensor: TensorProto) -> None:
 
 def _is_number(value: str | bytes) -> bool:
     return isinstance(value, str) and value.isascii() and value.isdecimal()
+
+
+def _function(function: FunctionProto) -> Iterator[tuple[str, TensorProto]]:
+    where = f"function {text(function.name)!r}"
+    yield from _attributes(function.attribute_proto, where)
+    yield from _nodes(function.node, where)
 
 
 def _graph(graph: GraphProto, where: str) -> Iterator[tuple[str, TensorProto]]:
