@@ -48,7 +48,7 @@ def build(
         "tiny",
         _values(inputs),
         _values(outputs),
-        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
+        [tensor(name, array) for name, array in (weights or {}).items()],
         value_info=_values(value_info or {}),
     )
     opsets = [helper.make_opsetid("", opset)]
@@ -73,10 +73,15 @@ def text_model(
     opsets = ", ".join(f'"{name}" : {version}' for name, version in imports.items())
     head = f"<ir_version: {ir_version}, opset_import: [{opsets}]>"
     model = parser.parse_model(f"{head}\n{graph}\n{functions}")
-    model.graph.initializer.extend(
-        numpy_helper.from_array(array, name) for name, array in (weights or {}).items()
-    )
+    model.graph.initializer.extend(tensor(name, array) for name, array in (weights or {}).items())
     return model
+
+
+def tensor(name: str, array: NDArray[Any]) -> TensorProto:
+    """An initializer; onnx's own builder knows ml_dtypes' bfloat16 only from some release on."""
+    if array.dtype != NUMPY_TYPES[BFLOAT16]:
+        return numpy_helper.from_array(array, name)
+    return TensorProto(name=name, data_type=BFLOAT16, dims=array.shape, raw_data=array.tobytes())
 
 
 def dyadic(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:

@@ -337,26 +337,6 @@ def test_cast_before_opset_6_names_its_type() -> None:
     ]
 
 
-def test_control_flow_is_refused_by_name() -> None:
-    text = """g (bool c, float[2] x) => (float[2] y) {
-        y = If(c) <
-            then_branch = t () => (float[2] p) { p = Sin(x) },
-            else_branch = e () => (float[2] q) { q = Cos(x) }
-        >
-    }"""
-    with pytest.raises(UnsupportedModelError, match=r"0\.then_branch"):
-        convert_text(text)
-
-
-def test_local_functions_are_refused_by_name() -> None:
-    model = parse(
-        "g (float[2] x) => (float[2] y) { y = local.twice(x) }",
-        functions='<domain: "local", opset_import: ["" : 17]>\ntwice (a) => (b) { b = Add(a, a) }',
-    )
-    with pytest.raises(UnsupportedModelError, match="local::twice"):
-        convert(model, options=ConvertOptions(target="any"))
-
-
 def test_float64_parts_are_left_alone() -> None:
     text = """g (float[2] x) => (double[2] z) {
         a = Sin(x)

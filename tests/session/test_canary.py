@@ -6,9 +6,9 @@ import pytest
 from onnx import ModelProto
 
 from halve.errors import SessionError
-from halve.session import canary
+from halve.session import canary, runtime
 from halve.session.canary import check_canary
-from halve.session.runtime import OPTIMISE_LEVELS
+from halve.session.runtime import OPTIMISE_LEVELS, describe_runtime
 
 
 @pytest.mark.parametrize("optimise", OPTIMISE_LEVELS)
@@ -33,3 +33,17 @@ def test_erased_casts_are_seen(dtype: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(canary, "_model", erasable)
     with pytest.raises(SessionError, match=rf"{dtype}.*the cast pair is erased or rounds"):
         check_canary(dtype)
+
+
+@pytest.mark.parametrize("optimise", ["basic", "all"])
+def test_an_optimiser_that_erases_casts_is_seen(
+    optimise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option that erases pairs, where this release has it, is seen; and it is pinned off."""
+    key = "optimization.enable_cast_chain_elimination"
+    assert runtime._CONFIG[key] == "0"
+    monkeypatch.setitem(runtime._CONFIG, key, "1")
+    if describe_runtime().version < "1.31":
+        pytest.skip("seen to erase pairs in 1.31; older releases may not have the option")
+    with pytest.raises(SessionError, match="erased"):
+        check_canary(optimise=optimise)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
 from halve.errors import BackendUnavailableError, OptionError, SampleError, SessionError
 from halve.session import runtime
-from halve.session.runtime import CPU_PROVIDER, describe_runtime, load, run
+from halve.session.runtime import CPU_PROVIDER, _version_tuple, describe_runtime, load, run
 from models import BFLOAT16, BOOL, FLOAT, FLOAT16, INT64, build, mlp, text_model
 
 BF16 = ml_dtypes.bfloat16
@@ -45,6 +47,10 @@ def test_external_data_of_a_model_in_memory(tmp_path: Path) -> None:
     model = build([node], {"x": (FLOAT, [512])}, {"y": (FLOAT, [512])}, {"w": weights})
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin")
     skeleton = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    if _version_tuple(onnxruntime.__version__) < (1, 21):
+        with pytest.raises(BackendUnavailableError, match=r"give the model's path"):
+            load(skeleton, external_data_folder=tmp_path)
+        return
     session = load(skeleton, external_data_folder=tmp_path)
     (y,) = run(session, {"x": np.ones(512, np.float32)})
     np.testing.assert_array_equal(y, weights + 1)
@@ -158,6 +164,14 @@ def test_initializer_that_is_an_input_may_be_fed_or_not() -> None:
     assert run(session, {"x": three, "w": three})[0] == 9
 
 
+def test_one_session_runs_in_many_threads() -> None:
+    session = load(mlp())
+    x = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: run(session, {"x": x})[0].tobytes(), range(32)))
+    assert set(results) == {run(session, {"x": x})[0].tobytes()}
+
+
 def test_description() -> None:
     info = describe_runtime()
     assert info.supported
@@ -176,8 +190,6 @@ def test_absent_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_runtime_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    import onnxruntime
-
     monkeypatch.setattr(onnxruntime, "__version__", "1.19.2")
     with pytest.raises(BackendUnavailableError, match=r"1\.19\.2 is too old; allowed: 1\.20"):
         load(mlp())
@@ -186,8 +198,6 @@ def test_runtime_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("version", ["1.20", "1.31.1", "1.32.0rc1", "2.0.0"])
 def test_runtime_new_enough(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import onnxruntime
-
     monkeypatch.setattr(onnxruntime, "__version__", version)
     assert describe_runtime().supported
 

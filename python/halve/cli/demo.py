@@ -17,11 +17,8 @@ from halve.convert import convert
 from halve.errors import OutputError
 from halve.options import ConvertOptions
 from halve.report import ConversionReport, write_json
-from halve.session.judge import Judgement, judge, read_model
-from halve.session.lowering import lower
-from halve.session.runtime import Session, load
-from halve.session.runtime import run as infer
-from halve.session.samples import Sample, read_samples
+from halve.session import Judgement, Sample, Session, judge, load, lower, read_model, read_samples
+from halve.session import run as infer
 
 __all__ = ["DATA", "make_parser", "run"]
 
@@ -97,7 +94,7 @@ def _prepare(folder: Path) -> Path:
 
 def _work(folder: Path) -> _Outcome:
     source, target = DATA / "model.onnx", folder / _WRITTEN[0]
-    result = convert(source, target, options=ConvertOptions())
+    result = convert(source, target, options=ConvertOptions(keep_io_types=True))
     samples = read_samples(DATA)
     labels = _labels(samples)
     return _Outcome(

@@ -14,8 +14,7 @@ from halve._native import cuda, features
 from halve.cli.parser import Parser
 from halve.errors import BackendUnavailableError, HalveError
 from halve.options import ConvertOptions
-from halve.session.canary import check_canary
-from halve.session.runtime import describe_runtime
+from halve.session import check_canary, describe_runtime
 
 __all__ = ["collect", "make_parser", "run"]
 

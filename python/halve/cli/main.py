@@ -12,7 +12,7 @@ from typing import NamedTuple
 from halve import __version__
 from halve.errors import HalveError, OptionError
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "Command", "main"]
 
 
 class Command(NamedTuple):

@@ -1,57 +1,63 @@
-"""A model's graph as values and nodes, with the element type of every value.
+"""A model's graphs as values and nodes, with the element type of every value.
 
-Node ids are those of the plan file: position in the main graph, then subgraphs pre-order by owner
-and the attributes' order, then function bodies in the order of definition. Values are indexed for
-the main graph.
+Every body is a scope: the main graph, subgraphs, and one instance of a local function a call, so
+that a function is typed by its call. No shape is inferred.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TypeProto,
+    ValueInfoProto,
+)
 
 from halve.errors import ModelError
 from halve.plan.infer import TypeClasses
-from halve.plan.schemas import (
-    OPAQUE,
-    UNKNOWN,
-    OpRule,
-    known_opset,
-    normal_domain,
-    rule_for,
-)
+from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
+from halve.plan.scopes import child_path, function_path, iter_nodes, subgraphs
 from halve.plan.type_attributes import is_weight
+from halve.source import text
 
-__all__ = ["Analysis", "Kind", "NodeInfo", "Value", "analyse", "iter_nodes"]
+__all__ = ["Analysis", "Kind", "NodeInfo", "Scope", "Value", "analyse", "declared_type"]
 
 
 class Kind(enum.IntEnum):
     """Where a value comes from."""
 
-    INPUT = 0
+    INPUT = 0  # of its scope
     INITIALIZER = 1  # a weight; an initializer that is also a graph input is one with a default
-    CONSTANT = 2  # a Constant node with dense floats or another tensor
+    CONSTANT = 2  # a Constant node with a dense tensor
     NODE = 3
     SPARSE = 4  # a sparse initializer
 
 
 @dataclass(slots=True, eq=False)
 class Value:
-    """A named value of a graph: an input, a weight or a node's output.
+    """A named value of a scope: an input, a weight or a node's output.
 
     `elem` is a TensorProto.DataType code, UNKNOWN or OPAQUE. `source` is the (node, slot) that
-    makes it. `readers` are (node, input slot). `is_input` and `is_output` are those of the graph.
+    makes it. `readers` are (node, input slot), in whatever scope the node is; `exits` are (scope,
+    position) where it is an output of a subgraph or function. `is_input` and `is_output` are
+    those of the main graph. `name` is bytes where it is not valid UTF-8.
     """
 
-    name: str
+    name: str | bytes
     index: int
     kind: Kind
+    scope: Scope
     elem: int = UNKNOWN
     source: tuple[NodeInfo, int] | None = None
     readers: list[tuple[NodeInfo, int]] = field(default_factory=list)
+    exits: list[tuple[Scope, int]] = field(default_factory=list)
     is_input: bool = False
     is_output: bool = False
 
@@ -60,13 +66,17 @@ class Value:
 class NodeInfo:
     """A node with its id, its rule (None for an operator without a schema) and its values.
 
+    `uid` numbers nodes of all scopes, instances of functions apart; `id` is that of the plan.
     `inputs` and `outputs` hold None for an empty optional operand. `in_types` and `out_types` are
-    (type variable, fixed element type) a slot.
+    (type variable, fixed element type) a slot. `bodies` are the scopes that this node owns, by
+    the attribute's label, or the called function under "". `captured` are the values of its own
+    scope that its bodies read.
     """
 
     id: int
+    uid: int
     proto: NodeProto
-    scope: str
+    scope: Scope
     domain: str
     op_type: str
     rule: OpRule | None
@@ -75,11 +85,18 @@ class NodeInfo:
     outputs: list[Value | None] = field(default_factory=list)
     in_types: list[tuple[str, int]] = field(default_factory=list)
     out_types: list[tuple[str, int]] = field(default_factory=list)
+    bodies: dict[str, Scope] = field(default_factory=dict)
+    captured: list[Value] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The node's name, which may be empty."""
-        return str(self.proto.name)
+        return text(self.proto.name)
+
+    @property
+    def calls_function(self) -> bool:
+        """Whether the node calls a local function of the model."""
+        return "" in self.bodies
 
     def label(self) -> str:
         """How messages and reports name this node."""
@@ -87,163 +104,267 @@ class NodeInfo:
 
 
 @dataclass(slots=True, eq=False)
-class Analysis:
-    """The graph of a model: `nodes` and `values` of the main graph, `all_nodes` of every scope.
+class Scope:
+    """A body: the main graph (no owner), a subgraph, or an instance of a function.
 
-    `opsets` maps a domain to the opset in force. `warnings` are for the report; `conflicts` name
-    where operands contradict each other.
+    `parent` is the scope whose values can be read here (None for a function). `inputs` and
+    `outputs` are its formal ones. `attributes` are those that a call passes to a function.
+    """
+
+    path: str
+    body: GraphProto | FunctionProto
+    opsets: Mapping[str, int]
+    owner: NodeInfo | None = None
+    parent: Scope | None = None
+    values: dict[str | bytes, Value] = field(default_factory=dict)
+    nodes: list[NodeInfo] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    attributes: Mapping[str, AttributeProto] = field(default_factory=dict)
+
+    def find(self, name: str | bytes) -> Value | None:
+        """The value of that name here or in a scope around."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = scope.parent
+        return None
+
+    def place(self) -> str:
+        """How messages name this scope."""
+        return f"scope {self.path!r}" if self.path else "the main graph"
+
+
+@dataclass(slots=True, eq=False)
+class Analysis:
+    """All scopes of a model (the main graph first, every scope behind its owner's), with nodes
+    by uid and values by index.
+
+    `all_nodes` are (id, scope path, node) of the file. `warnings` are for the report; `conflicts`
+    name where operands contradict each other.
     """
 
     proto: ModelProto
-    nodes: list[NodeInfo]
-    values: dict[str, Value]
     all_nodes: list[tuple[int, str, NodeProto]]
-    opsets: dict[str, int]
-    warnings: list[str]
+    scopes: list[Scope] = field(default_factory=list)
+    nodes: list[NodeInfo] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
 
-
-def iter_nodes(proto: ModelProto) -> Iterator[tuple[int, str, NodeProto]]:
-    """(id, scope, node) of every node, in the order of ids.
-
-    The scope is "" in the main graph, "12.then_branch" (appended by "/" where nested) in the
-    subgraph of node 12, and "domain::name" in a function.
-    """
-    number = 0
-    # A stack entry is a body still to be numbered; a body's own subgraphs go before its siblings.
-    bodies: list[tuple[str, list[NodeProto]]] = [
-        (f"{f.domain}::{f.name}", list(f.node)) for f in reversed(proto.functions)
-    ]
-    bodies.append(("", list(proto.graph.node)))
-    while bodies:
-        scope, nodes = bodies.pop()
-        children: list[tuple[str, list[NodeProto]]] = []
-        for node in nodes:
-            yield number, scope, node
-            children += [
-                (f"{scope}/{number}.{label}" if scope else f"{number}.{label}", list(graph.node))
-                for label, graph in _subgraphs(node)
-            ]
-            number += 1
-        bodies.extend(reversed(children))
-
-
-def _subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
-    for attr in node.attribute:
-        if attr.type == AttributeProto.GRAPH:
-            yield attr.name, attr.g
-        elif attr.type == AttributeProto.GRAPHS:
-            for number, graph in enumerate(attr.graphs):
-                yield f"{attr.name}[{number}]", graph
+    @property
+    def main(self) -> Scope:
+        """The scope of the main graph."""
+        return self.scopes[0]
 
 
 def analyse(proto: ModelProto) -> Analysis:
-    """Index the main graph of `proto` and infer every value's element type, without shapes.
+    """Index `proto` and infer every value's element type, without shapes.
 
     Raises:
-        ModelError: a value is made twice, or read without being made.
+        ModelError: a value is made twice, or read without being made; a function calls itself.
     """
-    opsets = _opsets(proto)
-    warnings = [
-        f"opset {version} of domain {domain!r} is newer than the newest known one"
-        f" ({known_opset(domain)}), whose schemas are used"
-        for domain, version in opsets.items()
-        if 0 < known_opset(domain) < version
-    ]
-    analysis = Analysis(proto, [], {}, list(iter_nodes(proto)), opsets, warnings)
-    _add_named_values(analysis)
-    for number, node in enumerate(proto.graph.node):
-        analysis.nodes.append(_node_info(number, node, opsets))
-    for info in analysis.nodes:
-        _add_outputs(analysis, info)
-    for info in analysis.nodes:
-        _add_readers(analysis, info)
-    _mark_outputs(analysis)
+    analysis = Analysis(proto, list(iter_nodes(proto)))
+    _Builder(analysis).build()
+    for scope in analysis.scopes:
+        for node in scope.nodes:
+            _connect(scope, node)
+        _connect_outputs(scope)
     _infer(analysis)
     return analysis
 
 
-def _opsets(proto: ModelProto) -> dict[str, int]:
-    return {normal_domain(entry.domain): entry.version for entry in proto.opset_import}
+def _opsets(body: ModelProto | FunctionProto) -> dict[str, int]:
+    return {normal_domain(entry.domain): entry.version for entry in body.opset_import}
 
 
-def _new_value(analysis: Analysis, name: str, kind: Kind, elem: int = UNKNOWN) -> Value:
-    value = Value(name, len(analysis.values), kind, elem)
-    if analysis.values.setdefault(name, value) is not value:
-        raise ModelError(
-            f"value {name!r} is made more than once in the main graph; every name may be made once"
-        )
-    return value
+class _Builder:
+    """Makes scopes, nodes and named values; a scope's subgraphs come right behind it."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._starts: dict[str, int] = {}
+        for number, path, _ in analysis.all_nodes:
+            self._starts.setdefault(path, number)
+        self._functions = {
+            (normal_domain(f.domain), f.name, f.overload): f for f in analysis.proto.functions
+        }
+        self._foreign: set[tuple[str, int]] = set()
+
+    def build(self) -> None:
+        proto = self._analysis.proto
+        calls = self._add_graph(Scope("", proto.graph, _opsets(proto)))
+        while calls:  # instances of functions come last, so that uid and id agree before them
+            caller = calls.pop()
+            calls += self._add_function(caller)
+        for domain, version in sorted(self._foreign):
+            self._analysis.warnings.append(
+                f"opset {version} of domain {domain!r} is newer than the newest known one"
+                f" ({known_opset(domain)}), whose schemas are used"
+            )
+
+    def _add_graph(self, scope: Scope) -> list[NodeInfo]:
+        """Add a scope and the subgraphs below it; returns the calls of functions in them."""
+        calls: list[NodeInfo] = []
+        waiting = [scope]
+        while waiting:
+            scope = waiting.pop()
+            self._fill(scope)
+            calls += [node for node in scope.nodes if self._function_of(node) is not None]
+            waiting += reversed([body for node in scope.nodes for body in node.bodies.values()])
+        return calls
+
+    def _add_function(self, caller: NodeInfo) -> list[NodeInfo]:
+        function = self._function_of(caller)
+        if function is None:
+            return []
+        scope: Scope | None = caller.scope
+        while scope is not None:
+            if scope.body is function:
+                raise ModelError(f"function {function_path(function)} calls itself")
+            scope = scope.owner.scope if scope.owner is not None else None
+        defaults = {attr.name: attr for attr in function.attribute_proto}
+        given = {attr.name: _resolved(attr, caller.scope) for attr in caller.proto.attribute}
+        opsets = _opsets(function)
+        opsets.setdefault("", caller.scope.opsets.get("", 0))
+        body = Scope(function_path(function), function, opsets, caller)
+        body.attributes = {k: v for k, v in (defaults | given).items() if v is not None}
+        caller.bodies[""] = body
+        return self._add_graph(body)
+
+    def _function_of(self, node: NodeInfo) -> FunctionProto | None:
+        if not self._functions:
+            return None
+        return self._functions.get((node.domain, node.op_type, node.proto.overload))
+
+    def _fill(self, scope: Scope) -> None:
+        self._analysis.scopes.append(scope)
+        if isinstance(scope.body, FunctionProto):
+            for name in scope.body.input:
+                scope.inputs.append(self._value(scope, name, Kind.INPUT))
+        else:
+            self._add_graph_values(scope, scope.body)
+        start = self._starts.get(scope.path, 0)
+        for number, proto in enumerate(scope.body.node, start):
+            self._add_node(scope, number, proto)
+
+    def _value(self, scope: Scope, name: str | bytes, kind: Kind, elem: int = UNKNOWN) -> Value:
+        if name in scope.values:
+            raise ModelError(
+                f"value {name!r} is made more than once in {scope.place()}; every name may be"
+                " made once"
+            )
+        value = Value(name, len(self._analysis.values), kind, scope, elem)
+        scope.values[name] = value
+        self._analysis.values.append(value)
+        return value
+
+    def _add_graph_values(self, scope: Scope, graph: GraphProto) -> None:
+        for tensor in graph.initializer:
+            self._value(scope, tensor.name, Kind.INITIALIZER, tensor.data_type)
+        for sparse in graph.sparse_initializer:
+            self._value(scope, sparse.values.name, Kind.SPARSE, sparse.values.data_type)
+        for info in graph.input:
+            value = scope.values.get(info.name)
+            if value is None:
+                value = self._value(scope, info.name, Kind.INPUT, declared_type(info.type))
+            value.is_input = scope.owner is None
+            scope.inputs.append(value)
+
+    def _add_node(self, scope: Scope, number: int, proto: NodeProto) -> None:
+        analysis = self._analysis
+        domain = normal_domain(proto.domain)
+        opset = scope.opsets.get(domain, 0)
+        if 0 < known_opset(domain) < opset:
+            self._foreign.add((domain, opset))
+        rule = rule_for(domain, proto.op_type, opset) if opset else None
+        uid = len(analysis.nodes)
+        node = NodeInfo(number, uid, proto, scope, domain, proto.op_type, rule, opset)
+        analysis.nodes.append(node)
+        scope.nodes.append(node)
+        kind = Kind.CONSTANT if is_weight(domain, proto) else Kind.NODE
+        for slot, name in enumerate(proto.output):
+            value = self._value(scope, name, kind) if name else None
+            if value is not None:
+                value.source = (node, slot)
+            node.outputs.append(value)
+        for label, graph in subgraphs(proto):
+            path = child_path(scope.path, number, label)
+            node.bodies[label] = Scope(
+                path, graph, scope.opsets, node, scope, attributes=scope.attributes
+            )
 
 
-def _add_named_values(analysis: Analysis) -> None:
-    graph = analysis.proto.graph
-    for tensor in graph.initializer:
-        _new_value(analysis, tensor.name, Kind.INITIALIZER, tensor.data_type)
-    for sparse in graph.sparse_initializer:
-        _new_value(analysis, sparse.values.name, Kind.SPARSE, sparse.values.data_type)
-    for info in graph.input:
-        known = analysis.values.get(info.name)
-        value = known or _new_value(analysis, info.name, Kind.INPUT, _declared(info.type))
-        value.is_input = True
+def _resolved(attr: AttributeProto, scope: Scope) -> AttributeProto | None:
+    return scope.attributes.get(attr.ref_attr_name) if attr.ref_attr_name else attr
 
 
-def _declared(type_proto: object) -> int:
-    kind = type_proto.WhichOneof("value")  # type: ignore[attr-defined]
+def declared_type(type_proto: TypeProto) -> int:
+    """The element type that a TypeProto declares: UNKNOWN for none, OPAQUE for no plain tensor."""
+    kind = type_proto.WhichOneof("value")
     if kind == "tensor_type":
-        return int(type_proto.tensor_type.elem_type)  # type: ignore[attr-defined]
+        return int(type_proto.tensor_type.elem_type)
     return OPAQUE if kind else UNKNOWN
 
 
-def _node_info(number: int, node: NodeProto, opsets: dict[str, int]) -> NodeInfo:
-    domain = normal_domain(node.domain)
-    opset = opsets.get(domain, 0)
-    rule = rule_for(domain, node.op_type, opset) if opset else None
-    return NodeInfo(number, node, "", domain, node.op_type, rule, opset)
-
-
-def _add_outputs(analysis: Analysis, info: NodeInfo) -> None:
-    kind = Kind.CONSTANT if is_weight(info.domain, info.proto) else Kind.NODE
-    for slot, name in enumerate(info.proto.output):
-        info.out_types.append(info.rule.output_type(slot) if info.rule else ("", UNKNOWN))
-        if not name:
-            info.outputs.append(None)
-            continue
-        value = _new_value(analysis, name, kind)
-        value.source = (info, slot)
-        info.outputs.append(value)
-
-
-def _add_readers(analysis: Analysis, info: NodeInfo) -> None:
-    for slot, name in enumerate(info.proto.input):
-        info.in_types.append(info.rule.input_type(slot) if info.rule else ("", UNKNOWN))
-        value = analysis.values.get(name) if name else None
+def _connect(scope: Scope, node: NodeInfo) -> None:
+    """Tie a node to the values that it reads, and tell owners around it what it captures."""
+    for slot, name in enumerate(node.proto.input):
+        value = scope.find(name) if name else None
         if name and value is None:
-            raise ModelError(f"{info.label()} reads {name!r}, which nothing in the graph makes")
+            raise ModelError(
+                f"{node.label()} in {scope.place()} reads {name!r}, which nothing makes"
+            )
+        node.inputs.append(value)
+        node.in_types.append(_operand_type(node, "in", slot))
         if value is not None:
-            value.readers.append((info, slot))
-        info.inputs.append(value)
+            value.readers.append((node, slot))
+            _capture(value, scope)
+    for slot in range(len(node.outputs)):
+        node.out_types.append(_operand_type(node, "out", slot))
 
 
-def _mark_outputs(analysis: Analysis) -> None:
-    for output in analysis.proto.graph.output:
-        value = analysis.values.get(output.name)
+def _operand_type(node: NodeInfo, kind: str, slot: int) -> tuple[str, int]:
+    if node.calls_function:  # every operand of a call has a type of its own
+        return f"call#{kind}{slot}", UNKNOWN
+    if node.rule is None:
+        return "", UNKNOWN
+    return node.rule.input_type(slot) if kind == "in" else node.rule.output_type(slot)
+
+
+def _capture(value: Value, scope: Scope) -> None:
+    while scope is not value.scope and scope.owner is not None:
+        scope.owner.captured.append(value)
+        scope = scope.owner.scope
+
+
+def _connect_outputs(scope: Scope) -> None:
+    for position, item in enumerate(scope.body.output):
+        name = item.name if isinstance(item, ValueInfoProto) else item
+        value = scope.find(name)
         if value is None:
-            raise ModelError(f"graph output {output.name!r} is made by nothing in the graph")
-        value.is_output = True
+            raise ModelError(f"output {name!r} of {scope.place()} is made by nothing")
+        scope.outputs.append(value)
+        if scope.owner is None:
+            value.is_output = True
+        else:
+            value.exits.append((scope, position))
+            _capture(value, scope)
 
 
 def _infer(analysis: Analysis) -> None:
     classes = TypeClasses(len(analysis.values))
-    for value in analysis.values.values():
+    for value in analysis.values:
         classes.fix(value.index, value.elem)
-    graph = analysis.proto.graph
-    for info in (*graph.output, *graph.value_info):
-        if info.name in analysis.values:
-            classes.hint(analysis.values[info.name].index, _declared(info.type))
+    for scope in analysis.scopes:
+        for info in _declarations(scope):
+            known = scope.values.get(info.name)
+            if known is not None:
+                classes.hint(known.index, declared_type(info.type))
     for node in analysis.nodes:
         classes.add_node(node)
-    for value in analysis.values.values():
+    for value in analysis.values:
         value.elem = classes.type_of(value.index)
     analysis.conflicts = classes.conflicts
     if classes.conflicts:
@@ -251,3 +372,9 @@ def _infer(analysis: Analysis) -> None:
             f"{len(classes.conflicts)} values have operands of contradicting types and are left"
             f" as they are, the first at {classes.conflicts[0]}"
         )
+
+
+def _declarations(scope: Scope) -> Iterator[ValueInfoProto]:
+    yield from scope.body.value_info
+    if isinstance(scope.body, GraphProto):
+        yield from scope.body.output

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halve.errors import OptionError
 from halve.options import ConvertOptions
@@ -25,9 +25,10 @@ from halve.plan.keys import node_keys
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
+from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
-__all__ = ["Decision", "decide", "make_plan", "slot_name"]
+__all__ = ["Decision", "decide", "float_slots", "make_plan", "slot_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,19 @@ def make_plan(
         OptionError: an id that the model does not have.
     """
     blocked = _Blocked(analysis, options, (*options.fp32_nodes, *fp32_nodes))
-    decisions = [
-        decide(node, blocked.reason(node), profile, options.half) for node in analysis.nodes
-    ]
+    decisions = [decide(n, blocked.reason(n), profile, options.half) for n in analysis.nodes]
+    instances: dict[int, list[NodeInfo]] = {}
+    for node in analysis.nodes:
+        instances.setdefault(node.id, []).append(node)
     keys = node_keys(analysis)
-    nodes = [_plan_node(node, decisions, keys[node.id], options) for node in analysis.nodes]
-    nodes += [
-        PlanNode(number, node.name, node.op_type, scope, keys[number], "")
-        for number, scope, node in analysis.all_nodes[len(nodes) :]
+    nodes = [
+        _plan_node(
+            PlanNode(number, text(node.name), node.op_type, path, keys[number], ""),
+            instances.get(number, []),
+            decisions,
+            options,
+        )
+        for number, path, node in analysis.all_nodes
     ]
     return Plan(model_hash, _option_record(options), tuple(nodes))
 
@@ -96,6 +102,16 @@ class _Blocked:
         self._names = _Matcher(options.node_block)
 
     def reason(self, node: NodeInfo) -> str:
+        """Why a node is blocked, itself or with a node that it is inside of; "" if it is not."""
+        outer: NodeInfo | None = node
+        while outer is not None:
+            reason = self._own_reason(outer)
+            if reason:
+                return reason if outer is node else f"inside {outer.label()}, {reason}"
+            outer = outer.scope.owner
+        return ""
+
+    def _own_reason(self, node: NodeInfo) -> str:
         if node.id in self._ids:
             return "blocked by id"
         if self._ops.matches(node.op_type):
@@ -129,15 +145,15 @@ def _compile(pattern: str) -> re.Pattern[str] | None:
 
 def decide(node: NodeInfo, blocked: str, profile: TargetProfile, half: DType) -> Decision:
     """The decision for one node (rules 1 to 5; Constants are settled by `make_plan`)."""
-    wanted = dict.fromkeys(var for _, _, var in float_slots(node))
+    wanted = list(dict.fromkeys(var for _, _, var in float_slots(node)))
     if not wanted:
         return Decision(frozenset())
     reason = blocked or _unfit(node)
     if reason:
         return Decision(frozenset(), reason)
-    rule = node.rule
-    assert rule is not None
-    able = [var for var in wanted if var and rule.allows(var, half)]
+    if node.calls_function:
+        return Decision(frozenset(wanted))
+    able = [var for var in wanted if var and node.rule and node.rule.allows(var, half)]
     if not able:
         name = half.name.lower()
         return Decision(frozenset(), f"{node.op_type} has no {name} at opset {node.opset}")
@@ -157,7 +173,7 @@ def float_slots(node: NodeInfo) -> Iterator[tuple[str, int, str]]:
 
 def _unfit(node: NodeInfo) -> str:
     """Rule 3."""
-    if node.rule is None:
+    if node.rule is None and not node.calls_function:
         return f"{node.domain or 'onnx'}::{node.op_type} has no known schema"
     operands = (*node.inputs, *node.outputs)
     if any(value is not None and value.elem == OPAQUE for value in operands):
@@ -168,45 +184,52 @@ def _unfit(node: NodeInfo) -> str:
 
 
 def _with_kernel(node: NodeInfo, able: list[str], profile: TargetProfile, half: DType) -> Decision:
-    """Rule 5."""
+    """Rule 5. An operator with bodies is asked for all its variables together."""
     source = _source_types(node)
-    for chosen in (able, able[:1]):
-        types = source | dict.fromkeys(chosen, int(half))
+    for chosen in (able,) if node.bodies else (able, able[:1]):
+        types = source | dict.fromkeys(map(_base, chosen), int(half))
         if profile.supports(node.domain, node.op_type, node.opset, types):
             return Decision(frozenset(chosen))
-    types = source | dict.fromkeys(able, int(half))
+    types = source | dict.fromkeys(map(_base, able), int(half))
     return Decision(frozenset(), profile.reason(node.domain, node.op_type, node.opset, types))
+
+
+def _base(var: str) -> str:
+    """The schema's name of a variable that stands for one slot of a variadic operand."""
+    return var.partition("#")[0]
 
 
 def _source_types(node: NodeInfo) -> dict[str, int]:
     pairs = zip((*node.inputs, *node.outputs), (*node.in_types, *node.out_types), strict=True)
-    return {var: value.elem for value, (var, _) in pairs if value is not None and var}
+    return {_base(var): value.elem for value, (var, _) in pairs if value is not None and var}
 
 
 def _plan_node(
-    node: NodeInfo, decisions: list[Decision], key: str, options: ConvertOptions
+    entry: PlanNode, instances: list[NodeInfo], decisions: list[Decision], options: ConvertOptions
 ) -> PlanNode:
-    decision = decisions[node.id]
-    slots = list(float_slots(node))
-    if not slots:
-        return PlanNode(node.id, node.name, node.op_type, "", key, "")
-    if node.outputs and node.outputs[0] is not None and node.outputs[0].kind == Kind.CONSTANT:
-        decision = _constant_decision(node, decisions)
-    dtype = options.dtype if decision.half_vars else "float32"
+    """Fill in the decision of a node, the same for all instances of a function's body."""
+    floats = [node for node in instances if any(True for _ in float_slots(node))]
+    if not floats:
+        return entry
+    slots = dict.fromkeys(slot for node in floats for slot in float_slots(node))
+    chosen = [_settled(node, decisions) for node in floats]
+    half = frozenset.intersection(*(decision.half_vars for decision in chosen))
     operands = {
-        slot_name(kind, slot): "float32"
-        for kind, slot, var in slots
-        if decision.half_vars and var not in decision.half_vars
+        slot_name(kind, slot): "float32" for kind, slot, var in slots if half and var not in half
     }
-    return PlanNode(node.id, node.name, node.op_type, "", key, dtype, operands, decision.reason)
+    reason = next((d.reason for d in chosen if d.reason), "")
+    dtype = options.dtype if half else "float32"
+    return replace(entry, dtype=dtype, operands=operands, reason=reason)
 
 
-def _constant_decision(node: NodeInfo, decisions: list[Decision]) -> Decision:
-    """Rule 6: 16-bit where any reader is; a reader of the other precision gets a copy."""
-    value = node.outputs[0]
-    assert value is not None
+def _settled(node: NodeInfo, decisions: list[Decision]) -> Decision:
+    """The node's decision; for a Constant by rule 6."""
+    value = node.outputs[0] if node.outputs else None
+    if value is None or value.kind != Kind.CONSTANT:
+        return decisions[node.uid]
     wants = {
-        reader.in_types[slot][0] in decisions[reader.id].half_vars for reader, slot in value.readers
+        reader.in_types[slot][0] in decisions[reader.uid].half_vars
+        for reader, slot in value.readers
     }
     half = frozenset({node.out_types[0][0]}) if True in wants else frozenset()
     both = len(wants) == 2

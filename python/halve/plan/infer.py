@@ -3,14 +3,16 @@
 1. Initializers, graph inputs and attributes that choose a type fix a value's type.
 2. A schema's fixed operand fixes the type of the value there.
 3. Operands of a node under one type variable are one class.
-4. Declared types of outputs and value_info are hints: they hold where nothing else tells.
-5. A class with two different types is OPAQUE: it is left alone.
+4. Places that a link ties together (halve.plan.links) are one class.
+5. Declared types of outputs and value_info are hints: they hold where nothing else tells.
+6. A class with two different types is OPAQUE: it is left alone.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from halve.plan.links import links_of
 from halve.plan.schemas import OPAQUE, UNKNOWN
 from halve.plan.type_attributes import SAME, chosen_type
 
@@ -44,7 +46,7 @@ class TypeClasses:
         self._type[root] = self._meet(self._type[root], elem, node)
 
     def hint(self, index: int, elem: int) -> None:
-        """Rule 4."""
+        """Rule 5."""
         root = self.find(index)
         self._hint[root] = self._hint[root] or elem
 
@@ -76,16 +78,22 @@ class TypeClasses:
                     self.fix(value.index, OPAQUE, node)
                 elif var:
                     self.unite(first_of.setdefault(var, value.index), value.index, node)
+        for link in links_of(node):
+            indices = [value.index for value in link.values(node)]
+            for index in indices[1:]:
+                self.unite(indices[0], index, node)
         self._add_attribute(node)
 
     def _add_attribute(self, node: NodeInfo) -> None:
-        elem = chosen_type(node.domain, node.proto)
-        if elem is None or not node.outputs or node.outputs[0] is None:
+        elem = chosen_type(node.domain, node.proto, node.scope.attributes)
+        made = node.outputs[0] if node.outputs else None
+        given = node.inputs[0] if node.inputs else None
+        if elem is None or made is None:
             return
         if elem != SAME:
-            self.fix(node.outputs[0].index, elem, node)
-        elif node.inputs and node.inputs[0] is not None:
-            self.unite(node.inputs[0].index, node.outputs[0].index, node)
+            self.fix(made.index, elem, node)
+        elif given is not None:
+            self.unite(given.index, made.index, node)
 
     def _meet(self, a: int, b: int, node: NodeInfo | None) -> int:
         if a == b or not a or not b:

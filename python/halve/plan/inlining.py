@@ -17,7 +17,7 @@ from onnx.defs import OpSchema, SchemaError, get_schema
 
 from halve.types import DType
 
-__all__ = ["allows", "body_calls", "find_schema", "input_variables"]
+__all__ = ["allows", "body_calls", "find_schema", "has_body", "input_variables"]
 
 Types = tuple[tuple[str, int], ...]
 Call = tuple[str, str, int, dict[str, int]]

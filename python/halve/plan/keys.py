@@ -19,39 +19,43 @@ from halve.plan.order import topological_order
 __all__ = ["node_keys"]
 
 _DIGEST_BYTES = 8
+_Texts = dict[str | bytes, str]
 
 
 def node_keys(analysis: Analysis) -> list[str]:
-    """A key a node of `analysis.all_nodes`, in that order ("<hash>" or "<hash>.<ordinal>")."""
+    """A key a node of the file, in the order of ids ("<hash>" or "<hash>.<ordinal>")."""
     main = _main_hashes(analysis)
-    hashes = [
-        f"{main[number]}"
-        if not scope
-        else _digest(scope.partition("/")[0].partition(".")[2], _own_parts(node))
-        for number, scope, node in analysis.all_nodes
-    ]
     seen: Counter[str] = Counter()
     keys = []
-    for text in hashes:
+    for number, path, node in analysis.all_nodes:
+        text = _digest(_shape_of_path(path), _own_parts(node)) if path else main[number]
         keys.append(f"{text}.{seen[text]}" if seen[text] else text)
         seen[text] += 1
     return keys
 
 
+def _shape_of_path(path: str) -> str:
+    """A scope's path without its names and numbers, which a re-export may change."""
+    return "/".join(part.rpartition(".")[2] for part in path.split("/")) if path else path
+
+
 def _main_hashes(analysis: Analysis) -> list[str]:
-    inputs = {info.name: f"input{number}" for number, info in enumerate(analysis.proto.graph.input)}
-    weights = {t.name: f"{t.data_type}{list(t.dims)}" for t in analysis.proto.graph.initializer}
-    hashes = [""] * len(analysis.nodes)
-    for number in topological_order(analysis.nodes):
-        node = analysis.nodes[number]
-        hashes[number] = _digest(
-            *_input_parts(node, inputs, weights, hashes), _own_parts(node.proto)
-        )
+    graph = analysis.proto.graph
+    inputs = {info.name: f"input{number}" for number, info in enumerate(graph.input)}
+    weights = {t.name: f"{t.data_type}{list(t.dims)}" for t in graph.initializer}
+    nodes = analysis.main.nodes
+    hashes = [""] * len(nodes)
+    for number in topological_order(nodes):
+        parts = _input_parts(nodes[number], inputs, weights, hashes)
+        hashes[number] = _digest(*parts, _own_parts(nodes[number].proto))
     return hashes
 
 
 def _input_parts(
-    node: NodeInfo, inputs: dict[str, str], weights: dict[str, str], hashes: list[str]
+    node: NodeInfo,
+    inputs: dict[str | bytes, str],
+    weights: dict[str | bytes, str],
+    hashes: list[str],
 ) -> Iterable[str]:
     for value in node.inputs:
         if value is None:

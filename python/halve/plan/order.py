@@ -1,9 +1,9 @@
-"""A valid order of the main graph's nodes that stays as close to the file's as it can."""
+"""A valid order of a scope's nodes that stays as close to the file's as it can."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from halve.errors import ModelError
 from halve.plan.analysis import NodeInfo
@@ -12,38 +12,44 @@ __all__ = ["topological_order"]
 
 
 def topological_order(nodes: Sequence[NodeInfo]) -> list[int]:
-    """Positions such that every node follows its producers; the file's order where it is valid.
+    """Positions such that every node of a scope follows what it and its bodies read.
 
-    Of the nodes that could come next, the first in the file comes (Kahn's algorithm, with a heap).
+    The file's order where that is valid; else, of the nodes that could come next, the first in
+    the file comes (Kahn's algorithm, with a heap).
 
     Raises:
         ModelError: the graph has a cycle.
     """
-    if _is_sorted(nodes):
+    position = {node.uid: number for number, node in enumerate(nodes)}
+    needs = [{position[uid] for uid in _producers(node)} for node in nodes]
+    if all(max(need, default=-1) < number for number, need in enumerate(needs)):
         return list(range(len(nodes)))
-    waiting = [len({v.source[0].id for v in n.inputs if v and v.source}) for n in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for number, need in enumerate(needs):
+        for producer in need:
+            readers[producer].append(number)
+    order = _kahn([len(need) for need in needs], readers)
+    if len(order) < len(nodes):
+        stuck = nodes[min(set(range(len(nodes))) - set(order))]
+        raise ModelError(f"{stuck.scope.place()} has a cycle through {stuck.label()}")
+    return order
+
+
+def _kahn(waiting: list[int], readers: list[list[int]]) -> list[int]:
     ready = [number for number, count in enumerate(waiting) if count == 0]
     order: list[int] = []
     while ready:
         number = heapq.heappop(ready)
         order.append(number)
-        for reader in _readers(nodes[number]):
+        for reader in readers[number]:
             waiting[reader] -= 1
             if waiting[reader] == 0:
                 heapq.heappush(ready, reader)
-    if len(order) < len(nodes):
-        stuck = next(n for n in nodes if waiting[n.id] > 0)
-        raise ModelError(f"the graph has a cycle through {stuck.label()}")
     return order
 
 
-def _is_sorted(nodes: Sequence[NodeInfo]) -> bool:
-    return all(
-        value is None or value.source is None or value.source[0].id < node.id
-        for node in nodes
-        for value in node.inputs
-    )
-
-
-def _readers(node: NodeInfo) -> set[int]:
-    return {reader.id for value in node.outputs if value is not None for reader, _ in value.readers}
+def _producers(node: NodeInfo) -> Iterator[int]:
+    """Uids of the nodes of the same scope that make what a node and its bodies read."""
+    for value in (*node.inputs, *node.captured):
+        if value is not None and value.source is not None and value.scope is node.scope:
+            yield value.source[0].uid

@@ -50,14 +50,17 @@ class OpRule:
 
     def input_type(self, slot: int) -> tuple[str, int]:
         """(type variable, fixed element type) of input `slot`; one of the two is empty."""
-        return _slot_type(self.inputs, slot)
+        return _slot_type(self.inputs, "in", slot)
 
     def output_type(self, slot: int) -> tuple[str, int]:
         """(type variable, fixed element type) of output `slot`; one of the two is empty."""
-        return _slot_type(self.outputs, slot)
+        return _slot_type(self.outputs, "out", slot)
 
     def allows(self, var: str, elem: int) -> bool:
-        """Whether type variable `var` may be a tensor of `elem`."""
+        """Whether type variable `var` may be a tensor of `elem`.
+
+        Slots of a heterogeneous variadic operand have variables of their own, "V#in2".
+        """
         return elem in self.allowed.get(var.partition("#")[0], ())
 
 
@@ -114,7 +117,7 @@ def _formal(param: defs.OpSchema.FormalParameter, allowed: dict[str, frozenset[i
     return Formal("", _elem(param.type_str), variadic, param.is_homogeneous)
 
 
-def _slot_type(formals: tuple[Formal, ...], slot: int) -> tuple[str, int]:
+def _slot_type(formals: tuple[Formal, ...], kind: str, slot: int) -> tuple[str, int]:
     if slot < len(formals):
         formal = formals[slot]
     elif formals and formals[-1].variadic:
@@ -122,5 +125,5 @@ def _slot_type(formals: tuple[Formal, ...], slot: int) -> tuple[str, int]:
     else:
         return "", UNKNOWN
     if formal.variadic and not formal.homogeneous and formal.var:
-        return f"{formal.var}#{slot}", UNKNOWN
+        return f"{formal.var}#{kind}{slot}", UNKNOWN
     return formal.var, formal.elem

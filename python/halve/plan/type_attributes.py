@@ -7,7 +7,8 @@ carry a tensor instead and are handled by `constant_type`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from onnx import AttributeProto, NodeProto, TensorProto
 
@@ -42,6 +43,7 @@ TYPE_ATTRIBUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("", "RandomUniformLike"): ("dtype", SAME),
 }
 
+_NOTHING: Mapping[str, AttributeProto] = MappingProxyType({})
 _CODES: dict[str, int] = dict(TensorProto.DataType.items())
 
 # The attribute of a Constant node -> its element type; tensors tell theirs.
@@ -55,17 +57,26 @@ _CONSTANT_KINDS = {
 }
 
 
-def attribute(node: NodeProto, name: str) -> AttributeProto | None:
-    """The node's attribute of that name, or None."""
+def attribute(
+    node: NodeProto, name: str, passed: Mapping[str, AttributeProto] = _NOTHING
+) -> AttributeProto | None:
+    """The node's attribute of that name, or None.
+
+    In a function's body an attribute may refer to one of the call, found in `passed`.
+    """
     candidates: Iterable[AttributeProto] = node.attribute
-    return next((candidate for candidate in candidates if candidate.name == name), None)
+    found = next((candidate for candidate in candidates if candidate.name == name), None)
+    if found is not None and found.ref_attr_name:
+        return passed.get(found.ref_attr_name)
+    return found
 
 
-def constant_type(node: NodeProto) -> int:
+def constant_type(node: NodeProto, passed: Mapping[str, AttributeProto] = _NOTHING) -> int:
     """The element type that a Constant node produces; UNKNOWN for a malformed one."""
     for candidate in node.attribute:
         if candidate.name == "value":
-            return int(candidate.t.data_type)
+            tensor = attribute(node, "value", passed)
+            return int(tensor.t.data_type) if tensor is not None else UNKNOWN
         if candidate.name == "sparse_value":  # a runtime makes it dense when it loads the model
             return int(candidate.sparse_tensor.values.data_type)
         if candidate.name in _CONSTANT_KINDS:
@@ -76,21 +87,24 @@ def constant_type(node: NodeProto) -> int:
 def is_weight(domain: str, node: NodeProto) -> bool:
     """Whether the node is a Constant whose dense floats can be converted like an initializer's."""
     return (domain, node.op_type) == ("", "Constant") and any(
-        candidate.name in ("value", "value_float", "value_floats") for candidate in node.attribute
+        candidate.name in ("value", "value_float", "value_floats") and not candidate.ref_attr_name
+        for candidate in node.attribute
     )
 
 
-def chosen_type(domain: str, node: NodeProto) -> int | None:
+def chosen_type(
+    domain: str, node: NodeProto, passed: Mapping[str, AttributeProto] = _NOTHING
+) -> int | None:
     """What an attribute chooses for output 0: a code, SAME, or None for other operators."""
     if domain == "" and node.op_type == "Constant":
-        return constant_type(node)
+        return constant_type(node, passed)
     if domain == "" and node.op_type == "ConstantOfShape":
-        value = attribute(node, "value")
+        value = attribute(node, "value", passed)
         return TensorProto.FLOAT if value is None else value.t.data_type
     row = TYPE_ATTRIBUTES.get((domain, node.op_type))
     if row is None:
         return None
-    found = attribute(node, row[0])
+    found = attribute(node, row[0], passed)
     if found is None:
         return row[1]
     if found.type == AttributeProto.STRING:  # Cast before opset 6 names the type
@@ -99,9 +113,12 @@ def chosen_type(domain: str, node: NodeProto) -> int | None:
 
 
 def set_type(domain: str, node: NodeProto, elem: int) -> None:
-    """Make the attribute of a TYPE_ATTRIBUTES operator choose `elem`."""
+    """Make the attribute of a TYPE_ATTRIBUTES operator choose `elem`, itself and not by a call."""
     name, _ = TYPE_ATTRIBUTES[domain, node.op_type]
-    found = attribute(node, name) or node.attribute.add(name=name, type=AttributeProto.INT)
+    found = next((candidate for candidate in node.attribute if candidate.name == name), None)
+    if found is None:
+        found = node.attribute.add(name=name, type=AttributeProto.INT)
+    found.ClearField("ref_attr_name")
     if found.type == AttributeProto.STRING:
         found.s = TensorProto.DataType.Name(elem).encode()
     else:

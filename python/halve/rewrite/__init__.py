@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from halve.errors import UnsupportedModelError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis
 from halve.rewrite.arrange import arrange_nodes
@@ -27,8 +26,7 @@ def rewrite(
     Raises:
         OptionError: keep_io_types names something that is no graph input or output.
         PlanError: the plan does not fit the model.
-        UnsupportedModelError: the model has control flow or local functions, or its opset has no
-            Cast to the 16-bit type.
+        UnsupportedModelError: the model's opset has no Cast to the 16-bit type.
         ModelError: the graph has a cycle.
     """
     state = Rewriting.start(source, analysis, plan, options)
@@ -38,22 +36,8 @@ def rewrite(
     declare_types(state)
     if not state.changed:
         return RewrittenModel(state.proto, tuple(state.jobs), identity=True)
-    _refuse_inner_scopes(analysis)
     arrange_nodes(state)
     verify_types(state)
     return RewrittenModel(
         state.proto, tuple(state.jobs), tuple(state.casts), state.cast_lower_bound
-    )
-
-
-def _refuse_inner_scopes(analysis: Analysis) -> None:
-    count = len(analysis.nodes)
-    if count == len(analysis.all_nodes):
-        return
-    _, scope, _ = analysis.all_nodes[count]
-    kind = "the local function" if "::" in scope.partition("/")[0] else "the subgraph"
-    raise UnsupportedModelError(
-        f"{kind} {scope!r} is not supported yet: models with If, Loop, Scan or local functions"
-        " cannot be converted by this version; inline functions with onnx.inliner, or keep every"
-        " node float32 with keep_io_types"
     )

@@ -3,16 +3,21 @@
 1. An operand that is not float32 in the source keeps its type.
 2. A float32 operand has its node's type, or its own where the plan lists one.
 3. An attribute that chooses the type of a float32 output is set to the assigned type.
+4. A formal input or output of a body has the type of the owner's slot that it is tied to, and
+   keeps its own where it is tied to none.
+5. A Cast reads its input in the type in which that is made, whatever the plan says: it computes
+   nothing that could need another.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from onnx import AttributeProto
+from onnx import AttributeProto, NodeProto
 
 from halve.errors import PlanError
 from halve.plan.analysis import NodeInfo, Value
 from halve.plan.decide import slot_name
+from halve.plan.links import Link, links_of
 from halve.plan.type_attributes import TYPE_ATTRIBUTES, attribute, chosen_type, set_type
 from halve.rewrite.state import Rewriting
 from halve.rewrite.weights import retype_tensor
@@ -34,11 +39,47 @@ def assign_types(state: Rewriting) -> None:
             f"the plan has {len(state.plan.nodes)} nodes and the model"
             f" {len(state.analysis.all_nodes)}; it was made for another model"
         )
-    for node, entry in zip(state.analysis.nodes, state.plan.nodes, strict=False):
+    for node in state.analysis.nodes:
+        entry = state.plan.nodes[node.id]
         state.in_types.append(_types("in", node.inputs, entry))
         state.out_types.append(_types("out", node.outputs, entry))
         if entry.dtype and entry.dtype != "float32":
             _retype_attribute(state, node)
+    for node in state.analysis.nodes:
+        for link in links_of(node):
+            _assign_link(state, node, link)
+    for node in state.analysis.nodes:
+        _follow_producer(state, node)
+
+
+def _follow_producer(state: Rewriting, node: NodeInfo) -> None:
+    """Rule 5."""
+    if (node.domain, node.op_type) != ("", "Cast"):
+        return
+    value = node.inputs[0] if node.inputs else None
+    if value is not None and value.elem == DType.FLOAT and not state.is_weight(value):
+        state.in_types[node.uid][0] = state.made_type(value)
+
+
+def _assign_link(state: Rewriting, owner: NodeInfo, link: Link) -> None:
+    """Rule 4."""
+    slots = [state.in_types[owner.uid][k] for k in link.in_slots if _has(owner.inputs, k)]
+    slots += [state.out_types[owner.uid][k] for k in link.out_slots if _has(owner.outputs, k)]
+    if len(set(slots)) > 1:
+        raise PlanError(
+            f"the plan gives operands of {owner.label()} that must agree the types"
+            f" {sorted(set(slots))}"
+        )
+    for scope, k in link.body_inputs:
+        elem = slots[0] if slots else scope.inputs[k].elem
+        state.scope_inputs.setdefault(scope, {})[k] = elem
+    for scope, k in link.body_outputs:
+        elem = slots[0] if slots else scope.outputs[k].elem
+        state.scope_outputs.setdefault(scope, {})[k] = elem
+
+
+def _has(values: list[Value | None], slot: int) -> bool:
+    return slot < len(values) and values[slot] is not None
 
 
 def _types(kind: str, values: list[Value | None], entry: PlanNode) -> list[int]:
@@ -64,18 +105,29 @@ def _float_type(entry: PlanNode, slot: str) -> int:
 def _retype_attribute(state: Rewriting, node: NodeInfo) -> None:
     """Rule 3."""
     out = node.outputs[0] if node.outputs else None
-    if out is None or out.elem != DType.FLOAT or chosen_type(node.domain, node.proto) is None:
+    passed = node.scope.attributes
+    if out is None or out.elem != DType.FLOAT:
         return
-    elem = state.out_types[node.id][0]
-    proto = state.nodes[node.id]
+    if chosen_type(node.domain, node.proto, passed) is None:
+        return
+    elem = state.out_types[node.uid][0]
+    proto = state.nodes[node.uid]
     if (node.domain, node.op_type) in TYPE_ATTRIBUTES:
         set_type(node.domain, proto, elem)
         state.changed = True
     elif node.op_type == "ConstantOfShape" and elem != DType.FLOAT:
-        fill = attribute(proto, "value")
-        if fill is None:
-            fill = proto.attribute.add(name="value", type=AttributeProto.TENSOR)
-            fill.t.data_type = DType.FLOAT
-            fill.t.dims.append(1)
-            fill.t.raw_data = np.zeros(1, "<f4").tobytes()
+        fill = _own_fill(proto, attribute(node.proto, "value", passed))
         retype_tensor(state, fill.t, elem, f"attribute value of {node.label()}")
+
+
+def _own_fill(proto: NodeProto, given: AttributeProto | None) -> AttributeProto:
+    """The fill value of a ConstantOfShape as a tensor of its own: a float32 zero by default."""
+    del proto.attribute[:]
+    fill: AttributeProto = proto.attribute.add(name="value", type=AttributeProto.TENSOR)
+    if given is not None:
+        fill.t.CopyFrom(given.t)
+    else:
+        fill.t.data_type = DType.FLOAT
+        fill.t.dims.append(1)
+        fill.t.raw_data = np.zeros(1, "<f4").tobytes()
+    return fill

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from halve.errors import UnsupportedModelError
-from halve.plan.analysis import Analysis, Kind, NodeInfo, Value
+from halve.plan.analysis import NodeInfo, Scope, Value
 from halve.plan.schemas import rule_for
+from halve.rewrite.names import append_name, replace_name, stem
 from halve.rewrite.state import Reader, Rewriting, type_tag
+from halve.source import text
 from halve.types import CastRow, DType
 
-__all__ = ["insert_casts"]
+__all__ = ["insert_casts", "made_type"]
 
 
 def insert_casts(state: Rewriting, settled: set[int]) -> None:
@@ -29,7 +31,7 @@ def insert_casts(state: Rewriting, settled: set[int]) -> None:
         UnsupportedModelError: the model's opset has no Cast to the 16-bit type.
     """
     drops = _Drops(state)
-    for value in state.analysis.values.values():
+    for value in state.analysis.values:
         if value.index in settled or value in drops:
             continue
         if value.elem == DType.FLOAT or drops.reaches(value):
@@ -49,6 +51,7 @@ class _Drops:
             if pair is not None:
                 self._dropped[pair[1]] = node
                 self._aliases.setdefault(pair[0], []).append(pair[1])
+        self._gone = {node.uid for node in self._dropped.values()}
 
     def __contains__(self, value: Value) -> bool:
         return value in self._dropped
@@ -59,14 +62,13 @@ class _Drops:
     def readers(self, value: Value) -> Iterator[Reader]:
         """The readers of a value and of all that stands for it, without the dropped nodes."""
         for reader in self._state.readers(value):
-            out = reader.node.outputs[0] if reader.node.outputs else None
-            if out is None or out not in self._dropped:
+            if not (isinstance(reader.place, NodeInfo) and reader.place.uid in self._gone):
                 yield reader
         for alias in self._aliases.get(value, ()):
             yield from self.readers(alias)
 
     def apply(self) -> None:
-        self._state.dropped.update(node.id for node in self._dropped.values())
+        self._state.dropped.update(self._gone)
         self._state.changed = self._state.changed or bool(self._dropped)
 
 
@@ -76,37 +78,26 @@ def _noop_cast(state: Rewriting, node: NodeInfo) -> tuple[Value, Value] | None:
     made, out = node.inputs[0], node.outputs[0]
     if made is None or out is None or out.is_output or state.is_weight(made):
         return None
-    touched = state.options.half in (state.in_types[node.id][0], state.out_types[node.id][0])
-    same = state.in_types[node.id][0] == state.out_types[node.id][0] == made_type(state, made)
+    taken, given = state.in_types[node.uid][0], state.out_types[node.uid][0]
     was_float = DType.FLOAT in (made.elem, out.elem)
-    return (made, out) if touched and same and was_float else None
-
-
-def made_type(state: Rewriting, value: Value) -> int:
-    """The type in which a value that is not a weight is made."""
-    if value.elem != DType.FLOAT:
-        return value.elem
-    if value.source is not None:
-        node, slot = value.source
-        return state.out_types[node.id][slot]
-    return state.io_type(value) if value.kind == Kind.INPUT else DType.FLOAT
+    noop = taken == given == state.options.half == state.made_type(made)
+    return (made, out) if noop and was_float else None
 
 
 def _cast_value(state: Rewriting, value: Value, drops: _Drops) -> None:
-    made = made_type(state, value)
+    made = state.made_type(value)
     readers = list(drops.readers(value))
     out_type = _output_type(state, value, made)
     others = {reader.elem for reader in readers} | {out_type}
     base, names = _names(state, value, made, out_type)
     for elem in sorted(others - {made}):
         state.cast_lower_bound += 1
-        name = names.get(elem) or state.fresh(f"{value.name}_{type_tag(elem)}")
+        name = names.get(elem) or state.fresh(value.scope, value.name, f"_{type_tag(elem)}")
         names[elem] = name
         _insert(state, value, base, name, elem)
     for reader in readers:
-        name = names[reader.elem]
-        if state.nodes[reader.node.id].input[reader.slot] != name:
-            state.repoint([reader], name)
+        if state.read_name(reader) != names[reader.elem]:
+            state.repoint([reader], names[reader.elem])
 
 
 def _output_type(state: Rewriting, value: Value, made: int) -> int:
@@ -115,34 +106,41 @@ def _output_type(state: Rewriting, value: Value, made: int) -> int:
     return state.io_type(value)
 
 
-def _names(state: Rewriting, value: Value, made: int, out_type: int) -> tuple[str, dict[int, str]]:
+def _names(
+    state: Rewriting, value: Value, made: int, out_type: int
+) -> tuple[str | bytes, dict[int, str | bytes]]:
     """The name of the value as made, and the names of its known types (rule 2)."""
     if out_type == made or value.source is None:
         return value.name, {made: value.name}
-    base = state.fresh(f"{value.name}_{type_tag(made)}")
+    base = state.fresh(value.scope, value.name, f"_{type_tag(made)}")
     node, slot = value.source
-    state.nodes[node.id].output[slot] = base
+    replace_name(state.nodes[node.uid], "output", slot, base)
     state.changed = True
     return base, {made: base, out_type: value.name}
 
 
-def _insert(state: Rewriting, value: Value, base: str, name: str, elem: int) -> None:
-    node = NodeProto(op_type="Cast", name=state.fresh(f"Cast_{name}"))
-    node.input.append(base)
-    node.output.append(name)
-    node.attribute.append(_to_attribute(state.analysis, elem))
+def _insert(
+    state: Rewriting, value: Value, base: str | bytes, name: str | bytes, elem: int
+) -> None:
+    node = NodeProto(op_type="Cast", name=state.fresh(value.scope, "Cast_" + stem(name)))
+    append_name(node, "input", base)
+    append_name(node, "output", name)
+    node.attribute.append(_to_attribute(value.scope, elem))
     reason = "graph output" if name == value.name else "reader of the other precision"
-    state.casts.append(CastRow(node.name, value.name, name, elem, "", reason))
+    state.casts.append(
+        CastRow(node.name, text(value.name), text(name), elem, value.scope.path, reason)
+    )
     state.insert(node, value)
 
 
-def _to_attribute(analysis: Analysis, elem: int) -> AttributeProto:
-    opset = analysis.opsets.get("", 0)
+def _to_attribute(scope: Scope, elem: int) -> AttributeProto:
+    opset = scope.opsets.get("", 0)
     rule = rule_for("", "Cast", opset) if opset else None
     if rule is None or not rule.allows("T2", elem):
         raise UnsupportedModelError(
-            f"a Cast to {type_tag(elem)} is needed, which opset {opset or '(none)'} of the default"
-            " domain does not have; raise the model's opset with onnx.version_converter first"
+            f"a Cast to {type_tag(elem)} is needed in {scope.place()}, which opset"
+            f" {opset or '(none)'} of the default domain does not have; raise the model's opset"
+            " with onnx.version_converter first"
         )
     if opset < 6:
         name = TensorProto.DataType.Name(elem).encode()

@@ -1,16 +1,16 @@
-"""Pass: declare the new types of graph inputs, outputs and annotated values.
+"""Pass: declare the new types of inputs, outputs and annotated values in every scope.
 
-1. A float32 input or output has the type that keep_io_types leaves it.
-2. An input with a default has the type of its default.
+1. A float32 input or output of the main graph has the type that keep_io_types leaves it; an input
+   with a default has the type of its default.
+2. A formal input or output of a subgraph has the type that its owner's slot was given.
 3. A value_info entry follows its value; one of a dropped value goes.
 """
 
 from __future__ import annotations
 
-from onnx import ValueInfoProto
+from onnx import GraphProto, ValueInfoProto
 
-from halve.plan.analysis import Value
-from halve.rewrite.casts import made_type
+from halve.plan.analysis import Scope, Value
 from halve.rewrite.state import Rewriting
 from halve.types import DType
 
@@ -19,32 +19,42 @@ __all__ = ["declare_types"]
 
 def declare_types(state: Rewriting) -> None:
     """Run the pass."""
-    graph = state.proto.graph
-    weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    values = state.analysis.values
-    for info in graph.input:
-        value = values[info.name]
+    for scope, body in state.bodies.items():
+        weights: dict[str, int] = {}
+        if isinstance(body, GraphProto):
+            weights = {tensor.name: tensor.data_type for tensor in body.initializer}
+            _declare_formals(state, scope, body, weights)
+        _declare_inner(state, scope, weights)
+
+
+def _declare_formals(
+    state: Rewriting, scope: Scope, graph: GraphProto, weights: dict[str, int]
+) -> None:
+    for number, info in enumerate(graph.input):
+        value = scope.inputs[number]
         if value.elem == DType.FLOAT:
-            _set(state, info, weights.get(info.name, made_type(state, value)))
-    for info in graph.output:
-        if values[info.name].elem == DType.FLOAT:
-            _set(state, info, state.io_type(values[info.name]))
-    _declare_inner(state, weights)
+            _set(state, info, weights.get(info.name) or state.made_type(value))
+    for number, info in enumerate(graph.output):
+        value = scope.outputs[number]
+        if value.elem == DType.FLOAT:
+            inner = state.scope_outputs.get(scope, {}).get(number)
+            _set(state, info, inner or state.io_type(value))
 
 
-def _declare_inner(state: Rewriting, weights: dict[str, int]) -> None:
+def _declare_inner(state: Rewriting, scope: Scope, weights: dict[str, int]) -> None:
     """Rule 3."""
+    entries = state.bodies[scope].value_info
     gone: list[int] = []
-    for number, info in enumerate(state.proto.graph.value_info):
-        value = state.analysis.values.get(info.name)
+    for number, info in enumerate(entries):
+        value = scope.values.get(info.name)
         if value is None or value.elem != DType.FLOAT:
             continue
-        if value.source is not None and value.source[0].id in state.dropped:
+        if value.source is not None and value.source[0].uid in state.dropped:
             gone.append(number)
         else:
             _set(state, info, weights.get(info.name) or _inner_type(state, value))
     for number in reversed(gone):
-        del state.proto.graph.value_info[number]
+        del entries[number]
 
 
 def _inner_type(state: Rewriting, value: Value) -> int:
@@ -53,11 +63,11 @@ def _inner_type(state: Rewriting, value: Value) -> int:
     if state.is_weight(value):  # a Constant node: a copy in the other type has another name
         wanted = state.wanted(value)
         return state.options.half if wanted == {state.options.half} else DType.FLOAT
-    return made_type(state, value)
+    return state.made_type(value)
 
 
 def _set(state: Rewriting, info: ValueInfoProto, elem: int) -> None:
     tensor = info.type.tensor_type
-    if info.type.WhichOneof("value") == "tensor_type" and tensor.elem_type != elem:
+    if info.type.WhichOneof("value") == "tensor_type" and tensor.elem_type not in (0, elem):
         tensor.elem_type = elem
         state.changed = True

@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto
+from onnx import FunctionProto
 
 from halve.errors import ModelError
-from halve.plan.analysis import Analysis, NodeInfo, analyse
+from halve.plan.analysis import Analysis, NodeInfo, analyse, declared_type
 from halve.plan.order import topological_order
 from halve.rewrite.state import Rewriting
 
@@ -26,10 +26,11 @@ def verify_types(state: Rewriting) -> None:
     result = analyse(state.proto)
     before = len(state.analysis.conflicts)
     problems = [f"contradicting types at {where}" for where in result.conflicts[before:]]
-    if topological_order(result.nodes) != list(range(len(result.nodes))):
-        problems.append("nodes are out of order")
+    for scope in result.scopes:
+        if topological_order(scope.nodes) != list(range(len(scope.nodes))):
+            problems.append(f"the nodes of {scope.place()} are out of order")
     problems += [p for node in result.nodes for p in _node_problems(state, node)]
-    problems += _output_problems(result, state.proto)
+    problems += _output_problems(result)
     if problems:
         raise ModelError(
             f"the rewritten model would not be valid: {problems[0]}"
@@ -50,10 +51,17 @@ def _node_problems(state: Rewriting, node: NodeInfo) -> list[str]:
     ]
 
 
-def _output_problems(result: Analysis, proto: ModelProto) -> list[str]:
-    declared = {info.name: info.type.tensor_type.elem_type for info in proto.graph.output}
-    return [
-        f"output {name!r} is declared {elem} and made {result.values[name].elem}"
-        for name, elem in declared.items()
-        if elem and result.values[name].elem > 0 and elem != result.values[name].elem
-    ]
+def _output_problems(result: Analysis) -> list[str]:
+    """Rule 3."""
+    problems = []
+    for scope in result.scopes:
+        if isinstance(scope.body, FunctionProto):
+            continue
+        for info, value in zip(scope.body.output, scope.outputs, strict=True):
+            elem = declared_type(info.type)
+            if elem > 0 and value.elem > 0 and elem != value.elem:
+                problems.append(
+                    f"output {info.name!r} of {scope.place()} is declared {elem} and made"
+                    f" {value.elem}"
+                )
+    return problems

@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-from onnx import AttributeProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from halve.errors import ModelError
 from halve.plan.analysis import Kind, Value
 from halve.plan.type_attributes import attribute
 from halve.rewrite.state import Rewriting, type_tag
-from halve.source import inline_ref, payload_index, set_payload
+from halve.source import inline_ref, payload_index, set_payload, text
 from halve.types import CastJob, DType
 
 __all__ = ["convert_weights", "retype_tensor"]
@@ -22,7 +22,13 @@ __all__ = ["convert_weights", "retype_tensor"]
 
 def convert_weights(state: Rewriting) -> set[int]:
     """Run the pass; returns the indices of the values that it settled."""
-    tensors = {tensor.name: tensor for tensor in state.proto.graph.initializer}
+    tensors = {
+        value: tensor
+        for scope, body in state.bodies.items()
+        if isinstance(body, GraphProto)
+        for tensor in body.initializer
+        if (value := scope.values[tensor.name])
+    }
     settled: set[int] = set()
     for value in state.float_values():
         if not state.is_weight(value):
@@ -38,41 +44,39 @@ def convert_weights(state: Rewriting) -> set[int]:
     return settled
 
 
-def _convert(state: Rewriting, value: Value, tensors: dict[str, TensorProto]) -> None:
+def _convert(state: Rewriting, value: Value, tensors: dict[Value, TensorProto]) -> None:
     """Rule 1."""
     if value.kind == Kind.INITIALIZER:
-        retype_tensor(state, tensors[value.name], state.options.half, f"initializer {value.name!r}")
+        retype_tensor(state, tensors[value], state.options.half, f"initializer {value.name!r}")
         return
     node = _producer(state, value)
     _retype_constant(state, node)
 
 
-def _split(state: Rewriting, value: Value, tensors: dict[str, TensorProto]) -> None:
+def _split(state: Rewriting, value: Value, tensors: dict[Value, TensorProto]) -> None:
     """Rule 2."""
     half = state.options.half
     half_is_output = value.is_output and state.io_type(value) == half
     other = DType.FLOAT if half_is_output else half
-    name = state.fresh(f"{value.name}_{type_tag(other)}")
+    name = state.fresh(value.scope, value.name, f"_{type_tag(other)}")
     if value.kind == Kind.INITIALIZER:
-        _split_initializer(state, tensors[value.name], name, half_is_output)
+        _split_initializer(state, value, tensors[value], name)
     else:
         _split_constant(state, value, name, half_is_output)
     state.repoint([r for r in state.readers(value) if r.elem == other], name)
 
 
-def _split_initializer(
-    state: Rewriting, tensor: TensorProto, name: str, half_is_output: bool
-) -> None:
-    copy = state.proto.graph.initializer.add()
+def _split_initializer(state: Rewriting, value: Value, tensor: TensorProto, name: str) -> None:
+    body = state.bodies[value.scope]
+    if not isinstance(body, GraphProto):
+        raise ModelError(f"initializer {value.name!r} is not in a graph")
+    copy = body.initializer.add()
     copy.CopyFrom(tensor)
     copy.name = name
     _own_payload(state, copy)
-    retype_tensor(
-        state,
-        tensor if half_is_output else copy,
-        state.options.half,
-        f"initializer {tensor.name!r}",
-    )
+    half_is_output = value.is_output and state.io_type(value) == state.options.half
+    half = tensor if half_is_output else copy
+    retype_tensor(state, half, state.options.half, f"initializer {tensor.name!r}")
 
 
 def _split_constant(state: Rewriting, value: Value, name: str, half_is_output: bool) -> None:
@@ -80,7 +84,7 @@ def _split_constant(state: Rewriting, value: Value, name: str, half_is_output: b
     copy = NodeProto()
     copy.CopyFrom(node)
     copy.output[0] = name
-    copy.name = state.fresh(f"{node.name or value.name}_split")
+    copy.name = state.fresh(value.scope, node.name or value.name, "_split")
     fill = attribute(copy, "value")
     if fill is not None:
         _own_payload(state, fill.t)
@@ -91,7 +95,7 @@ def _split_constant(state: Rewriting, value: Value, name: str, half_is_output: b
 def _producer(state: Rewriting, value: Value) -> NodeProto:
     if value.source is None:
         raise ModelError(f"constant {value.name!r} has no node that makes it")
-    return state.nodes[value.source[0].id]
+    return state.nodes[value.source[0].uid]
 
 
 def _retype_constant(state: Rewriting, node: NodeProto) -> None:
@@ -105,7 +109,7 @@ def _as_tensor_attribute(node: NodeProto) -> AttributeProto:
     """Turn value_float or value_floats into a tensor, since those are float32 by definition."""
     scalar = attribute(node, "value_float")
     floats = attribute(node, "value_floats")
-    tensor = TensorProto(data_type=DType.FLOAT, name=node.output[0])
+    tensor = TensorProto(data_type=DType.FLOAT)
     if scalar is not None:
         tensor.float_data.append(scalar.f)
     elif floats is not None:
@@ -121,7 +125,7 @@ def _own_payload(state: Rewriting, tensor: TensorProto) -> None:
     index = payload_index(tensor)
     if index is not None:
         ref = state.jobs[index].ref
-        state.jobs.append(CastJob(tensor.name or ref.name, ref, ref.dtype))
+        state.jobs.append(CastJob(text(tensor.name) or ref.name, ref, ref.dtype))
         set_payload(tensor, len(state.jobs) - 1)
 
 
@@ -131,9 +135,9 @@ def retype_tensor(state: Rewriting, tensor: TensorProto, elem: int, where: str) 
     if index is None:
         ref = inline_ref(tensor, where)
         index = len(state.jobs)
-        state.jobs.append(CastJob(tensor.name or where, ref, ref.dtype))
+        state.jobs.append(CastJob(text(tensor.name) or where, ref, ref.dtype))
         set_payload(tensor, index)
     ref = state.jobs[index].ref
-    state.jobs[index] = CastJob(tensor.name or where, ref, elem, state.options.bounds)
+    state.jobs[index] = CastJob(text(tensor.name) or where, ref, elem, state.options.bounds)
     tensor.data_type = elem
     state.changed = True

@@ -12,7 +12,8 @@ Rules:
 5. Attributes that carry a 16-bit type, or a 16-bit tensor, are retyped to float32.
 6. A sequence or optional of 16-bit tensors becomes one of float32, its elements being rounded
    before they enter it.
-7. Nodes that ONNX Runtime would take for casts of its own, and so erase, are renamed.
+7. Nodes that ONNX Runtime would take for casts of its own, and so erase, are renamed, as are
+   those whose names are not text.
 """
 
 from __future__ import annotations
@@ -160,8 +161,8 @@ class _Lowering:
         domain = "" if node.domain == "ai.onnx" else node.domain
         result = NodeProto()
         result.CopyFrom(node)
-        if node.name.startswith(_ERASED_PREFIX):  # rule 7
-            result.name = self._names.fresh("cast")
+        if _needs_name(node):
+            result.name = self._names.fresh("node")
         if domain == "" and node.op_type in _CONTROL_FLOW:
             types: list[str | None] = [*self._lower_bodies(result, scope, inputs)]
         else:
@@ -263,6 +264,11 @@ class _Lowering:
         return onnx.helper.make_node(
             "Cast", [source], [target], name=self._names.fresh("cast"), to=code
         )
+
+
+def _needs_name(node: NodeProto) -> bool:
+    """Rule 7. A name that is not valid UTF-8 arrives as bytes."""
+    return not isinstance(node.name, str) or node.name.startswith(_ERASED_PREFIX)
 
 
 def _declared_types(graph: GraphProto) -> dict[str, str]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import ml_dtypes
 import numpy as np
+from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, numpy_helper
 
 from halve.errors import DataError
@@ -10,7 +15,11 @@ from halve.errors import DataError
 __all__ = ["FLOAT", "HALF_CODES", "float_tensor", "retype_attributes", "retype_type"]
 
 FLOAT = int(TensorProto.FLOAT)
-HALF_CODES = frozenset({int(TensorProto.FLOAT16), int(TensorProto.BFLOAT16)})
+_NUMPY_TYPES: dict[int, Any] = {
+    int(TensorProto.FLOAT16): np.float16,
+    int(TensorProto.BFLOAT16): ml_dtypes.bfloat16,
+}
+HALF_CODES = frozenset(_NUMPY_TYPES)
 
 # Integer attributes of ONNX's and ONNX Runtime's ops that carry a type code.
 _TYPE_ATTRIBUTES = frozenset(
@@ -30,11 +39,23 @@ def float_tensor(tensor: TensorProto, name: str) -> TensorProto:
             f"tensor {tensor.name!r} has its data in another file; load it first "
             f"(onnx.load_external_data_for_model)"
         )
-    try:
-        values = numpy_helper.to_array(tensor)
-    except ValueError as error:
-        raise DataError(f"tensor {tensor.name!r}: its data cannot be read ({error})") from error
-    return numpy_helper.from_array(np.asarray(values, np.float32), name)
+    shape = tuple(tensor.dims)
+    words = _words(tensor)
+    if words.size != math.prod(shape):
+        raise DataError(
+            f"tensor {tensor.name!r} holds {words.size} values; allowed: "
+            f"{math.prod(shape)}, as its shape {list(shape)} says"
+        )
+    values = words.view(_NUMPY_TYPES[tensor.data_type]).astype(np.float32)
+    return numpy_helper.from_array(values.reshape(shape), name)
+
+
+def _words(tensor: TensorProto) -> NDArray[np.uint16]:
+    """The bits of a 16-bit tensor's values. (onnx's own reading of bfloat16 changed over time.)"""
+    if not tensor.HasField("raw_data"):
+        return np.array(tensor.int32_data, np.int64).astype(np.uint16)
+    whole = len(tensor.raw_data) // 2 * 2
+    return np.frombuffer(tensor.raw_data[:whole], "<u2").astype(np.uint16)
 
 
 def retype_attributes(node: NodeProto) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Session",
     "describe_runtime",
     "load",
+    "operator_schemas",
     "run",
 ]
 
@@ -46,6 +47,7 @@ _CONFIG = {
     "session.inter_op.allow_spinning": "0",
 }
 _DATA_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
+_DATA_FOLDER_SINCE = (1, 21)
 # TensorFloat-32 keeps 10 bits of significand: neither a reference nor a float32 node may use it.
 _PROVIDER_OPTIONS = {
     "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
@@ -122,12 +124,14 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     node; nodes always run one after the other. `where` names the model for messages.
 
     Raises:
-        BackendUnavailableError: ONNX Runtime or the provider is not here.
+        BackendUnavailableError: ONNX Runtime or the provider is not here, or ONNX Runtime is too
+            old for `external_data_folder` (1.21).
         OptionError: `optimise` or `threads` has a value that is not allowed.
         SessionError: ONNX Runtime refuses the model.
     """
     ort = _onnxruntime()
     _check_provider(provider, ort.get_available_providers())
+    _check_data_folder(ort, external_data_folder)
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
     options = _session_options(ort, optimise, threads, external_data_folder)
     try:
@@ -232,6 +236,14 @@ def _check_provider(provider: str, available: Iterable[str]) -> None:
     if provider not in names:
         raise BackendUnavailableError(
             f"ONNX Runtime has no usable {provider} here; available: {', '.join(names)}"
+        )
+
+
+def _check_data_folder(ort: ModuleType, folder: Path | None) -> None:
+    if folder is not None and _version_tuple(ort.__version__) < _DATA_FOLDER_SINCE:
+        raise BackendUnavailableError(
+            f"ONNX Runtime {ort.__version__} cannot take external data for a model in memory "
+            f"(allowed: {'.'.join(map(str, _DATA_FOLDER_SINCE))} and newer); give the model's path"
         )
 
 

@@ -2,15 +2,25 @@
 
 from halve.source.open import open_model
 from halve.source.payload import data_size, inline_ref, read_array, read_payload
-from halve.source.tensors import clear_payload, iter_tensors, payload_index, set_payload, text
+from halve.source.tensors import (
+    clear_payload,
+    iter_function_tensors,
+    iter_tensors,
+    payload_index,
+    payload_indices,
+    set_payload,
+    text,
+)
 
 __all__ = [
     "clear_payload",
     "data_size",
     "inline_ref",
+    "iter_function_tensors",
     "iter_tensors",
     "open_model",
     "payload_index",
+    "payload_indices",
     "read_array",
     "read_payload",
     "set_payload",

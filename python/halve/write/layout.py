@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto
 
 from halve._native.stream import Piece
 from halve._native.wire import MAX_PROTOBUF_BYTES, splice
-from halve.errors import OptionError
+from halve.errors import OptionError, OutputError
 from halve.options import ConvertOptions
 from halve.source import iter_tensors, payload_index
 from halve.types import CastJob, RewrittenModel
@@ -107,6 +107,7 @@ def lay_out(
 
     Raises:
         OptionError: one file is asked for that cannot be.
+        OutputError: data files cannot be named after the model.
         ModelError: what must stay in the model file is more than protobuf can hold.
     """
     if not wants_external(rewritten, options):
@@ -115,6 +116,8 @@ def lay_out(
     proto.CopyFrom(rewritten.proto)
     outside = list(_external_tensors(proto, rewritten.jobs))
     indices = sorted({index for _, index in outside})
+    if indices:
+        _check_encodable(model_name)
     shards = list(_shards(indices, rewritten.jobs, options.shard_size_bytes))
     names = data_names(model_name, len(shards), options.shard_size_bytes is not None, is_free)
     places = {
@@ -128,6 +131,16 @@ def lay_out(
         _data_plan(name, shard, rewritten.jobs) for name, shard in zip(names, shards, strict=True)
     )
     return _with_model(proto, rewritten.jobs, model_name, data, places)
+
+
+def _check_encodable(model_name: str) -> None:
+    try:
+        model_name.encode()
+    except UnicodeEncodeError:
+        raise OutputError(
+            f"{model_name!r} is not valid UTF-8, so a model cannot name data files after it; give "
+            "the output another name"
+        ) from None
 
 
 def _external_tensors(

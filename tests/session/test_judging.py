@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from halve.errors import ModelError, OptionError, SampleError, SessionError
-from halve.session import judge as judge_module
-from halve.session.judge import judge, measure_output
+from halve.session import judging
+from halve.session.judging import judge, measure_output
 from halve.session.samples import Sample
 from models import BFLOAT16, FLOAT16, dyadic, mlp, text_model
 
@@ -24,7 +24,7 @@ SAMPLES = tuple(Sample(number, {"x": dyadic(RNG, 4, 16)}) for number in range(3)
 
 def metrics(
     value: Any, reference: Any, *, rtol: float = 1e-2, atol: float = 1e-2
-) -> judge_module.OutputMetrics:
+) -> judging.OutputMetrics:
     return measure_output("y", np.asarray(value), np.asarray(reference), rtol=rtol, atol=atol)
 
 
@@ -71,8 +71,17 @@ def test_a_skipped_rounding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     source = text_model(f"g (float[1] x) => (float[1] y) {body}")
     written = text_model(f"g (float16[1] x) => (float16[1] y) {body}")
     samples = [Sample(0, {"x": np.array([300], np.float32)})]
-    monkeypatch.setattr(judge_module, "lower", lambda model: model)
+    monkeypatch.setattr(judging, "lower", lambda model: model)
     assert judge(source, written, samples).passed
+
+
+def test_a_lowered_model_too_large_for_protobuf_goes_by_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = (16, 64, 8)
+    whole = judge(mlp(sizes), mlp(sizes, dtype=FLOAT16), SAMPLES)
+    monkeypatch.setattr(judging, "_IN_MEMORY_BYTES", 0)
+    assert judge(mlp(sizes), mlp(sizes, dtype=FLOAT16), SAMPLES) == whole
 
 
 def test_golden_outputs_are_the_reference() -> None:

@@ -1,0 +1,87 @@
+"""halve demo: what it writes, what it says, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+
+from halve.cli import demo
+from halve.cli.main import main
+from halve.session import read_samples
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "new" / "folder"
+    assert main(["demo", "--output", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "verdict             passed" in out
+    assert "accuracy (emulated)" in out
+    assert {item.name for item in folder.iterdir()} == {"digits_float16.onnx", "report.json"}
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    jsonschema.validate(report, json.loads(SCHEMA.read_text("utf-8")))
+
+
+def test_demo_again_into_its_own_folder(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert main(["demo", "--output", str(tmp_path), "--quiet"]) == 0
+
+
+def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--quiet"]) == 0
+    assert [item.name for item in tmp_path.iterdir()] == ["halve-demo"]
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--output", str(tmp_path), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["verified"]["level"] == "emulated"
+    assert record["images"] == 360
+    accuracy = record["accuracy"]
+    assert accuracy["float32"] > 0.98
+    assert abs(accuracy["float16"] - accuracy["float32"]) < 0.01
+    casts = record["conversion"]["casts"]
+    assert casts["count"] == casts["lower_bound"] == 2
+    errors = [o["max_abs"] for s in record["verified"]["samples"] for o in s["outputs"]]
+    assert 0 < max(errors) < 1e-2
+
+
+def test_foreign_files_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years", "utf-8")
+    assert main(["demo", "--output", str(tmp_path)]) == 1
+    assert "holds 'thesis.txt', which is not the demo's" in capsys.readouterr().err
+    assert [item.name for item in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_output_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file"
+    path.write_text("x", "utf-8")
+    assert main(["demo", "--output", str(path)]) == 1
+    assert "name a folder with --output" in capsys.readouterr().err
+
+
+def test_out_of_tolerance_is_a_failed_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = demo.judge
+    monkeypatch.setattr(demo, "judge", lambda *args: real(*args, rtol=0.0, atol=1e-9))
+    assert main(["demo", "--output", str(tmp_path)]) == 2
+    assert "verdict             FAILED" in capsys.readouterr().out
+
+
+def test_the_shipped_model_loads_in_old_runtimes_and_fits_its_samples() -> None:
+    model = onnx.load(demo.DATA / "model.onnx")
+    assert (model.ir_version, model.opset_import[0].version) == (8, 17)
+    samples = read_samples(demo.DATA)
+    with np.load(demo.DATA / "labels.npz", allow_pickle=False) as labels:
+        for sample in samples:
+            assert sample.outputs is not None
+            assert len(sample.inputs["image"]) == len(labels[f"sample{sample.id}"])
+    assert sum(file.stat().st_size for file in demo.DATA.iterdir()) < 300_000

@@ -1,0 +1,123 @@
+"""Layers import one way, and what only one layer may import is imported nowhere else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import halve
+
+PACKAGE = Path(halve.__file__).parent
+
+# What each layer may import of the others. A layer is a module or a package below `halve`.
+LEAVES = {"errors", "types", "options"}
+ALLOWED = {
+    "errors": set(),
+    "types": set(),
+    "options": {"errors", "types"},
+    "_native": LEAVES,
+    "source": LEAVES | {"_native"},
+    "plan": LEAVES | {"_native", "source"},
+    "rewrite": LEAVES | {"_native", "source", "plan"},
+    "cast": LEAVES | {"_native", "source", "plan", "rewrite"},
+    "write": LEAVES | {"_native", "source", "plan", "rewrite", "cast"},
+    "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
+    "session": LEAVES | {"_native"},
+    "report": {"errors", "types"},
+    "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert"},
+    "cli": LEAVES | {"_native", "source", "plan", "convert", "session", "report", "__init__"},
+    "__main__": {"cli"},
+    "__init__": LEAVES | {"convert", "cast", "plan"},
+}
+# The only layer that may import an outside package, or a compiled module.
+OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_modules(path: Path) -> list[str]:
+    """Full names of what a file imports, anywhere in it; `from halve import x` is `halve.x`."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            names += [f"{module}.{a.name}" for a in node.names] if module == "halve" else [module]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names += [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+    return names
+
+
+def target_layer(name: str) -> str | None:
+    """The layer that an imported name belongs to; None outside halve."""
+    parts = name.split(".")
+    if parts[0] != "halve":
+        return None
+    return parts[1] if len(parts) > 1 and is_layer(parts[1]) else "__init__"
+
+
+def is_layer(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_layer_has_a_rule() -> None:
+    assert {layer_of(path) for path in FILES} <= ALLOWED.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    layer = layer_of(path)
+    allowed = ALLOWED[layer] | {layer}
+    targets = {name: target_layer(name) for name in imported_modules(path)}
+    compiled = OWNERS.keys()
+    wrong = [n for n, t in targets.items() if t and n not in compiled and t not in allowed]
+    assert not wrong, f"{layer} may import {sorted(allowed)} of halve"
+
+
+@pytest.mark.parametrize("owned", OWNERS)
+def test_one_owner(owned: str) -> None:
+    importers = {
+        layer_of(path)
+        for path in FILES
+        for name in imported_modules(path)
+        if name == owned or name.startswith(f"{owned}.")
+    }
+    assert importers <= {OWNERS[owned]}
+
+
+def test_pybind11_only_in_bindings() -> None:
+    sources = PACKAGE.parents[1] / "csrc"
+    if not sources.is_dir():  # an installed package, tested from the source tree
+        sources = Path(__file__).parents[1] / "csrc"
+    files = [p for p in sources.rglob("*") if p.suffix in (".cc", ".h", ".cu")]
+    assert files
+    users = {p.parent.name for p in files if "pybind11" in p.read_text("utf-8")}
+    assert users == {"bindings"}
+
+
+def test_the_reader_sees_every_form(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text(
+        "import a.b\nfrom halve import plan\nfrom halve.source.open import y\n"
+        "def f():\n    import onnxruntime as ort\n    importlib.import_module('halve._cuda')\n",
+        "utf-8",
+    )
+    assert sorted(imported_modules(file)) == [
+        "a.b",
+        "halve._cuda",
+        "halve.plan",
+        "halve.source.open",
+        "onnxruntime",
+    ]
+    assert target_layer("halve.plan") == "plan"
+    assert target_layer("halve.__version__") == "__init__"
+    assert target_layer("onnx") is None
