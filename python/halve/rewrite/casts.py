@@ -21,7 +21,7 @@ from halve.rewrite.state import Reader, Rewriting, type_tag
 from halve.source import text
 from halve.types import CastRow, DType
 
-__all__ = ["insert_casts", "made_type"]
+__all__ = ["insert_casts"]
 
 
 def insert_casts(state: Rewriting, settled: set[int]) -> None:
