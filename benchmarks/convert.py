@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from processes import ChildRun, run_child, warm
 
@@ -88,7 +89,7 @@ def _schedule(contenders: Sequence[Contender]) -> Iterator[Contender]:
                 yield contender
 
 
-def _measure(case: Case, folder: Path, args: argparse.Namespace) -> dict[str, object]:
+def _measure(case: Case, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     source, out = folder / "model.onnx", folder / "out"
     make = (sys.executable, str(_HERE / "models.py"), case.kind, str(case.size_bytes), str(source))
     made = run_child(make, folder / "log")
@@ -129,6 +130,20 @@ def _describe(run: ChildRun) -> str:
         return f"failed ({run.error})"
     peak_mib = run.peak_rss_bytes / 2**20
     return f"{run.elapsed_s:.2f} s, processor {run.processor_s:.2f} s, peak {peak_mib:.0f} MiB"
+
+
+def _table(case: Mapping[str, Any]) -> str:
+    """The case's medians as a Markdown table, for benchmarks/README.md."""
+    lines = ["| {name} | seconds, median | peak RSS, MiB | x halve's time |".format(**case)]
+    lines.append("|---|---|---|---|")
+    for name, row in case["contenders"].items():
+        if "median_s" not in row:
+            lines.append(f"| {name} | failed | | |")
+            continue
+        ratio = case["ratios"].get(f"{name} / halve", 1.0)
+        peak_mib = row["peak_rss_bytes"] / 2**20
+        lines.append(f"| {name} | {row['median_s']:.2f} | {peak_mib:.0f} | {ratio:.2f} |")
+    return "\n".join(lines)
 
 
 def _say(line: str) -> None:
@@ -181,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="halve-benchmark-", dir=args.dir or Path()) as name:
             environment = _environment(Path(name))
             results.append(_measure(case, Path(name), args))
+            _say(_table(results[-1]))
     text = json.dumps({"environment": environment, "cases": results}, indent=1)
     if args.json is None:
         print(text)

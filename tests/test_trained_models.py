@@ -56,6 +56,24 @@ def test_conversion_is_valid_and_as_exact_as_float16_allows(
     _check_limit(verdict, limit)
 
 
+@pytest.mark.parametrize("name", sorted(FIRST_GROUP.keys() - {"basic_pitch"}))
+def test_mixed_conversion_lies_between(name: str, trained_model_dir: Path) -> None:
+    """With two of every four nodes float32, precision changes all over the graph."""
+    source = trained_model_dir / name / "model.onnx"
+    count = len(onnx.load(source, load_external_data=False).graph.node)
+    kept = tuple(number for number in range(count) if number % 4 < 2)
+    result = convert(source, options=ConvertOptions(fp32_nodes=kept))
+    assert result.model is not None
+    onnx.checker.check_model(result.model, full_check=True)
+    assert len(result.casts) == result.cast_lower_bound > 0
+    verdict = judge(source, result.model, read_samples(source.parent)[:1])
+    assert verdict.loaded
+    for row in verdict.samples[0].outputs:
+        assert row.nonfinite == 0
+        assert row.cosine >= FIRST_GROUP[name].cosine
+        assert 0 < row.max_abs <= 1.25 * FIRST_GROUP[name].max_abs
+
+
 def test_float16_is_what_is_measured(trained_model_dir: Path) -> None:
     """The lowered model really rounds: its error is there, and of float16's size."""
     source = trained_model_dir / "mnist_cntk" / "model.onnx"

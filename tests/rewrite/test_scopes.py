@@ -169,8 +169,10 @@ def test_blocking_an_owner_blocks_its_bodies() -> None:
     assert "inside node 1" in next(node.reason for node in plan.nodes if node.name == "deep")
 
 
-def test_a_function_called_with_two_types_is_specialised() -> None:
-    done = checked(converted(CASES["calls"]))
+def test_a_function_called_with_two_types_is_specialised_where_they_differ() -> None:
+    same = checked(converted(CASES["calls"]))
+    assert [node.op_type for node in same.graph.node] == ["twice"] * 3
+    done = checked(converted(CASES["calls"], node_block=("two",)))
     names = [node.op_type for node in done.graph.node]
     assert names[0] == names[2] != names[1]
     assert len(done.functions) == 2
