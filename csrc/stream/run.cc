@@ -148,6 +148,9 @@ Failure Run::State::do_block(Filler& filler, std::uint8_t* block, std::uint64_t 
                              std::uint64_t begin) {
   const Output& to = task.outputs[output];
   const std::uint64_t end = std::min(begin + shares.block_bytes, to.nbytes);
+  // By the time that this block is done, the next ones that nobody has begun are in memory.
+  const std::uint64_t ahead = std::min(begin + shares.workers * shares.block_bytes, to.nbytes);
+  filler.prefetch(to, ahead, std::min(ahead + shares.block_bytes, to.nbytes));
   if (to.data != nullptr) return filler.fill(to, begin, end, to.data + begin);
   if (Failure failure = filler.fill(to, begin, end, block); failure.fault != Fault::kNone) {
     return failure;

@@ -30,6 +30,7 @@ from halve.options import ConvertOptions
 from halve.source import open_model, payload_index
 from halve.types import CastBounds, CastJob, DType, RewrittenModel, SourceModel
 from halve.write import build_model, write_model
+from halve.write.layout import wants_external
 
 LAYOUTS = {
     "embedded": ConvertOptions(),
@@ -318,6 +319,12 @@ def test_one_file_over_two_gib_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r'as one file.*external_data="auto"'):
         write_model(halved(source), source, tmp_path / "m.onnx", options=options)
     assert names_in(tmp_path) == ["in.onnx", "w.bin"]
+
+
+@pytest.mark.parametrize(("elements", "external"), [((1 << 29) - 300, False), (1 << 29, True)])
+def test_auto_keeps_one_file_under_one_gib(tmp_path: Path, elements: int, external: bool) -> None:
+    source = sparse_source(tmp_path, elements)
+    assert wants_external(halved(source), ConvertOptions()) == external
 
 
 @pytest.mark.huge

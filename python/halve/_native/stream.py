@@ -52,12 +52,14 @@ class Piece:
 class Output:
     """What is written: an existing file (overwritten, then cut to `nbytes`) or a buffer.
 
-    Pieces are in the order of their offsets and do not overlap; holes are zeros.
+    Pieces are in the order of their offsets and do not overlap; holes are zeros. `label` names
+    the output in messages, its path where it is empty.
     """
 
     to: Path | bytearray
     nbytes: int
     pieces: tuple[Piece, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ def _read_error(failure: _Failure, jobs: Sequence[CastJob], name: str) -> DataEr
 
 
 def _write_error(failure: _Failure, output: Output) -> OutputError:
-    name = _name(output.to)
+    name = output.label or _name(output.to)
     if failure.fault is _Fault.OPEN_WRITE:
         return OutputError(f"{name}: cannot be opened for writing: {failure.reason}")
     if failure.fault is _Fault.RESERVE:

@@ -78,18 +78,17 @@ def wants_external(rewritten: RewrittenModel, options: ConvertOptions) -> bool:
 
 
 def _check_embeddable(rewritten: RewrittenModel) -> None:
-    nbytes = _embedded_nbytes(rewritten)
+    nbytes = sum(job.nbytes for job in rewritten.jobs)
     if nbytes > MAX_PROTOBUF_BYTES:
         raise OptionError(
-            f'external_data is "never", but the model would take {nbytes} bytes as one file; a '
+            f'external_data is "never", but the weights take {nbytes} bytes as one file; a '
             f'protobuf file can hold {MAX_PROTOBUF_BYTES}; use external_data="auto" or "always"'
         )
 
 
 def _embedded_nbytes(rewritten: RewrittenModel) -> int:
+    """The size as one file, or a little more: references are larger than the headers of fields."""
     payload = sum(job.nbytes for job in rewritten.jobs)
-    if payload > MAX_PROTOBUF_BYTES:
-        return payload
     skeleton: int = rewritten.proto.ByteSize()
     return payload + skeleton
 

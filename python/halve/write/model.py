@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,8 +93,8 @@ class _Writer:
         return self._summary(layout, result)
 
     def _is_free(self, name: str) -> bool:
-        path = self._place.parent / name
-        return name != self._place.name and not path.exists() and not path.is_symlink()
+        path = Path(os.path.normpath(self._place.parent / name))
+        return path != self._place and not path.exists() and not path.is_symlink()
 
     def _lay_out(self) -> Layout:
         return lay_out(self._rewritten, self._place.name, self._options, is_free=self._is_free)
@@ -112,7 +113,12 @@ class _Writer:
     ) -> StreamResult:
         once = _Once(jobs)
         outputs = [
-            Output(self._staging.create(number), file.nbytes, once.own(file.pieces))
+            Output(
+                self._staging.create(number),
+                file.nbytes,
+                once.own(file.pieces),
+                label=str(self._place.parent / file.name),
+            )
             for number, file in files
         ]
         return run_stream(

@@ -37,7 +37,8 @@ _MODEL = "model"
 _LARGEST_MODEL_BYTES = (1 << 31) - 1
 # How long another process may hold the lock of a folder that it takes for a leftover.
 _LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.01
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+_NO_LINKS = (errno.EPERM, errno.EMLINK, *_UNSUPPORTED)
 
 
 class Staging:
@@ -116,7 +117,7 @@ class Staging:
         model = self._path(None)
         with _explained(folder), folder_lock(folder):
             _flush(model)
-            old = tuple(_replaced_data(self._target))
+            old = _replaced_data(self._target)
             self._manifest = replace(self._manifest, files=self._manifest.files + old)
             self._manifest.save(self._folder)
             model.replace(self._target)
@@ -186,26 +187,30 @@ def _missing_folders(folder: Path, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _replaced_data(target: Path) -> Iterable[Entry]:
+def _replaced_data(target: Path) -> tuple[Entry, ...]:
     """Data files that only the model which `target` is now can use.
 
     They are named as this package names them, have no second link, and no other file in the
-    folder mentions them.
+    folder mentions them. None where a file that might is not readable.
     """
-    folder = target.parent
+    try:
+        names = _own_data(target)
+        others = [_other(path, target) for path in target.parent.iterdir()] if names else []
+    except OSError as error:
+        _LOGGER.warning("%s: old data files stay: %s", target, error)
+        return ()
+    unused = (name for name in names if not any(model_mentions(other, name) for other in others))
+    entries = (identify(target.parent / name, name) for name in unused)
+    return tuple(entry for entry in entries if entry is not None)
+
+
+def _own_data(target: Path) -> list[str]:
     old = skeleton_of(target)
-    names = [
+    return [
         path.name
-        for path in folder.iterdir()
+        for path in target.parent.iterdir()
         if is_data_name(path.name, target.name) and _refers(old, path.name) and _is_alone(path)
     ]
-    if not names:
-        return
-    others = [skeleton for path in folder.iterdir() if (skeleton := _other(path, target))]
-    for name in names:
-        entry = identify(folder / name, name)
-        if entry is not None and not any(model_mentions(other, name) for other in others):
-            yield entry
 
 
 def _refers(skeleton: bytes, name: str) -> bool:
@@ -265,10 +270,15 @@ def _reserve_and_move(path: Path, to: Path) -> bool:
 
 def _flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+    is_folder = path.is_dir()
+    if is_folder and not hasattr(os, "O_DIRECTORY"):
         return
-    fd = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    fd = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(fd)
+    except OSError as error:
+        # Some network file systems have no such thing as flushing a folder.
+        if not (is_folder and error.errno in (errno.EINVAL, *_UNSUPPORTED)):
+            raise
     finally:
         os.close(fd)
