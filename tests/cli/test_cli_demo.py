@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -85,3 +87,20 @@ def test_the_shipped_model_loads_in_old_runtimes_and_fits_its_samples() -> None:
             assert sample.outputs is not None
             assert len(sample.inputs["image"]) == len(labels[f"sample{sample.id}"])
     assert sum(file.stat().st_size for file in demo.DATA.iterdir()) < 300_000
+
+
+def test_without_onnxruntime_the_message_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None; "
+        "from halve.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "demo", "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("halve: error: ONNX Runtime cannot be imported")
+    assert "halve[cpu]" in done.stderr
+    assert done.stderr.count("\n") == 1
