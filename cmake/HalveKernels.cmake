@@ -2,17 +2,21 @@
 # each compiled for its own instruction set and for no other file. HALVE_HAS_<ISA> tells the
 # dispatcher which ones there are.
 function(halve_add_vector_kernels target)
-  set(gnu_like FALSE)
-  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
-    set(gnu_like TRUE)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    return()  # the portable kernels alone
   endif()
   # No contraction: a product and a sum are fused only where the kernel says so.
   set(common -ffp-contract=off)
-  if(gnu_like AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT APPLE)
-    _halve_add_isa(${target} avx2 "${common};-mavx2;-mf16c;-mfma")
-    _halve_add_isa(${target} avx512
-      "${common};-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx2;-mf16c;-mfma;-mprefer-vector-width=512")
-  elseif(gnu_like AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT APPLE)
+    set(avx2 -mavx2 -mf16c -mfma)
+    set(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      # GCC 12's own header initializes "undefined" vectors with themselves.
+      list(APPEND avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+    endif()
+    _halve_add_isa(${target} avx2 "${common};${avx2}")
+    _halve_add_isa(${target} avx512 "${common};${avx2};${avx512}")
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
     _halve_add_isa(${target} neon "${common}")
   endif()
 endfunction()

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "bindings.h"
+#include "halve/copy.h"
 
 namespace py = pybind11;
 
@@ -29,6 +30,14 @@ py::tuple cast_at(int backend, int type, std::uintptr_t src, std::uintptr_t dst,
   return py::make_tuple(static_cast<int>(status), as_tuple(counts));
 }
 
+// For benchmarks: what moving the same bytes costs.
+int copy_at(int kind, std::uintptr_t dst, std::uintptr_t src, std::uint64_t nbytes,
+            unsigned threads) {
+  const py::gil_scoped_release release;
+  return static_cast<int>(copy_threaded(static_cast<CopyKind>(kind), reinterpret_cast<void*>(dst),
+                                        reinterpret_cast<const void*>(src), nbytes, threads));
+}
+
 }  // namespace
 
 void register_cast(py::module_& module) {
@@ -37,6 +46,11 @@ void register_cast(py::module_& module) {
              py::arg("policy"),
              "Casts n floats at address src into 16-bit values at address dst; returns the status "
              "and the counts in the order of CastCounts. Releases the GIL.");
+  module.def(
+      "copy", &copy_at, py::arg("kind"), py::arg("dst"), py::arg("src"), py::arg("nbytes"),
+      py::arg("threads"),
+      "Copies nbytes between addresses with memcpy (kind 0) or streaming stores (1); returns "
+      "the status. Releases the GIL.");
 }
 
 }  // namespace halve::bindings

@@ -21,6 +21,7 @@ def cast(
     threads: int,
     policy: int,
 ) -> tuple[int, _Counts]: ...
+def copy(kind: int, dst: int, src: int, nbytes: int, threads: int) -> int: ...
 
 # csrc/bindings/wire.cc
 class WireError(ValueError):

@@ -17,7 +17,7 @@ struct Avx2 {
   static HALVE_INLINE F load(const char* p) {
     return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  static HALVE_INLINE void prefetch(const char*) {}
+  static HALVE_INLINE void prefetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
   static HALVE_INLINE I bits(F x) { return _mm256_castps_si256(x); }
   static HALVE_INLINE F floats(I x) { return _mm256_castsi256_ps(x); }
   static HALVE_INLINE I set(int32_t x) { return _mm256_set1_epi32(x); }
@@ -41,6 +41,7 @@ struct Avx2 {
   static HALVE_INLINE I select(M m, I yes, I no) { return _mm256_blendv_epi8(no, yes, m); }
   static HALVE_INLINE I count(I counts, M m) { return _mm256_sub_epi32(counts, m); }
   static HALVE_INLINE F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static HALVE_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static HALVE_INLINE F div(F a, F b) { return _mm256_div_ps(a, b); }
   // The second operand where either is NaN.
   static HALVE_INLINE F maxf(F a, F b) { return _mm256_max_ps(a, b); }

@@ -15,7 +15,7 @@ struct Avx512 {
   static constexpr int kLanes = 16;
 
   static HALVE_INLINE F load(const char* p) { return _mm512_loadu_ps(p); }
-  static HALVE_INLINE void prefetch(const char*) {}
+  static HALVE_INLINE void prefetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
   static HALVE_INLINE I bits(F x) { return _mm512_castps_si512(x); }
   static HALVE_INLINE F floats(I x) { return _mm512_castsi512_ps(x); }
   static HALVE_INLINE I set(int32_t x) { return _mm512_set1_epi32(x); }
@@ -41,6 +41,7 @@ struct Avx512 {
     return _mm512_mask_sub_epi32(counts, m, counts, _mm512_set1_epi32(-1));
   }
   static HALVE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static HALVE_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static HALVE_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
   // The second operand where either is NaN.
   static HALVE_INLINE F maxf(F a, F b) { return _mm512_max_ps(a, b); }

@@ -27,9 +27,15 @@ constexpr int32_t kInfinityBits = 0x7F800000;
 constexpr int32_t kLargestFinite = 0x7F7FFFFF;
 // Below 2^-70 a fused multiply-add could underflow in the error test (README.md, "Errors").
 constexpr int32_t kTinyBits = 0x1C800000;
+constexpr int32_t kScaleBits = 0x71800000;  // 2^100, which lifts every such magnitude out of there
+constexpr int32_t kOneBits = 0x3F800000;
 // Lane counters have 32 bits: they are added up after this many elements.
 constexpr uint64_t kSegmentElements = uint64_t{1} << 28;
 constexpr uint64_t kLineBytes = 64;
+constexpr int kVectors = 4;  // in a block, which takes one path or the other
+// One page ahead, because the processor's own prefetching stops at the end of a page. Reaching
+// past the array is harmless: a prefetch never faults.
+constexpr uint64_t kPrefetchBytes = 4096;
 
 // Where the results of a type change class, as bits of the float magnitude.
 struct Float16Limits {
@@ -193,17 +199,28 @@ struct BFloat16Rounding {
   }
 };
 
-// Divides only where the quotient can exceed the largest so far, or where the test could err.
+// Lanes where error / magnitude exceeds the largest quotient so far, or would but for rounding.
+template <class V>
+HALVE_INLINE typename V::M exceeds(typename V::F error, typename V::F magnitude, typename V::M tiny,
+                                   typename V::F factor) {
+  if (V::any(tiny)) [[unlikely]] {
+    const auto scale = V::floats(V::select(tiny, V::set(kScaleBits), V::set(kOneBits)));
+    error = V::mul(error, scale);
+    magnitude = V::mul(magnitude, scale);
+  }
+  return V::greater_zero(V::minus_product(error, factor, magnitude));
+}
+
+// Divides only where the quotient can exceed the largest so far.
 template <class V>
 HALVE_INLINE void count_relative(typename V::F error, typename V::I magnitude,
                                  typename V::I ordered, Tally<V>& tally) {
-  const auto excess = V::minus_product(error, tally.factor, V::floats(magnitude));
   const auto tiny = V::less(ordered, V::set(zero_last(kTinyBits)));
-  if (!V::any(V::or_m(V::greater_zero(excess), tiny))) return;
-  const auto zero = V::set(0);
-  const auto one = V::set(0x3F800000);  // stands in for a divisor of 0 or beyond the finite ones
-  const auto nonzero = V::select(V::less(zero, V::bits(error)), magnitude, one);
-  const auto relative = V::div(error, V::floats(nonzero));
+  if (!V::any(exceeds<V>(error, V::floats(magnitude), tiny, tally.factor))) return;
+  // Where there is no error, one stands in for a divisor that may be zero or not finite.
+  const auto has_error = V::less(V::set(0), V::bits(error));
+  const auto divisor = V::floats(V::select(has_error, magnitude, V::set(kOneBits)));
+  const auto relative = V::div(error, divisor);
   const float best = max_lanes<V>(V::maxf(relative, tally.max_relative));
   tally.max_relative = V::setf(best);
   tally.factor = error_factor<V>(best);
@@ -259,15 +276,17 @@ HALVE_NOINLINE void careful_block(const char* src, char* dst, int pairs, const L
   }
 }
 
-// Up to 2 * kLanes elements by way of a buffer: the zeros that fill it up change no count.
+// Less than a block, by way of a buffer: the zeros that fill it up change no count.
 template <class V, template <class> class R>
 HALVE_NOINLINE void careful_rest(const char* src, char* dst, uint64_t n, const Limits<V>& limits,
                                  Tally<V>& tally) {
-  float in[2 * V::kLanes] = {};
-  uint16_t out[2 * V::kLanes];
+  if (n == 0) return;
+  constexpr uint64_t kPair = 2 * V::kLanes;
+  char in[4 * kVectors * V::kLanes] = {};
+  char out[2 * kVectors * V::kLanes];
   memcpy(in, src, 4 * n);
-  careful_block<V, R, false>(reinterpret_cast<const char*>(in), reinterpret_cast<char*>(out), 1,
-                             limits, tally);
+  const int pairs = static_cast<int>((n + kPair - 1) / kPair);
+  careful_block<V, R, false>(in, out, pairs, limits, tally);
   memcpy(dst, out, 2 * n);
 }
 
@@ -329,12 +348,16 @@ HALVE_INLINE void add_to(CastCounts* counts, const Tally<V>& tally, const FastSt
   merge(*counts, part);
 }
 
+template <class V>
+HALVE_INLINE void prefetch_block(const char* src, uint64_t nbytes) {
+  for (uint64_t i = 0; i < nbytes; i += kLineBytes) V::prefetch(src + kPrefetchBytes + i);
+}
+
 // At most kSegmentElements; dst is aligned to a cache line where kStream.
 template <class V, template <class> class R, bool kStream>
 HALVE_INLINE void cast_segment(const char* src, char* dst, uint64_t n, const Limits<V>& limits,
                                CastCounts* counts) {
-  constexpr int kVectors = 4;
-  constexpr uint64_t kBlock = kVectors * V::kLanes;
+  constexpr uint64_t kBlock = uint64_t{kVectors} * V::kLanes;
   Tally<V> tally(counts->max_rel_error);
   FastState<V> state{V::set(0), V::set(0), V::set(0), V::setf(0.0F)};
   typename V::F factor = error_factor<V>(counts->max_rel_error);
@@ -342,7 +365,7 @@ HALVE_INLINE void cast_segment(const char* src, char* dst, uint64_t n, const Lim
   for (; left >= kBlock; left -= kBlock) {
     FastState<V> next = state;
     BlockCheck<V> check{V::set(kMagnitudeMask), V::set(0), V::setf(0.0F)};
-    V::prefetch(src);
+    prefetch_block<V>(src, 4 * kBlock);
     typename R<V>::Out out[kVectors];
     for (int i = 0; i < kVectors; ++i) {
       out[i] = fast_lanes<V, R>(V::load(src + 4 * V::kLanes * i), limits, factor, next, check);
@@ -360,13 +383,7 @@ HALVE_INLINE void cast_segment(const char* src, char* dst, uint64_t n, const Lim
     src += 4 * kBlock;
     dst += 2 * kBlock;
   }
-  for (; left > 0;) {
-    const uint64_t part = left < 2 * V::kLanes ? left : 2 * V::kLanes;
-    careful_rest<V, R>(src, dst, part, limits, tally);
-    src += 4 * part;
-    dst += 2 * part;
-    left -= part;
-  }
+  careful_rest<V, R>(src, dst, left, limits, tally);
   add_to<V>(counts, tally, state);
 }
 

@@ -17,7 +17,7 @@ struct Neon {
   static HALVE_INLINE F load(const char* p) {
     return vreinterpretq_f32_u8(vld1q_u8(reinterpret_cast<const uint8_t*>(p)));
   }
-  static HALVE_INLINE void prefetch(const char*) {}
+  static HALVE_INLINE void prefetch(const char* p) { __builtin_prefetch(p); }
   static HALVE_INLINE I bits(F x) { return vreinterpretq_s32_f32(x); }
   static HALVE_INLINE F floats(I x) { return vreinterpretq_f32_s32(x); }
   static HALVE_INLINE I set(int32_t x) { return vdupq_n_s32(x); }
@@ -39,6 +39,7 @@ struct Neon {
   static HALVE_INLINE I select(M m, I yes, I no) { return vbslq_s32(m, yes, no); }
   static HALVE_INLINE I count(I counts, M m) { return vsubq_s32(counts, vreinterpretq_s32_u32(m)); }
   static HALVE_INLINE F sub(F a, F b) { return vsubq_f32(a, b); }
+  static HALVE_INLINE F mul(F a, F b) { return vmulq_f32(a, b); }
   static HALVE_INLINE F div(F a, F b) { return vdivq_f32(a, b); }
   // The operand that is a number where the other is NaN.
   static HALVE_INLINE F maxf(F a, F b) { return vmaxnmq_f32(a, b); }

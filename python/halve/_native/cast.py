@@ -12,7 +12,7 @@ from halve._native.features import backend_number
 from halve.errors import CastError
 from halve.types import CastBounds, CastCounts, DType
 
-__all__ = ["STORE_POLICIES", "cast_into"]
+__all__ = ["STORE_POLICIES", "cast_into", "copy_into"]
 
 STORE_POLICIES = {"automatic": 0, "cached": 1, "streaming": 2}
 _HALF_TYPES = {DType.FLOAT16: 0, DType.BFLOAT16: 1}
@@ -57,6 +57,19 @@ def cast_into(  # noqa: PLR0913 - arrays, rule, and three independent options
             "0 <= min_positive < inf (0 is off), max_finite > 0 and >= min_positive (inf is off)"
         )
     return CastCounts(*counts)
+
+
+def copy_into(
+    src: NDArray[Any], dst: NDArray[Any], *, threads: int = 0, streaming: bool = False
+) -> None:
+    """Copy the bytes of `src` into `dst`: what `cast_into` is measured against.
+
+    Both are contiguous, of equal size in bytes, and do not overlap. `streaming` uses stores past
+    the caches where the processor has them, else the C library's memcpy is used.
+    """
+    if src.nbytes != dst.nbytes:
+        raise CastError(f"copy of {src.nbytes} bytes into {dst.nbytes}; allowed: equal sizes")
+    _core.copy(int(streaming), dst.ctypes.data, src.ctypes.data, src.nbytes, threads)
 
 
 def _as_float32(value: float) -> float:
