@@ -20,7 +20,10 @@ using wire::Input;
 PyObject* g_error = nullptr;
 
 [[noreturn]] void raise(const Error& error) {
-  const py::tuple arguments = py::make_tuple(error.what, error.offset);
+  // The words may quote bytes of a damaged model.
+  const auto what = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+      error.what.data(), static_cast<Py_ssize_t>(error.what.size()), "backslashreplace"));
+  const py::tuple arguments = py::make_tuple(what, error.offset);
   PyErr_SetObject(g_error, arguments.ptr());
   throw py::error_already_set();
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Folder:
     def _resolve(self, location: str, where: str) -> tuple[Path, int]:
         candidates = [folder / location for folder in (self.given, self.home)]
         # A model behind a link may have its data beside the link or beside the file.
-        path = next((c for c in candidates if c.exists()), candidates[0])
+        path = next((c for c in candidates if os.path.lexists(c)), candidates[0])
         try:
             resolved = path.resolve(strict=True)
             status = resolved.stat()

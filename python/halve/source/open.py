@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from google.protobuf.message import DecodeError, EncodeError
@@ -24,7 +25,14 @@ from halve.source.detect import HEAD_BYTES, describe
 from halve.source.external import Folder, check_overlaps, external_ref
 from halve.source.payload import check_inline, check_size, inline_ref
 from halve.source.structure import without_payload
-from halve.source.tensors import is_external, iter_tensors, payload_indices, set_payload, text
+from halve.source.tensors import (
+    inline_fields,
+    is_external,
+    iter_tensors,
+    payload_indices,
+    set_payload,
+    text,
+)
 from halve.types import PAYLOAD_KEY, SourceModel, Span, TensorRef
 
 __all__ = ["open_model"]
@@ -57,7 +65,7 @@ def open_model(
         return _open_proto(source)
     if not isinstance(source, (str, os.PathLike)):
         raise OptionError(f"source is {type(source).__name__}; allowed: a path or a ModelProto")
-    return _open_path(Path(source), allow_links)
+    return _open_path(Path(os.fsdecode(source)), allow_links)
 
 
 @dataclass(slots=True)
@@ -77,10 +85,10 @@ class _Opened:
 
 def _open_path(given: Path, allow_links: bool) -> SourceModel:
     label = str(given)
-    with _open_file(given) as (path, fd, size):
-        head = os.pread(fd, HEAD_BYTES, 0)
-        with _explained(label, size, head):
-            skeleton, payloads = elide_file(fd, size, label)
+    with _open_file(given) as (path, file):
+        size = os.fstat(file.fileno()).st_size
+        with _explained(label, file, size):
+            skeleton, payloads = elide_file(file.fileno(), size, label)
             proto = _parse(skeleton, label)
     folder = Folder(given.parent, path.parent, allow_links)
     refs = _bind(_Opened(label, proto, payloads, [path] * len(payloads), folder))
@@ -115,27 +123,27 @@ def _copied(source: ModelProto) -> tuple[_Opened, int]:
 
 
 @contextmanager
-def _open_file(given: Path) -> Iterator[tuple[Path, int, int]]:
-    """The resolved path, a descriptor, and the size of a model file."""
+def _open_file(given: Path) -> Iterator[tuple[Path, FileIO]]:
+    """The resolved path of a model file, and the file open for reading."""
     try:
         path = given.resolve(strict=True)
-        if not path.is_file():
-            raise ModelError(f"{given} is not a file; allowed: the path of an .onnx file")
-        fd = os.open(path, os.O_RDONLY)
-    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError below 3.13
+        regular = path.is_file()
+        # Opening anything else could wait for ever, as a pipe does.
+        file = FileIO(path) if regular else None
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL character
         reason = getattr(error, "strerror", None) or str(error)
-        raise ModelError(f"{given} cannot be opened: {reason}; check the path") from error
-    try:
+        raise ModelError(f"{str(given)!r} cannot be opened: {reason}; check the path") from error
+    if file is None:
+        raise ModelError(f"{str(given)!r} is not a file; allowed: the path of an .onnx file")
+    with file:
         if hasattr(os, "posix_fadvise"):
             # Read-ahead would fetch the payload that the scan steps over.
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-        yield path, fd, os.fstat(fd).st_size
-    finally:
-        os.close(fd)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        yield path, file
 
 
 @contextmanager
-def _explained(label: str, size: int, head: bytes) -> Iterator[None]:
+def _explained(label: str, file: FileIO, size: int) -> Iterator[None]:
     """Say what a file is that cannot be read as a model."""
     try:
         if not size:
@@ -147,10 +155,15 @@ def _explained(label: str, size: int, head: bytes) -> Iterator[None]:
             )
         yield
     except ModelError as error:
-        kind = describe(head)
+        kind = describe(_head(file))
         if not kind:
             raise
         raise ModelError(f"{label} is no ONNX model: it looks like {kind}") from error
+
+
+def _head(file: FileIO) -> bytes:
+    file.seek(0)
+    return file.read(HEAD_BYTES)
 
 
 def _parse(skeleton: bytes, label: str) -> ModelProto:
@@ -192,26 +205,33 @@ def _bind(opened: _Opened) -> tuple[TensorRef, ...]:
 def _reference(tensor: TensorProto, where: str, opened: _Opened) -> TensorRef | None:
     """The reference to a payload outside the proto; None where the tensor keeps its payload."""
     indices = payload_indices(tensor) if tensor.external_data else ()
-    external = is_external(tensor)
-    if not external and not indices:
-        check_inline(tensor, f"{opened.label}: {where}")
-        return None
-    if external and opened.folder is None and tensor.raw_data:
-        return inline_ref(tensor, where)
-    ref = _embedded_ref(tensor, indices, where, opened) if indices else None
-    if not external or (ref is not None and opened.folder is None):
-        return ref
-    if ref is not None or tensor.raw_data:
-        raise ModelError(
-            f"{opened.label}: {where} has both embedded and external data; allowed: one of them; "
-            "export the model again"
-        )
-    if opened.folder is None:
-        raise DataError(
-            f"{opened.label}: {where} has external data that is not loaded; pass the path of the "
-            "model file, or call onnx.external_data_helper.load_external_data_for_model first"
-        )
-    return external_ref(tensor, where, opened.folder)
+    if indices:
+        return _embedded_ref(tensor, indices, where, opened)
+    if is_external(tensor):
+        return _external_ref(tensor, where, opened)
+    check_inline(tensor, f"{opened.label}: {where}")
+    return None
+
+
+def _external_ref(tensor: TensorProto, where: str, opened: _Opened) -> TensorRef:
+    fields = inline_fields(tensor)
+    if opened.folder is not None and fields:
+        raise _both(where, opened)
+    if opened.folder is not None:
+        return external_ref(tensor, where, opened.folder)
+    if fields:
+        return inline_ref(tensor, where)  # loaded, but still marked as external
+    raise DataError(
+        f"{opened.label}: {where} has external data that is not loaded; pass the path of the "
+        "model file, or call onnx.external_data_helper.load_external_data_for_model first"
+    )
+
+
+def _both(where: str, opened: _Opened) -> ModelError:
+    return ModelError(
+        f"{opened.label}: {where} has both embedded and external data; allowed: one of them; "
+        "export the model again"
+    )
 
 
 def _embedded_ref(
@@ -224,28 +244,33 @@ def _embedded_ref(
                 "itself uses that key: remove it from the model"
             )
         opened.used.add(index)
-    number, spans = _combine([opened.payloads[i] for i in indices], f"{opened.label}: {where}")
+    if is_external(tensor) and opened.folder is not None:
+        raise _both(where, opened)
+    label = f"{opened.label}: {where}"
+    number, spans = _combine(tensor, [opened.payloads[index] for index in indices], label)
     nbytes = sum(span.nbytes for span in spans)
-    place = f", byte {spans[0].offset}" if spans else ""
-    check_size(tensor, number, nbytes, f"{opened.label}: {where}{place}")
+    check_size(tensor, number, nbytes, f"{label}, byte {spans[0].offset}" if spans else label)
     name, shape = text(tensor.name), tuple(tensor.dims)
     origin = opened.origins[indices[0]]
     return TensorRef(name, tensor.data_type, shape, origin, spans, nbytes, number, where)
 
 
-def _combine(pieces: Sequence[Payload], where: str) -> tuple[int, tuple[Span, ...]]:
+def _combine(
+    tensor: TensorProto, pieces: Sequence[Payload], label: str
+) -> tuple[int, tuple[Span, ...]]:
     """The payload of pieces that protobuf merges: the last raw_data, or all numbers in order."""
     raw = [piece for piece in pieces if piece.field == RAW_DATA]
-    numbers = [piece for piece in pieces if piece.field != RAW_DATA and piece.nbytes]
-    filled = numbers + [piece for piece in raw[-1:] if piece.nbytes]
-    fields = {piece.field for piece in filled}
+    numbers = [piece for piece in pieces if piece.field != RAW_DATA]
+    filled = [piece for piece in numbers + raw[-1:] if piece.nbytes]
+    found = filled or pieces[:1]
+    fields = {piece.field for piece in found}.union(inline_fields(tensor))
     if len(fields) > 1:
         raise ModelError(
-            f"{where} has payload in several fields (numbers {sorted(fields)} of TensorProto); "
+            f"{label} has payload in several fields (numbers {sorted(fields)} of TensorProto); "
             "allowed: one of them; export the model again"
         )
     spans = tuple(span for piece in filled for span in piece.spans if span.nbytes)
-    return (filled or pieces)[0].field, spans
+    return found[0].field, spans
 
 
 def _digest(proto: ModelProto, refs: Sequence[TensorRef], names: Mapping[Path, str]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ _BITS = {
     15: 128,
     **dict.fromkeys((21, 22, 23), 4),
     **dict.fromkeys((25, 26), 2),
+    **dict.fromkeys((27, 28), 6),
 }
 _NUMPY: dict[int, np.dtype[Any]] = {
     DType.FLOAT: np.dtype("<f4"),
@@ -220,20 +221,18 @@ def _plain(data: memoryview | bytes, span: Span) -> bytes:
 def _read_file(ref: TensorRef, path: Path) -> list[bytes]:
     try:
         with path.open("rb", buffering=0) as file:
-            return [_plain(_read_span(file.fileno(), span), span) for span in ref.spans]
+            return [_plain(_read_span(file, span), span) for span in ref.spans]
     except OSError as error:
         raise DataError(f"{path}: {ref.where}: cannot be read: {error.strerror}") from error
 
 
-def _read_span(fd: int, span: Span) -> bytes:
+def _read_span(file: RawIOBase, span: Span) -> bytes:
+    file.seek(span.offset)
     parts: list[bytes] = []
-    offset, left = span.offset, _extent(span)
-    while left:
-        part = os.pread(fd, left, offset)
-        if not part:
-            break
+    left = _extent(span)
+    # One read returns 2 GiB at most.
+    while left and (part := file.read(left)):
         parts.append(part)
-        offset += len(part)
         left -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -47,9 +49,11 @@ def without_payload(
 def _copy(
     source: Message, target: Message, threshold: int, payloads: list[tuple[int, bytes]]
 ) -> None:
-    skipped = _elided_fields(source, threshold) if isinstance(source, TensorProto) else ()
-    for field, value in source.ListFields():
-        if field.name in skipped:
+    # Asked for once: protobuf copies raw_data each time that it is looked at.
+    fields = source.ListFields()
+    elided = _elided(fields, threshold) if isinstance(source, TensorProto) else {}
+    for field, value in fields:
+        if field.name in elided:
             continue
         if field.message_type is None or field.message_type.name not in _BRANCHES:
             _copy_leaf(target, field, value)
@@ -61,39 +65,39 @@ def _copy(
             for item in value:
                 _copy(item, getattr(target, field.name).add(), threshold, payloads)
     _copy_unknown(source, target)
-    if skipped:
-        _move_payload(source, target, skipped, payloads)
-
-
-def _elided_fields(tensor: TensorProto, threshold: int) -> tuple[str, ...]:
-    present = {name: len(getattr(tensor, name)) * size for name, size in _ITEM_BYTES.items()}
-    if sum(present.values()) < threshold:
-        return ()
-    return tuple(name for name, nbytes in present.items() if nbytes)
-
-
-def _move_payload(
-    source: TensorProto,
-    target: TensorProto,
-    fields: tuple[str, ...],
-    payloads: list[tuple[int, bytes]],
-) -> None:
-    for name in fields:
-        data = source.raw_data if name == "raw_data" else packed(source, name)
+    for name, value in elided.items():
         add_payload(target, len(payloads))
+        data = value if isinstance(value, bytes) else packed(source, name)
         payloads.append((_PAYLOADS[name], data))
 
 
-def _copy_leaf(target: Message, field: FieldDescriptor, value: object) -> None:
+def _elided(fields: Iterable[tuple[FieldDescriptor, Any]], threshold: int) -> dict[str, Any]:
+    """The payload fields of a tensor that is to give them up, with their values."""
+    present = {field.name: value for field, value in fields if field.name in _PAYLOADS}
+    nbytes = sum(len(value) * _ITEM_BYTES[name] for name, value in present.items())
+    return present if nbytes >= threshold else {}
+
+
+def _copy_leaf(
+    target: Message,
+    field: FieldDescriptor,
+    value: Any,  # noqa: ANN401 - what the descriptor says
+) -> None:
     if isinstance(value, Message):
         getattr(target, field.name).CopyFrom(value)
-    elif isinstance(value, bytes) and field.type == FieldDescriptor.TYPE_STRING:
-        # Not valid UTF-8: protobuf parses such a string but does not let one be set.
-        target.MergeFromString(_header(field.number, 2) + _varint(len(value)) + value)
-    elif isinstance(value, (str, bytes, int, float)):
+    elif field.type == FieldDescriptor.TYPE_STRING:
+        _copy_strings(target, field.number, [value] if isinstance(value, (str, bytes)) else value)
+    elif isinstance(value, (bytes, int, float)):
         setattr(target, field.name, value)
     else:
         getattr(target, field.name).MergeFrom(value)
+
+
+def _copy_strings(target: Message, number: int, values: Iterable[str | bytes]) -> None:
+    # Encoded by hand: protobuf parses strings that are not valid UTF-8 but lets none be set.
+    for item in values:
+        data = item.encode() if isinstance(item, str) else item
+        target.MergeFromString(_header(number, 2) + _varint(len(data)) + data)
 
 
 def _copy_unknown(source: Message, target: Message) -> None:

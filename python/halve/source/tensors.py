@@ -11,6 +11,7 @@ from halve.types import PAYLOAD_KEY
 __all__ = [
     "add_payload",
     "clear_payload",
+    "inline_fields",
     "is_external",
     "iter_tensors",
     "payload_index",
@@ -19,17 +20,16 @@ __all__ = [
     "text",
 ]
 
-_PAYLOAD_FIELDS = (
-    "raw_data",
-    "float_data",
-    "double_data",
-    "int32_data",
-    "int64_data",
-    "uint64_data",
-    "string_data",
-    "external_data",
-    "data_location",
-)
+# Where a tensor can hold its payload, with the fields' numbers.
+_INLINE_FIELDS = {
+    "float_data": 4,
+    "int32_data": 5,
+    "string_data": 6,
+    "int64_data": 7,
+    "raw_data": 9,
+    "double_data": 10,
+    "uint64_data": 11,
+}
 
 
 def text(value: str | bytes) -> str:
@@ -48,7 +48,7 @@ def iter_tensors(proto: ModelProto) -> Iterator[tuple[str, TensorProto]]:
     """
     yield from _graph(proto.graph, "graph")
     for function in proto.functions:
-        where = f"function {text(function.name)!r}"
+        where = f"function {text(function.domain) + ':' + text(function.name)!r}"
         yield from _attributes(function.attribute_proto, where)
         yield from _nodes(function.node, where)
     for number, training in enumerate(proto.training_info):
@@ -74,6 +74,11 @@ def is_external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL
 
 
+def inline_fields(tensor: TensorProto) -> tuple[int, ...]:
+    """The numbers of the fields that hold payload in the tensor itself."""
+    return tuple(number for name, number in _INLINE_FIELDS.items() if len(getattr(tensor, name)))
+
+
 def set_payload(tensor: TensorProto, index: int) -> None:
     """Let payload `index` be the tensor's only payload; all else about the tensor stays."""
     clear_payload(tensor)
@@ -87,7 +92,7 @@ def add_payload(tensor: TensorProto, index: int) -> None:
 
 def clear_payload(tensor: TensorProto) -> None:
     """Remove the tensor's payload in every form; name, type, shape and documentation stay."""
-    for field in _PAYLOAD_FIELDS:
+    for field in (*_INLINE_FIELDS, "external_data", "data_location"):
         tensor.ClearField(field)
 
 
