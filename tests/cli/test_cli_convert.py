@@ -125,6 +125,32 @@ def test_a_report_that_cannot_be_is_refused_before_the_work(
     assert not out.exists()
 
 
+def test_a_report_replaces_json_only(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = out.parent / "weights.bin"
+    report.write_bytes(b"\x00\x01")
+    args = ["convert", str(DEMO), str(out), "--report", str(report)]
+    assert main(args) == 1
+    assert "exists and is no JSON file" in capsys.readouterr().err
+    assert report.read_bytes() == b"\x00\x01"
+    report.write_text("{}", "utf-8")
+    assert main(args) == 0
+    assert json.loads(report.read_text("utf-8"))["kind"] == "convert"
+
+
+def test_a_report_never_replaces_the_new_weights(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["convert", str(DEMO), str(out), "--external-data", "always", "--json"]
+    assert main(args) == 0
+    (data,) = json.loads(capsys.readouterr().out)["target"]["files"][1:]
+    out.unlink()
+    weights = out.parent / data
+    weights.unlink()
+    assert main([*args, "--report", str(weights)]) == 1
+    assert "is a file of the new model" in capsys.readouterr().err
+    onnx.checker.check_model(str(out), full_check=True)
+
+
 def test_warnings_are_shown_to_a_limit(capsys: pytest.CaptureFixture[str]) -> None:
     command._show_warnings([f"w{number}" for number in range(12)])
     lines = capsys.readouterr().err.splitlines()
