@@ -9,6 +9,7 @@ import resource
 import shutil
 import stat
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,29 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "out"
     path.mkdir()
     return path
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users reach too."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    path.chmod(0o755)
+    shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Without root's right to do everything, where the test has it."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 def write(source: SourceModel, target: Path, options: ConvertOptions = EXTERNAL) -> list[str]:
@@ -88,14 +112,16 @@ def test_data_that_another_model_uses_stays(source: SourceModel, folder: Path) -
 
 
 def test_data_stays_where_another_file_cannot_be_read(
-    source: SourceModel, folder: Path, caplog: pytest.LogCaptureFixture
+    public: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    write(source, folder / "m.onnx")
-    (folder / "secret.onnx").touch(mode=0)
-    write(source, folder / "m.onnx")
-    assert "m.onnx.data" in names_in(folder)
+    source = save(make_model(), public / "in.onnx")
+    (public / "out").mkdir()
+    (public / "out").chmod(0o777)
+    with ordinary_user():
+        write(source, public / "out" / "m.onnx")
+        (public / "out" / "secret.onnx").touch(mode=0)
+        write(source, public / "out" / "m.onnx")
+    assert "m.onnx.data" in names_in(public / "out")
     assert "old data files stay" in caplog.text
 
 
@@ -191,13 +217,11 @@ def test_links_to_the_source_are_refused(
         write(source, link)
 
 
-def test_a_read_only_folder(source: SourceModel, folder: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    folder.chmod(0o500)
-    with unharmed(folder), pytest.raises(OutputError, match="may not be written"):
-        write(source, folder / "m.onnx")
-    folder.chmod(0o700)
+def test_a_read_only_folder(public: Path) -> None:
+    source = save(make_model(), public / "in.onnx")
+    public.chmod(0o555)
+    with unharmed(public), ordinary_user(), pytest.raises(OutputError, match="may not be written"):
+        write(source, public / "m.onnx")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -83,8 +83,8 @@ class NodeInfo:
     opset: int
     inputs: list[Value | None] = field(default_factory=list)
     outputs: list[Value | None] = field(default_factory=list)
-    in_types: list[tuple[str, int]] = field(default_factory=list)
-    out_types: list[tuple[str, int]] = field(default_factory=list)
+    in_types: tuple[tuple[str, int], ...] = ()
+    out_types: tuple[tuple[str, int], ...] = ()
     bodies: dict[str, Scope] = field(default_factory=dict)
     captured: list[Value] = field(default_factory=list)
 
@@ -289,7 +289,7 @@ class _Builder:
             if value is not None:
                 value.source = (node, slot)
             node.outputs.append(value)
-        for label, graph in subgraphs(proto):
+        for label, graph in subgraphs(proto) if proto.attribute else ():
             path = child_path(scope.path, number, label)
             node.bodies[label] = Scope(
                 path, graph, scope.opsets, node, scope, attributes=scope.attributes
@@ -317,20 +317,20 @@ def _connect(scope: Scope, node: NodeInfo) -> None:
                 f"{node.label()} in {scope.place()} reads {name!r}, which nothing makes"
             )
         node.inputs.append(value)
-        node.in_types.append(_operand_type(node, "in", slot))
         if value is not None:
             value.readers.append((node, slot))
-            _capture(value, scope)
-    for slot in range(len(node.outputs)):
-        node.out_types.append(_operand_type(node, "out", slot))
+            if value.scope is not scope:
+                _capture(value, scope)
+    node.in_types = _slot_types(node, "in", len(node.inputs))
+    node.out_types = _slot_types(node, "out", len(node.outputs))
 
 
-def _operand_type(node: NodeInfo, kind: str, slot: int) -> tuple[str, int]:
+def _slot_types(node: NodeInfo, kind: str, count: int) -> tuple[tuple[str, int], ...]:
     if node.calls_function:  # every operand of a call has a type of its own
-        return f"call#{kind}{slot}", UNKNOWN
+        return tuple((f"call#{kind}{slot}", UNKNOWN) for slot in range(count))
     if node.rule is None:
-        return "", UNKNOWN
-    return node.rule.input_type(slot) if kind == "in" else node.rule.output_type(slot)
+        return (("", UNKNOWN),) * count
+    return node.rule.slot_types(kind, count)
 
 
 def _capture(value: Value, scope: Scope) -> None:

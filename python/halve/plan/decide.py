@@ -9,34 +9,32 @@ Rules, in the order in which they are asked for each node:
    other variables stay.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
    the node stays float32.
-6. A Constant is a weight: it follows its readers.
+6. A precision-neutral node takes the side that makes casts cheapest (halve.plan.neutral).
+7. A Constant is a weight: it follows its readers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from halve.errors import OptionError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo
+from halve.plan.decision import Decision
 from halve.plan.keys import node_keys
+from halve.plan.neutral import settle_neutral
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
 from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
-__all__ = ["Decision", "decide", "float_slots", "make_plan", "slot_name"]
+__all__ = ["decide", "float_slots", "make_plan", "slot_name"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The type variables of a node that become 16-bit, and the reason where none or not all do."""
-
-    half_vars: frozenset[str]
-    reason: str = ""
+_FLOAT = int(DType.FLOAT)
 
 
 def slot_name(kind: str, slot: int) -> str:
@@ -59,6 +57,7 @@ def make_plan(
     """
     blocked = _Blocked(analysis, options, (*options.fp32_nodes, *fp32_nodes))
     decisions = [decide(n, blocked.reason(n), profile, options.half) for n in analysis.nodes]
+    decisions = settle_neutral(analysis, decisions, options)
     instances: dict[int, list[NodeInfo]] = {}
     for node in analysis.nodes:
         instances.setdefault(node.id, []).append(node)
@@ -145,7 +144,7 @@ def _compile(pattern: str) -> re.Pattern[str] | None:
 
 def decide(node: NodeInfo, blocked: str, profile: TargetProfile, half: DType) -> Decision:
     """The decision for one node (rules 1 to 5; Constants are settled by `make_plan`)."""
-    wanted = list(dict.fromkeys(var for _, _, var in float_slots(node)))
+    wanted = list(dict.fromkeys([slot[2] for slot in float_slots(node)]))
     if not wanted:
         return Decision(frozenset())
     reason = blocked or _unfit(node)
@@ -160,15 +159,19 @@ def decide(node: NodeInfo, blocked: str, profile: TargetProfile, half: DType) ->
     return _with_kernel(node, able, profile, half)
 
 
-def float_slots(node: NodeInfo) -> Iterator[tuple[str, int, str]]:
+def float_slots(node: NodeInfo) -> list[tuple[str, int, str]]:
     """("in" or "out", slot, type variable) of every float32 operand."""
-    for kind, values, types in (
-        ("in", node.inputs, node.in_types),
-        ("out", node.outputs, node.out_types),
-    ):
-        for slot, value in enumerate(values):
-            if value is not None and value.elem == DType.FLOAT:
-                yield kind, slot, types[slot][0]
+    slots = [
+        ("in", slot, node.in_types[slot][0])
+        for slot, value in enumerate(node.inputs)
+        if value is not None and value.elem == _FLOAT
+    ]
+    slots += [
+        ("out", slot, node.out_types[slot][0])
+        for slot, value in enumerate(node.outputs)
+        if value is not None and value.elem == _FLOAT
+    ]
+    return slots
 
 
 def _unfit(node: NodeInfo) -> str:
@@ -208,14 +211,16 @@ def _plan_node(
     entry: PlanNode, instances: list[NodeInfo], decisions: list[Decision], options: ConvertOptions
 ) -> PlanNode:
     """Fill in the decision of a node, the same for all instances of a function's body."""
-    floats = [node for node in instances if any(True for _ in float_slots(node))]
-    if not floats:
+    found = [(node, slots) for node in instances if (slots := float_slots(node))]
+    if not found:
         return entry
-    slots = dict.fromkeys(slot for node in floats for slot in float_slots(node))
-    chosen = [_settled(node, decisions) for node in floats]
+    chosen = [_settled(node, decisions) for node, _ in found]
     half = frozenset.intersection(*(decision.half_vars for decision in chosen))
     operands = {
-        slot_name(kind, slot): "float32" for kind, slot, var in slots if half and var not in half
+        slot_name(kind, slot): "float32"
+        for _, slots in found
+        for kind, slot, var in slots
+        if half and var not in half
     }
     reason = next((d.reason for d in chosen if d.reason), "")
     dtype = options.dtype if half else "float32"
@@ -223,7 +228,7 @@ def _plan_node(
 
 
 def _settled(node: NodeInfo, decisions: list[Decision]) -> Decision:
-    """The node's decision; for a Constant by rule 6."""
+    """The node's decision; for a Constant by rule 7."""
     value = node.outputs[0] if node.outputs else None
     if value is None or value.kind != Kind.CONSTANT:
         return decisions[node.uid]

@@ -7,7 +7,7 @@ a schema cannot say stands in `halve.plan.type_attributes`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
 import onnx
@@ -47,14 +47,20 @@ class OpRule:
     outputs: tuple[Formal, ...]
     allowed: dict[str, frozenset[int]]
     opaque: frozenset[str]
+    _slots: dict[tuple[str, int], tuple[tuple[str, int], ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
-    def input_type(self, slot: int) -> tuple[str, int]:
-        """(type variable, fixed element type) of input `slot`; one of the two is empty."""
-        return _slot_type(self.inputs, "in", slot)
-
-    def output_type(self, slot: int) -> tuple[str, int]:
-        """(type variable, fixed element type) of output `slot`; one of the two is empty."""
-        return _slot_type(self.outputs, "out", slot)
+    def slot_types(self, kind: str, count: int) -> tuple[tuple[str, int], ...]:
+        """(type variable, fixed element type) of the first `count` inputs ("in") or outputs
+        ("out"); one of the two is empty. A slot beyond the schema's has neither.
+        """
+        known = self._slots.get((kind, count))
+        if known is None:
+            formals = self.inputs if kind == "in" else self.outputs
+            known = tuple(_slot_type(formals, kind, slot) for slot in range(count))
+            self._slots[kind, count] = known
+        return known
 
     def allows(self, var: str, elem: int) -> bool:
         """Whether type variable `var` may be a tensor of `elem`.
@@ -69,6 +75,7 @@ def normal_domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
+@cache
 def known_opset(domain: str) -> int:
     """The newest opset of `domain` that the installed onnx package knows; 0 for a foreign one."""
     return int(defs.onnx_opset_version()) if domain == "" else _domain_opsets().get(domain, 0)

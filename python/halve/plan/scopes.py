@@ -45,7 +45,7 @@ def iter_nodes(proto: ModelProto) -> Iterator[tuple[int, str, NodeProto]]:
         children: list[tuple[str, list[NodeProto]]] = []
         for node in nodes:
             yield number, path, node
-            for label, graph in subgraphs(node):
+            for label, graph in subgraphs(node) if node.attribute else ():
                 children.append((child_path(path, number, label), list(graph.node)))
             number += 1
         bodies.extend(reversed(children))

@@ -70,7 +70,8 @@ def _check_folder(target: Path, folder: Path) -> None:
         raise OutputError(f"{target}: folder {folder} does not exist; create it first")
     if not folder.is_dir():
         raise OutputError(f"{target}: {folder} is not a folder; choose another output")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    effective = os.access in os.supports_effective_ids
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
         raise OutputError(
             f"{target}: folder {folder} may not be written by this user, or is on a read-only "
             "disk; change its permissions or choose another output"
