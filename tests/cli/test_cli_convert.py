@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,6 +56,15 @@ def test_flags_reach_the_conversion(out: Path) -> None:
     assert {"dense1.weight", "dense2.bias"} <= kept
     assert element_types(model) == {onnx.TensorProto.FLOAT, onnx.TensorProto.BFLOAT16}
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    out = os.fsencode(tmp_path) + b"/\xff.onnx"
+    command = [sys.executable, "-m", "halve", "convert", os.fsencode(DEMO), out]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\udcff.onnx" in done.stdout.splitlines()[0]
+    assert Path(os.fsdecode(out)).is_file()
 
 
 def test_report(out: Path, tmp_path: Path) -> None:
