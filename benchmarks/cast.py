@@ -13,10 +13,11 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from timing import interleave, machine, median_s, ratio, versions, write_json
+from timing import Times, interleave, machine, median_s, ratio, versions, write_json
 
 from halve._native.cast import cast_into, copy_into
 from halve._native.features import chosen_backend
@@ -24,8 +25,8 @@ from halve.types import CastBounds, DType
 
 CAST_BYTES = 6
 COPY_BYTES = 8
-# onnxconverter-common needs some 60 bytes of temporaries an element: a rate from a smaller array.
-PEER_ELEMENTS = 1 << 22
+COPIES = ("memcpy", "streaming copy")
+PEERS = ("numpy astype", "onnxconverter-common")
 BOUNDS = {DType.FLOAT16: CastBounds(0.0, 65504.0), DType.BFLOAT16: CastBounds()}
 
 Cases = dict[str, Callable[[], object]]
@@ -56,57 +57,57 @@ def copy_cases(x: NDArray[np.float32], copy: NDArray[np.float32], threads: int) 
 
 def peer_cases(x: NDArray[np.float32], out: NDArray[np.uint16]) -> Cases:
     """What people use today; both run on one thread. numpy writes into an array it is given."""
-    from onnxconverter_common.float16 import convert_np_to_float16
+    from onnxconverter_common.float16 import (  # type: ignore[import-untyped]
+        convert_np_to_float16,
+    )
 
     numpy_out = out.view(np.float16)
-    small = x[:PEER_ELEMENTS]
     return {
         "numpy astype": lambda: np.copyto(numpy_out, x, casting="unsafe"),
-        "onnxconverter-common": lambda: convert_np_to_float16(small),
+        "onnxconverter-common": lambda: convert_np_to_float16(x),
     }
 
 
-def measure(threads: int, arguments: argparse.Namespace) -> dict[str, object]:
+def measure(threads: int, elements: int, rounds: int) -> dict[str, object]:
     """One table: times in seconds, rates, and ratios to the faster copy and to the peers."""
-    n = arguments.elements
-    x, copy, out = weights(n), np.zeros(n, np.float32), np.zeros(n, np.uint16)
+    x = weights(elements)
+    copy, out = np.zeros(elements, np.float32), np.zeros(elements, np.uint16)
     cases = cast_cases(x, out, threads) | copy_cases(x, copy, threads)
     if threads == 1:
         cases |= peer_cases(x, out)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        times = interleave(cases, arguments.rounds)
-    fastest = min(("memcpy", "streaming copy"), key=lambda name: median_s(times, name))
-    rows = []
-    for name in cases:
-        count = min(n, PEER_ELEMENTS) if name == "onnxconverter-common" else n
-        traffic = COPY_BYTES if name in {"memcpy", "streaming copy"} else CAST_BYTES
-        row = {
-            "name": name,
-            "elements": count,
-            "median_s": median_s(times, name),
-            "gb_per_s": traffic * count / median_s(times, name) / 1e9,
-            "traffic_to_copy": ratio(times, fastest, name) * traffic * count / (COPY_BYTES * n),
-        }
-        for peer, peer_n in (("numpy astype", n), ("onnxconverter-common", min(n, PEER_ELEMENTS))):
-            if peer in cases and name.startswith("halve"):
-                row[f"times {peer}"] = ratio(times, peer, name) * count / peer_n
-        rows.append(row)
+        times = interleave(cases, rounds)
+    fastest = min(COPIES, key=lambda name: median_s(times, name))
+    rows = [row(times, name, elements, fastest) for name in cases]
     return {"threads": threads, "fastest_copy": fastest, "rows": rows}
 
 
-def print_table(table: dict[str, object]) -> None:
-    rows = table["rows"]
-    assert isinstance(rows, list)
+def row(times: Times, name: str, elements: int, fastest: str) -> dict[str, object]:
+    """A line of the table."""
+    nbytes = COPY_BYTES if name in COPIES else CAST_BYTES
+    peers = [peer for peer in PEERS if peer in times and name.startswith("halve")]
+    return {
+        "name": name,
+        "median_s": median_s(times, name),
+        "gb_per_s": nbytes * elements / median_s(times, name) / 1e9,
+        "traffic_to_copy": ratio(times, fastest, name) * nbytes / COPY_BYTES,
+        "speedup": {peer: ratio(times, peer, name) for peer in peers},
+    }
+
+
+def print_table(table: dict[str, Any]) -> None:
     print(f"\n{table['threads']} thread(s); ratios of traffic to {table['fastest_copy']}\n")
-    print("| | traffic GB/s | traffic to copy | times numpy astype | times onnxconverter-common |")
+    print("| | traffic GB/s | traffic to copy | times " + " | times ".join(PEERS) + " |")
     print("|---|---|---|---|---|")
-    for row in rows:
-        peers = [
-            f"{row[key]:.1f}" if key in row else ""
-            for key in ("times numpy astype", "times onnxconverter-common")
+    for line in table["rows"]:
+        speedups = [line["speedup"].get(peer) for peer in PEERS]
+        cells = [
+            line["name"],
+            f"{line['gb_per_s']:.2f}",
+            f"{line['traffic_to_copy']:.2f}",
+            *("" if value is None else f"{value:.1f}" for value in speedups),
         ]
-        cells = [row["name"], f"{row['gb_per_s']:.2f}", f"{row['traffic_to_copy']:.2f}", *peers]
         print("| " + " | ".join(cells) + " |")
 
 
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the record here")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    tables = [measure(threads, arguments) for threads in sorted({1, cores})]
+    tables = [measure(n, arguments.elements, arguments.rounds) for n in sorted({1, cores})]
     for table in tables:
         print_table(table)
     if arguments.json:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["interleave", "machine", "median_s", "ratio", "versions", "write_json"]
+__all__ = ["Times", "interleave", "machine", "median_s", "ratio", "versions", "write_json"]
 
+# Seconds of every case, a number a round.
 Times = Mapping[str, list[float]]
 
 

@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kLeastBlock = 64U << 10U;
 constexpr std::uint64_t kMostBlock = 4U << 20U;
 // Workers a computing thread: while some wait for the disk, others read and cast.
-constexpr unsigned kOverlap = 2;
+constexpr unsigned kOverlap = 3;
 // A worker's memory besides its block.
 constexpr std::uint64_t kScratch = kChunkElements * sizeof(float) + (160U << 10U);
 

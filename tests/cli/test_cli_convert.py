@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,6 +56,15 @@ def test_flags_reach_the_conversion(out: Path) -> None:
     assert {"dense1.weight", "dense2.bias"} <= kept
     assert element_types(model) == {onnx.TensorProto.FLOAT, onnx.TensorProto.BFLOAT16}
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+
+
+def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    out = os.fsencode(tmp_path) + b"/\xff.onnx"
+    command = [sys.executable, "-m", "halve", "convert", os.fsencode(DEMO), out]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\udcff.onnx" in done.stdout.splitlines()[0]
+    assert Path(os.fsdecode(out)).is_file()
 
 
 def test_report(out: Path, tmp_path: Path) -> None:
@@ -123,6 +134,32 @@ def test_a_report_that_cannot_be_is_refused_before_the_work(
     assert main(args) == 1
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_report_replaces_json_only(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = out.parent / "weights.bin"
+    report.write_bytes(b"\x00\x01")
+    args = ["convert", str(DEMO), str(out), "--report", str(report)]
+    assert main(args) == 1
+    assert "exists and is no JSON file" in capsys.readouterr().err
+    assert report.read_bytes() == b"\x00\x01"
+    report.write_text("{}", "utf-8")
+    assert main(args) == 0
+    assert json.loads(report.read_text("utf-8"))["kind"] == "convert"
+
+
+def test_a_report_never_replaces_the_new_weights(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["convert", str(DEMO), str(out), "--external-data", "always", "--json"]
+    assert main(args) == 0
+    (data,) = json.loads(capsys.readouterr().out)["target"]["files"][1:]
+    out.unlink()
+    weights = out.parent / data
+    weights.unlink()
+    assert main([*args, "--report", str(weights)]) == 1
+    assert "is a file of the new model" in capsys.readouterr().err
+    onnx.checker.check_model(str(out), full_check=True)
 
 
 def test_warnings_are_shown_to_a_limit(capsys: pytest.CaptureFixture[str]) -> None:

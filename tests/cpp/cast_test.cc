@@ -6,9 +6,11 @@
 #include <cfenv>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -266,6 +268,29 @@ TEST_CASE("a backend that is not usable is refused") {
   }
   CHECK(backend_usable(Backend::kScalar));
   CHECK_FALSE(backend_usable(static_cast<Backend>(kBackendCount)));
+}
+
+// CTest runs this with the variable unset, usable and unknown: it is read once a process.
+TEST_CASE("a forced backend is used, or refused loudly") {
+  const char* variable = std::getenv("HALVE_FORCE_BACKEND");
+  const std::string forced = variable == nullptr ? "" : variable;
+  bool expected = forced.empty();
+  for (const Backend backend : usable_backends()) expected |= forced == backend_name(backend);
+
+  Backend chosen = Backend::kScalar;
+  CHECK((chosen_backend(chosen) == Status::kOk) == expected);
+  if (expected && !forced.empty()) CHECK(backend_name(chosen) == forced);
+  CHECK((forced_backend_name() == nullptr) == forced.empty());
+
+  const std::vector<float> x = random_patterns(100, 19);
+  std::vector<std::uint16_t> halves(x.size(), 0xABAB);
+  CastCounts counts;
+  const Status status =
+      cast(HalfType::kFloat16, x.data(), halves.data(), x.size(), kNoBounds, counts);
+  CHECK(status == (expected ? Status::kOk : Status::kUnsupportedBackend));
+  const std::vector<std::uint16_t> untouched(x.size(), 0xABAB);
+  CHECK((halves == untouched) == !expected);
+  CHECK(counts.elements == (expected ? x.size() : 0));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from halve._native.cast import cast_into
 from halve._native.features import backends
@@ -17,40 +18,50 @@ pytestmark = pytest.mark.slow
 
 VECTOR_BACKENDS = [info.name for info in backends() if info.usable and info.name != "scalar"]
 HALVES = [DType.FLOAT16, DType.BFLOAT16]
-CHUNK = 1 << 20
+CHUNK = 1 << 18
+SIGN = np.uint32(1 << 31)
+HALF_SIGN = np.uint16(1 << 15)
+
+Patterns = NDArray[np.uint32]
 
 
-def over_all_inputs(check: Callable[[np.ndarray], None]) -> None:
-    """`check` on every float32, a chunk at a time, on two threads (the work releases the GIL)."""
+def over_patterns(end: int, check: Callable[[Patterns], None]) -> None:
+    """`check` on 0 to end - 1, a chunk at a time, on two threads (the work releases the GIL)."""
     offsets = np.arange(CHUNK, dtype=np.uint32)
     with ThreadPoolExecutor(2) as pool:
-        starts = range(0, 1 << 32, CHUNK)
-        for _ in pool.map(lambda start: check((offsets + np.uint32(start)).view("f4")), starts):
+        for _ in pool.map(lambda start: check(offsets + np.uint32(start)), range(0, end, CHUNK)):
             pass
 
 
 @pytest.mark.parametrize("half", HALVES)
 def test_scalar_equals_the_reference(half: DType) -> None:
-    def check(x: np.ndarray) -> None:
-        got = np.empty(x.size, np.uint16)
+    """Positive patterns against numpy, negative ones against their positive twins."""
+
+    def check(pattern: Patterns) -> None:
+        x = pattern.view(np.float32)
+        got, mirrored = np.empty(x.size, np.uint16), np.empty(x.size, np.uint16)
         counts = cast_into(x, got, half, CastBounds(), threads=1, backend="scalar")
         expected, expected_counts = reference_cast(x, half, CastBounds())
         assert np.array_equal(got, expected), x[got != expected][:4]
         assert counts == expected_counts
+        negative = (pattern | SIGN).view(np.float32)
+        counts = cast_into(negative, mirrored, half, CastBounds(), threads=1, backend="scalar")
+        assert np.array_equal(mirrored, expected | HALF_SIGN)
+        assert counts == expected_counts
 
-    over_all_inputs(check)
+    over_patterns(1 << 31, check)
 
 
 @pytest.mark.parametrize("bounds", [CastBounds(), CastBounds(1e-7, 1e4)], ids=["open", "bounded"])
 @pytest.mark.parametrize("half", HALVES)
 def test_vector_backends_equal_scalar(half: DType, bounds: CastBounds) -> None:
-    def check(x: np.ndarray) -> None:
-        expected = np.empty(x.size, np.uint16)
+    def check(pattern: Patterns) -> None:
+        x = pattern.view(np.float32)
+        expected, got = np.empty(x.size, np.uint16), np.empty(x.size, np.uint16)
         expected_counts = cast_into(x, expected, half, bounds, threads=1, backend="scalar")
-        got = np.empty_like(expected)
         for backend in VECTOR_BACKENDS:
             counts = cast_into(x, got, half, bounds, threads=1, backend=backend)
             assert np.array_equal(got, expected), (backend, x[got != expected][:4])
             assert counts == expected_counts, backend
 
-    over_all_inputs(check)
+    over_patterns(1 << 32, check)

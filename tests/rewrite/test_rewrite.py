@@ -321,7 +321,7 @@ def test_bfloat16_needs_an_opset_that_has_it() -> None:
 def test_cast_before_opset_6_names_its_type() -> None:
     model = helper.make_model(
         helper.make_graph(
-            [helper.make_node("Relu", ["x"], ["y"], consumed_inputs=[0])],
+            [helper.make_node("Sigmoid", ["x"], ["y"], consumed_inputs=[0])],
             "g",
             [helper.make_tensor_value_info("x", FLOAT, [2])],
             [helper.make_tensor_value_info("y", FLOAT, [2])],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,12 +114,24 @@ def first(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def second(first: Path) -> Path:
-    """Another one that can be told from it."""
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for many outputs: in memory where that can be, since a disk takes its time to flush
+    each of them.
+    """
+    memory = Path("/dev/shm")
+    parent = memory if os.access(memory, os.W_OK) else tmp_path
+    path = Path(tempfile.mkdtemp(dir=parent))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def models(first: Path) -> tuple[Path, Path]:
+    """That, and another one that can be told from it."""
     model = make_model(2.0)
     model.metadata_props.add(key="second", value="yes")
     save(model, first.with_name("second.onnx"), external=True)
-    return first.with_name("second.onnx")
+    return first, first.with_name("second.onnx")
 
 
 def write(source: Path, target: Path) -> list[str]:
@@ -146,11 +160,12 @@ def _is_second(target: Path) -> bool:
 @pytest.mark.parametrize("shard", [0, 300_000])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_killed_before_every_step(
-    writers: Writers, first: Path, second: Path, overwrite: bool, shard: int
+    writers: Writers, models: tuple[Path, Path], folder: Path, overwrite: bool, shard: int
 ) -> None:
+    first, second = models
     seen: set[float] = set()
     for step in range(1, 1000):
-        target = first.parents[1] / f"step{step}" / "m.onnx"
+        target = folder / f"step{step}" / "m.onnx"
         target.parent.mkdir()
         if overwrite:
             write(first, target)
@@ -170,8 +185,9 @@ def test_killed_before_every_step(
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_killed_at_random_instants(
-    writers: Writers, first: Path, second: Path, tmp_path: Path, overwrite: bool
+    writers: Writers, models: tuple[Path, Path], tmp_path: Path, overwrite: bool
 ) -> None:
+    first, second = models
     chance = random.Random(overwrite)
     killed = 0
     for number in range(15):

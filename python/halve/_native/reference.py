@@ -50,19 +50,19 @@ def _cast(
     half = rounded.view(np.uint16)
     half = np.where(nan, infinity | quiet | ((pattern & 0x7FFFFF) >> shift), half)
     overflow = finite & (half == infinity)
-    error = np.abs(rounded.astype(np.float32) - magnitude)[finite & ~overflow]
-    divisor = magnitude[finite & ~overflow]
-    relative = error[divisor > 0] / divisor[divisor > 0]
+    judged = finite & ~overflow
+    error = np.where(judged, np.abs(rounded.astype(np.float32) - magnitude), np.float32(0))
+    relative = error / np.where(judged & (magnitude > 0), magnitude, np.float32(1))
     counts = CastCounts(
         elements=x.size,
-        raised=int(raised.sum()),
-        lowered=int(lowered.sum()),
-        flushed=int(((bounded != 0) & (half == 0)).sum()),
-        subnormal=int(((half != 0) & (half & infinity == 0)).sum()),
-        overflow=int(overflow.sum()),
-        nan=int(nan.sum()),
-        inf=int(np.isinf(x).sum()),
-        max_abs=float(magnitude[finite].max(initial=0)),
+        raised=int(np.count_nonzero(raised)),
+        lowered=int(np.count_nonzero(lowered)),
+        flushed=int(np.count_nonzero((bounded != 0) & (half == 0))),
+        subnormal=int(np.count_nonzero((half != 0) & (half & infinity == 0))),
+        overflow=int(np.count_nonzero(overflow)),
+        nan=int(np.count_nonzero(nan)),
+        inf=int(np.count_nonzero(np.isinf(x))),
+        max_abs=float(np.where(finite, magnitude, np.float32(0)).max(initial=0)),
         max_abs_error=float(error.max(initial=0)),
         max_rel_error=float(relative.max(initial=0)),
     )

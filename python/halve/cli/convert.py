@@ -56,7 +56,7 @@ def run(args: Sequence[str]) -> int:
         result = convert(source, target, options=options)
     report = ConversionReport.of(result, halve_version=__version__, source=source)
     if report_path is not None:
-        write_json(report_path, report.as_json())
+        _write_report(report_path, report, result.summary.files)
     show(report, quiet=parsed.quiet, as_json=parsed.json)
     return 0
 
@@ -96,6 +96,26 @@ def _check_report_path(report: Path | None, source: Path, target: Path) -> None:
         raise OutputError(f"--report {report}: there is no folder {report.parent}; make it first")
     if report.is_dir():
         raise OutputError(f"--report {report} is a folder; name a file in it")
+    # Whatever else lies there may be anybody's, the model's own weights for one.
+    if report.exists() and not _looks_like_json(report):
+        raise OutputError(f"--report {report} exists and is no JSON file; name another file")
+
+
+def _looks_like_json(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(1) in (b"", b"{")
+    except OSError as error:
+        raise OutputError(f"--report {path} cannot be read: {error.strerror}") from error
+
+
+def _write_report(path: Path, report: ConversionReport, written: Sequence[Path]) -> None:
+    if path.resolve() in [file.resolve() for file in written]:
+        raise OutputError(
+            f"--report {path} is a file of the new model, which is complete; "
+            "no report was written: give it a name of its own"
+        )
+    write_json(path, report.as_json())
 
 
 def _show_warnings(warnings: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -33,6 +34,9 @@ _DONE, _ERROR, _INTERRUPTED = 0, 1, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `halve`; returns 0 done, 1 error or wrong usage, 2 verdict failed, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names in files and models need not be valid in any encoding; stderr is like this already.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(args)
         sys.stdout.flush()

@@ -9,37 +9,32 @@ Rules, in the order in which they are asked for each node:
    other variables stay.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
    the node stays float32.
-6. A Constant is a weight: it follows its readers.
+6. A precision-neutral node takes the side that makes casts cheapest (halve.plan.neutral).
+7. A Constant is a weight: it follows its readers.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from halve.errors import OptionError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo
+from halve.plan.decision import Decision
 from halve.plan.keys import node_keys
+from halve.plan.neutral import settle_neutral
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
 from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
-__all__ = ["Decision", "decide", "float_slots", "make_plan", "slot_name"]
+__all__ = ["decide", "float_slots", "make_plan", "slot_name"]
 
 
 _FLOAT = int(DType.FLOAT)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The type variables of a node that become 16-bit, and the reason where none or not all do."""
-
-    half_vars: frozenset[str]
-    reason: str = ""
 
 
 def slot_name(kind: str, slot: int) -> str:
@@ -62,6 +57,7 @@ def make_plan(
     """
     blocked = _Blocked(analysis, options, (*options.fp32_nodes, *fp32_nodes))
     decisions = [decide(n, blocked.reason(n), profile, options.half) for n in analysis.nodes]
+    decisions = settle_neutral(analysis, decisions, options)
     instances: dict[int, list[NodeInfo]] = {}
     for node in analysis.nodes:
         instances.setdefault(node.id, []).append(node)
@@ -238,7 +234,7 @@ def _plan_node(
 
 
 def _settled(node: NodeInfo, decisions: list[Decision]) -> Decision:
-    """The node's decision; for a Constant by rule 6."""
+    """The node's decision; for a Constant by rule 7."""
     value = node.outputs[0] if node.outputs else None
     if value is None or value.kind != Kind.CONSTANT:
         return decisions[node.uid]

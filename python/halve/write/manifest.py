@@ -70,6 +70,8 @@ def settle(manifest: Manifest, folder: Path) -> None:
     A file of that name which is not the one noted down is left alone. So is every file where the
     model cannot be read.
     """
+    if not manifest.files:
+        return
     try:
         skeleton = skeleton_of(folder / manifest.model)
     except OSError:

@@ -131,7 +131,9 @@ class _Writer:
     def _summary(self, layout: Layout, result: StreamResult) -> WriteSummary:
         files = tuple(self._place.parent / file.name for file in (layout.model, *layout.data))
         rows = make_rows(self._rewritten.jobs, layout.places, dict(enumerate(result.counts)))
-        return WriteSummary(files, rows, result.bytes_read, result.bytes_written)
+        return WriteSummary(
+            files, rows, result.bytes_read, result.bytes_written, self._staging.warnings
+        )
 
 
 class _Once:

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 import shutil
@@ -30,7 +29,6 @@ from halve.write.payload import varint
 
 __all__ = ["Staging", "clear_leftovers"]
 
-_LOGGER = logging.getLogger(__name__)
 _PREFIX = ".halve-tmp-"
 _MODEL = "model"
 # No model file is larger, so a larger file cannot refer to data.
@@ -56,7 +54,7 @@ class Staging:
         self._target = target
         self._manifest = Manifest(target.name)
         with _explained(target.parent):
-            clear_leftovers(target.parent)
+            self._warnings = clear_leftovers(target.parent)
             self._folder, self._lock = _make_folder(target.parent)
 
     def __enter__(self) -> Staging:
@@ -117,11 +115,26 @@ class Staging:
         model = self._path(None)
         with _explained(folder), folder_lock(folder):
             _flush(model)
-            old = _replaced_data(self._target)
+            old = self._replaced_data()
             self._manifest = replace(self._manifest, files=self._manifest.files + old)
             self._manifest.save(self._folder)
             model.replace(self._target)
             _flush(folder)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be removed, in words."""
+        return tuple(self._warnings)
+
+    def _replaced_data(self) -> tuple[Entry, ...]:
+        try:
+            return _replaced_data(self._target)
+        except OSError as error:
+            self._warnings.append(
+                f"{self._target}: data files of the replaced model stay, since another file that "
+                f"may use them cannot be read: {error}"
+            )
+            return ()
 
 
 @contextmanager
@@ -154,8 +167,12 @@ def _make_folder(parent: Path) -> tuple[Path, int | None]:
             return folder, None  # nothing can be locked here, and so nothing is cleared either
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove what conversions that died have left in `folder`; living ones hold their locks."""
+def clear_leftovers(folder: Path) -> list[str]:
+    """Remove what conversions that died have left in `folder`; living ones hold their locks.
+
+    Returns a warning for each that could not be removed.
+    """
+    warnings = []
     for leftover in sorted(folder.glob(_PREFIX + "*")):
         if leftover.is_symlink() or not leftover.is_dir():
             continue
@@ -165,9 +182,10 @@ def clear_leftovers(folder: Path) -> None:
         try:
             _clear(leftover, folder)
         except OSError as error:
-            _LOGGER.warning("%s: cannot be removed: %s", leftover, error.strerror)
+            warnings.append(f"{leftover}: left by an earlier run, cannot be removed: {error}")
         finally:
             unlock(lock)
+    return warnings
 
 
 def _clear(staging: Path, folder: Path) -> None:
@@ -191,14 +209,13 @@ def _replaced_data(target: Path) -> tuple[Entry, ...]:
     """Data files that only the model which `target` is now can use.
 
     They are named as this package names them, have no second link, and no other file in the
-    folder mentions them. None where a file that might is not readable.
+    folder mentions them.
+
+    Raises:
+        OSError: a file that might mention them cannot be read.
     """
-    try:
-        names = _own_data(target)
-        others = [_other(path, target) for path in target.parent.iterdir()] if names else []
-    except OSError as error:
-        _LOGGER.warning("%s: old data files stay: %s", target, error)
-        return ()
+    names = _own_data(target)
+    others = [_other(path, target) for path in target.parent.iterdir()] if names else []
     unused = (name for name in names if not any(model_mentions(other, name) for other in others))
     entries = (identify(target.parent / name, name) for name in unused)
     return tuple(entry for entry in entries if entry is not None)
@@ -228,7 +245,11 @@ def _other(path: Path, target: Path) -> bytes:
     """The skeleton of a file that may be another model."""
     if path == target or is_data_name(path.name, target.name) or not path.is_file():
         return b""
-    return skeleton_of(path) if path.stat().st_size <= _LARGEST_MODEL_BYTES else b""
+    try:
+        small = path.stat().st_size <= _LARGEST_MODEL_BYTES
+    except FileNotFoundError:
+        return b""  # another process has just removed it
+    return skeleton_of(path) if small else b""
 
 
 def _place_all(files: dict[str, Path], folder: Path) -> bool:

@@ -1,0 +1,277 @@
+"""Which side precision-neutral nodes take: the minimum cut on the bytes that casts would move.
+
+A neutral node copies or selects values, so that it gives the same in both precisions; only casts
+tell the sides apart. Rules:
+
+1. Neutral are the operators of `_MOVES`, those of `_SELECTS` where their constant operands are
+   exact in the 16-bit type, a Cast's output, and the operands by which values enter and leave
+   bodies and local functions. What is blocked, or has no kernel, is not.
+2. Every other operand is fixed: at the source (float32) or the sink (16-bit). So are the main
+   graph's inputs and outputs.
+3. A value costs its bytes once where a reader is on the other side than its producer. Weights cost
+   nothing: they are converted, not cast. A Cast's input follows its producer.
+4. Of all minimum cuts the one with the fewest float32 nodes is taken.
+
+The flow is scipy's, whose capacities are 32-bit and wrong beyond without a word: they are scaled
+so that even their sum fits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from halve.options import ConvertOptions
+from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
+from halve.plan.decision import Decision
+from halve.plan.links import links_of
+from halve.plan.sizes import value_bytes
+from halve.plan.type_attributes import attribute
+from halve.source import payload_index
+from halve.types import DType
+
+__all__ = ["settle_neutral"]
+
+# Operators that only move values (onnx's Operators.md), in the default domain.
+_MOVES = frozenset({
+    "Compress", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements",
+    "GatherND", "Identity", "Reshape", "ReverseSequence", "Slice", "SpaceToDepth", "Split",
+    "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze",
+})  # fmt: skip
+# Operators that choose among values, a constant operand's among them, or change no more than the
+# sign.
+_SELECTS = frozenset({
+    "Abs", "Clip", "GlobalMaxPool", "Max", "MaxPool", "Min", "Neg", "Pad", "ReduceMax",
+    "ReduceMin", "Relu", "ScatterElements", "ScatterND", "Where",
+})  # fmt: skip
+_FLOAT32, _HALF, _FREE = 0, 1, 2  # the first two are the ids of the source and the sink
+_CAPACITY_SUM = 1 << 30
+
+
+@dataclass(slots=True)
+class _Net:
+    """Operands as vertices: `state` by vertex, and the vertex of each kind of place."""
+
+    state: list[int]
+    sites: dict[tuple[int, str], int]
+    scope_inputs: dict[tuple[Scope, int], int]
+    scope_outputs: dict[tuple[Scope, int], int]
+
+
+def settle_neutral(
+    analysis: Analysis, decisions: list[Decision], options: ConvertOptions
+) -> list[Decision]:
+    """The decisions with neutral nodes moved to float32 where that makes casts cheaper."""
+    if all(decision.half_vars or not decision.reason for decision in decisions) and (
+        options.keep_io_types is False
+    ):
+        return decisions  # nothing is float32
+    net = _net(analysis, decisions, options)
+    ties = list(_ties(analysis, net, options))
+    reached = _reachable(net, ties)
+    ties = [(value, p, readers) for value, p, readers in ties if {p, *readers} & reached]
+    if not ties:
+        return decisions
+    weights = value_bytes(analysis, [value for value, _, _ in ties])
+    moved = _cut(net, ties, weights)
+    return _moved_decisions(net, decisions, moved)
+
+
+def _net(analysis: Analysis, decisions: list[Decision], options: ConvertOptions) -> _Net:
+    net = _Net([_FLOAT32, _HALF], {}, {}, {})
+    for node in analysis.nodes:
+        decision = decisions[node.uid]
+        if node.bodies:
+            _add_links(net, node, decision)
+        else:
+            free = decision.half_vars and _is_neutral(analysis, node, options)
+            for var in _float_vars(node):
+                half = var in decision.half_vars
+                net.sites[node.uid, var] = _vertex(net, half, bool(free))
+    return net
+
+
+def _vertex(net: _Net, half: bool, free: bool) -> int:
+    """The sink, the source, or a vertex of its own."""
+    if not (half and free):
+        return _HALF if half else _FLOAT32
+    net.state.append(_FREE)
+    return len(net.state) - 1
+
+
+def _add_links(net: _Net, node: NodeInfo, decision: Decision) -> None:
+    for link in links_of(node):
+        variables = [node.in_types[k][0] for k in link.in_slots if _is_float(node.inputs, k)]
+        variables += [node.out_types[k][0] for k in link.out_slots if _is_float(node.outputs, k)]
+        half = bool(variables) and all(var in decision.half_vars for var in variables)
+        vertex = _vertex(net, half, free=True)
+        net.sites.update({(node.uid, var): vertex for var in variables})
+        net.scope_inputs.update(dict.fromkeys(link.body_inputs, vertex))
+        net.scope_outputs.update(dict.fromkeys(link.body_outputs, vertex))
+
+
+def _is_float(values: list[Value | None], slot: int) -> bool:
+    value = values[slot] if slot < len(values) else None
+    return value is not None and value.elem == DType.FLOAT
+
+
+def _float_vars(node: NodeInfo) -> Iterable[str]:
+    for values, types in ((node.inputs, node.in_types), (node.outputs, node.out_types)):
+        for value, (var, _) in zip(values, types, strict=True):
+            if value is not None and value.elem == DType.FLOAT:
+                yield var
+
+
+def _is_neutral(analysis: Analysis, node: NodeInfo, options: ConvertOptions) -> bool:
+    """Rule 1."""
+    if node.domain != "":
+        return False
+    if node.op_type == "Cast" or node.op_type in _MOVES:
+        return True
+    if node.op_type not in _SELECTS or _adds_up(node):
+        return False
+    constants = [v for v in node.inputs if v is not None and v.elem == DType.FLOAT and _fixed(v)]
+    return all(_is_exact(value, options) for value in constants)
+
+
+def _adds_up(node: NodeInfo) -> bool:
+    """Whether a Scatter reduces, or a Clip before opset 11 has bounds as attributes."""
+    reduction = attribute(node.proto, "reduction")
+    if reduction is not None and reduction.s not in (b"none", b""):
+        return True
+    return node.op_type in ("Clip", "Pad") and node.opset < 11
+
+
+def _fixed(value: Value) -> bool:
+    return value.kind in (Kind.INITIALIZER, Kind.CONSTANT, Kind.SPARSE)
+
+
+def _is_exact(value: Value, options: ConvertOptions) -> bool:
+    """Whether a small constant has the same value in the 16-bit type; others are not asked."""
+    tensor = _constant_tensor(value)
+    if tensor is None or payload_index(tensor) is not None or value.is_input:
+        return False
+    array = np.asarray(numpy_helper.to_array(tensor), np.float32)
+    with np.errstate(over="ignore"):
+        if options.half == DType.FLOAT16:
+            return bool(np.array_equal(array.astype(np.float16).astype(np.float32), array))
+    return not bool(np.any(array.view(np.uint32) & 0xFFFF))
+
+
+def _constant_tensor(value: Value) -> TensorProto | None:
+    if value.kind == Kind.CONSTANT and value.source is not None:
+        found = attribute(value.source[0].proto, "value")
+        return None if found is None else found.t
+    initializers: Iterable[TensorProto] = getattr(value.scope.body, "initializer", ())
+    return next((tensor for tensor in initializers if tensor.name == value.name), None)
+
+
+_Tie = tuple[Value, int, frozenset[int]]
+
+
+def _ties(analysis: Analysis, net: _Net, options: ConvertOptions) -> Iterable[_Tie]:
+    """(value, vertex of its producer, vertices of its readers) where they are not all one."""
+    for value in analysis.values:
+        if value.elem != DType.FLOAT or _fixed(value):
+            continue
+        producer = _producer(value, net, options)
+        readers = frozenset(_readers(value, net, options)) - {producer}
+        if readers and (producer == _FREE or readers != {producer}):
+            yield value, producer, readers
+
+
+def _producer(value: Value, net: _Net, options: ConvertOptions) -> int:
+    if value.source is not None:
+        node, slot = value.source
+        return net.sites[node.uid, node.out_types[slot][0]]
+    if value.scope.owner is None:
+        return _io_side(value, options)
+    return net.scope_inputs[value.scope, value.scope.inputs.index(value)]
+
+
+def _readers(value: Value, net: _Net, options: ConvertOptions) -> Iterable[int]:
+    for node, slot in value.readers:
+        if (node.domain, node.op_type) != ("", "Cast"):
+            yield net.sites[node.uid, node.in_types[slot][0]]
+    for place in value.exits:
+        yield net.scope_outputs[place]
+    if value.is_output:
+        yield _io_side(value, options)
+
+
+def _io_side(value: Value, options: ConvertOptions) -> int:
+    keep = options.keep_io_types
+    return _FLOAT32 if (keep if isinstance(keep, bool) else value.name in keep) else _HALF
+
+
+def _reachable(net: _Net, ties: list[_Tie]) -> set[int]:
+    """The free vertices that are tied to the source, directly or by other free ones."""
+    near: dict[int, set[int]] = {}
+    for _, producer, readers in ties:
+        for a, b in ((producer, reader) for reader in readers):
+            near.setdefault(a, set()).add(b)
+            near.setdefault(b, set()).add(a)
+    found: set[int] = set()
+    waiting = deque(near.get(_FLOAT32, ()))
+    while waiting:
+        vertex = waiting.popleft()
+        if net.state[vertex] == _FREE and vertex not in found:
+            found.add(vertex)
+            waiting.extend(near[vertex])
+    return found
+
+
+def _cut(net: _Net, ties: list[_Tie], weights: Mapping[Value, int]) -> set[int]:
+    """The free vertices on the source's side of the minimum cut (rules 3 and 4)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    edges, size = _edges(net, ties, weights)
+    rows, columns, capacities = (np.array(column) for column in zip(*edges, strict=True))
+    graph = coo_array((capacities.astype(np.int32), (rows, columns)), shape=(size, size)).tocsr()
+    if int(graph.data.astype(np.int64).min()) < 0:
+        raise OverflowError("a capacity of the cut left its 32-bit range")
+    flow = maximum_flow(graph, _FLOAT32, _HALF)
+    residual = (graph - flow.flow).tocsr()
+    residual.data[residual.data < 0] = 0
+    residual.eliminate_zeros()
+    reached = breadth_first_order(residual, _FLOAT32, return_predecessors=False)
+    return {int(v) for v in reached if v < len(net.state) and net.state[v] == _FREE}
+
+
+def _edges(
+    net: _Net, ties: list[_Tie], weights: Mapping[Value, int]
+) -> tuple[list[tuple[int, int, int]], int]:
+    """(from, to, capacity): each value's bytes once a direction, by a vertex between."""
+    total = sum(weights[value] for value, _, _ in ties)
+    scale = max(1.0, 2 * total / _CAPACITY_SUM)
+    endless = _CAPACITY_SUM
+    edges: dict[tuple[int, int], int] = {}
+    size = len(net.state)
+
+    def add(a: int, b: int, capacity: int) -> None:
+        edges[a, b] = min(edges.get((a, b), 0) + capacity, endless)
+
+    for value, producer, readers in ties:
+        weight = max(1, int(weights[value] / scale))
+        down, up = size, size + 1
+        size += 2
+        add(producer, down, weight)
+        add(up, producer, weight)
+        for reader in readers:
+            add(down, reader, endless)
+            add(reader, up, endless)
+    return [(a, b, capacity) for (a, b), capacity in edges.items()], size
+
+
+def _moved_decisions(net: _Net, decisions: list[Decision], moved: set[int]) -> list[Decision]:
+    result = list(decisions)
+    for (uid, var), vertex in net.sites.items():
+        if vertex in moved:
+            kept = result[uid].half_vars - {var}
+            result[uid] = replace(result[uid], half_vars=kept, reason="cast cost")
+    return result
