@@ -124,7 +124,7 @@ class _Matcher:
     """Whole names, literally or as regular expressions."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._literal = frozenset(patterns)
+        self._literal = frozenset((*patterns, *filter(None, map(_plain_name, patterns))))
         self._compiled = [p for p in map(_compile, patterns) if p is not None]
 
     def matches(self, text: str) -> bool:
@@ -133,9 +133,15 @@ class _Matcher:
         return any(pattern.fullmatch(text) for pattern in self._compiled)
 
 
+def _plain_name(pattern: str) -> str | None:
+    """The one name that a pattern without operators stands for, escaped or not; else None."""
+    name = re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
+    return name if re.escape(name) == pattern else None
+
+
 def _compile(pattern: str) -> re.Pattern[str] | None:
-    if re.escape(pattern) == pattern:
-        return None  # a plain name, which the literal set finds faster
+    if _plain_name(pattern) is not None:
+        return None  # which the literal set finds at once, however many there are
     try:
         return re.compile(pattern)
     except re.error:
