@@ -12,17 +12,36 @@ from numpy.typing import NDArray
 from halve._native.cast import cast_into
 from halve._native.features import backends
 from halve._native.reference import reference_cast
-from halve.types import CastBounds, DType
+from halve.types import CastBounds, CastCounts, DType
 
 pytestmark = pytest.mark.slow
 
 VECTOR_BACKENDS = [info.name for info in backends() if info.usable and info.name != "scalar"]
 HALVES = [DType.FLOAT16, DType.BFLOAT16]
-CHUNK = 1 << 18
+# Small enough for the arrays of a chunk to stay in the caches.
+CHUNK = 1 << 16
 SIGN = np.uint32(1 << 31)
 HALF_SIGN = np.uint16(1 << 15)
 
 Patterns = NDArray[np.uint32]
+
+
+def expected_cast(x: NDArray[np.float32], half: DType) -> tuple[NDArray[np.uint16], CastCounts]:
+    """What the reference says, for a chunk of non-negative values in increasing order.
+
+    Where float16 has nothing but zero, its answer is written out: numpy takes minutes there.
+    """
+    largest = float(x[-1])
+    if half is not DType.FLOAT16 or not largest < 2.0**-27:
+        return reference_cast(x, half, CastBounds())
+    counts = CastCounts(
+        elements=x.size,
+        flushed=int(np.count_nonzero(x)),
+        max_abs=largest,
+        max_abs_error=largest,
+        max_rel_error=1.0,
+    )
+    return np.zeros(x.size, np.uint16), counts
 
 
 def over_patterns(end: int, check: Callable[[Patterns], None]) -> None:
@@ -41,7 +60,7 @@ def test_scalar_equals_the_reference(half: DType) -> None:
         x = pattern.view(np.float32)
         got, mirrored = np.empty(x.size, np.uint16), np.empty(x.size, np.uint16)
         counts = cast_into(x, got, half, CastBounds(), threads=1, backend="scalar")
-        expected, expected_counts = reference_cast(x, half, CastBounds())
+        expected, expected_counts = expected_cast(x, half)
         assert np.array_equal(got, expected), x[got != expected][:4]
         assert counts == expected_counts
         negative = (pattern | SIGN).view(np.float32)

@@ -7,6 +7,9 @@
    keeps its own where it is tied to none.
 5. A Cast reads its input in the type in which that is made, whatever the plan says: it computes
    nothing that could need another.
+6. A Cast that the plan makes 16-bit gives its output in the type that readers want. Where they
+   want both: in the type of its input if that is 16-bit, so that the Cast goes; else as float32,
+   so that nothing (an index from an integer, say) is rounded on its way to a float32 reader.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from halve.errors import PlanError
 from halve.plan.analysis import NodeInfo, Value
 from halve.plan.decide import slot_name
 from halve.plan.links import Link, links_of
+from halve.plan.order import topological_order
 from halve.plan.type_attributes import TYPE_ATTRIBUTES, attribute, chosen_type, set_type
-from halve.rewrite.state import Rewriting
+from halve.rewrite.state import Reader, Rewriting
 from halve.rewrite.weights import retype_tensor
 from halve.types import DType, PlanNode
 
@@ -43,18 +47,60 @@ def assign_types(state: Rewriting) -> None:
         entry = state.plan.nodes[node.id]
         state.in_types.append(_types("in", node.inputs, entry))
         state.out_types.append(_types("out", node.outputs, entry))
-        if entry.dtype and entry.dtype != "float32":
-            _retype_attribute(state, node)
     for node in state.analysis.nodes:
         for link in links_of(node):
             _assign_link(state, node, link)
+    _follow_readers(state)
     for node in state.analysis.nodes:
         _follow_producer(state, node)
+        if state.plan.nodes[node.id].dtype not in ("", "float32"):
+            _retype_attribute(state, node)
+
+
+def _is_cast(node: NodeInfo) -> bool:
+    return (node.domain, node.op_type) == ("", "Cast")
+
+
+def _follow_readers(state: Rewriting) -> None:
+    """Rule 6, from the last Cast of a chain to the first."""
+    for scope in reversed(state.analysis.scopes):
+        if not any(map(_is_cast, scope.nodes)):
+            continue
+        for number in reversed(topological_order(scope.nodes)):
+            node = scope.nodes[number]
+            if _is_cast(node) and state.out_types[node.uid] == [state.options.half]:
+                _follow_own_readers(state, node)
+
+
+def _follow_own_readers(state: Rewriting, node: NodeInfo) -> None:
+    value, taken = node.outputs[0], node.inputs[0]
+    if value is None or taken is None or value.elem != DType.FLOAT:
+        return
+    half = state.options.half
+    wanted = {_wish(state, reader) for reader in state.readers(value)}
+    if value.is_output:
+        wanted.add(state.io_type(value))
+    behind_cast = taken.source is not None and _is_cast(taken.source[0])
+    is_half = taken.elem == half or (not behind_cast and _made_half(state, taken))
+    if wanted and (half not in wanted or (wanted != {half} and not is_half)):
+        state.out_types[node.uid][0] = DType.FLOAT
+
+
+def _wish(state: Rewriting, reader: Reader) -> int:
+    """The type in which a reader would rather have a value: a Cast's is what it makes of it."""
+    if isinstance(reader.place, NodeInfo) and _is_cast(reader.place):
+        made = state.out_types[reader.place.uid][0]
+        return made if made == state.options.half else DType.FLOAT
+    return reader.elem
+
+
+def _made_half(state: Rewriting, value: Value) -> bool:
+    return not state.is_weight(value) and state.made_type(value) == state.options.half
 
 
 def _follow_producer(state: Rewriting, node: NodeInfo) -> None:
     """Rule 5."""
-    if (node.domain, node.op_type) != ("", "Cast"):
+    if not _is_cast(node):
         return
     value = node.inputs[0] if node.inputs else None
     if value is not None and value.elem == DType.FLOAT and not state.is_weight(value):
@@ -108,14 +154,15 @@ def _retype_attribute(state: Rewriting, node: NodeInfo) -> None:
     passed = node.scope.attributes
     if out is None or out.elem != DType.FLOAT:
         return
-    if chosen_type(node.domain, node.proto, passed) is None:
-        return
+    chosen = chosen_type(node.domain, node.proto, passed)
     elem = state.out_types[node.uid][0]
+    if chosen in (None, elem):
+        return
     proto = state.nodes[node.uid]
     if (node.domain, node.op_type) in TYPE_ATTRIBUTES:
         set_type(node.domain, proto, elem)
         state.changed = True
-    elif node.op_type == "ConstantOfShape" and elem != DType.FLOAT:
+    elif node.op_type == "ConstantOfShape":
         fill = _own_fill(proto, attribute(node.proto, "value", passed))
         retype_tensor(state, fill.t, elem, f"attribute value of {node.label()}")
 
