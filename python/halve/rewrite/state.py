@@ -176,6 +176,8 @@ class Rewriting:
         if value.source is not None:
             node, slot = value.source
             return self.out_types[node.uid][slot]
+        if value.kind == Kind.INITIALIZER and value.is_input and value.is_output:
+            return self.io_type(value)  # one name for both
         if value.kind != Kind.INPUT:
             return DType.FLOAT
         if value.scope.owner is None:
