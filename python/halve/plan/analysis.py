@@ -22,6 +22,7 @@ from onnx import (
 
 from halve.errors import ModelError
 from halve.plan.infer import TypeClasses
+from halve.plan.operand_rules import tied_outputs
 from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
 from halve.plan.scopes import child_path, function_path, iter_nodes, subgraphs
 from halve.plan.type_attributes import is_weight
@@ -322,7 +323,8 @@ def _connect(scope: Scope, node: NodeInfo) -> None:
             if value.scope is not scope:
                 _capture(value, scope)
     node.in_types = _slot_types(node, "in", len(node.inputs))
-    node.out_types = _slot_types(node, "out", len(node.outputs))
+    out_types = _slot_types(node, "out", len(node.outputs))
+    node.out_types = tied_outputs(node.domain, node.proto, node.in_types, out_types)
 
 
 def _slot_types(node: NodeInfo, kind: str, count: int) -> tuple[tuple[str, int], ...]:

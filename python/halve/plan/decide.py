@@ -6,7 +6,7 @@ Rules, in the order in which they are asked for each node:
 3. An operator without a schema stays float32, and so does one that touches a sequence, an
    optional or a map, and a Constant whose tensor is sparse.
 4. A type variable becomes 16-bit where the schema at this opset allows it; fixed operands and
-   other variables stay.
+   other variables stay, as does what halve.plan.operand_rules keeps.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
    the node stays float32.
 6. A precision-neutral node takes the side that makes casts cheapest (halve.plan.neutral).
@@ -25,6 +25,7 @@ from halve.plan.analysis import Analysis, Kind, NodeInfo
 from halve.plan.decision import Decision
 from halve.plan.keys import node_keys
 from halve.plan.neutral import settle_neutral
+from halve.plan.operand_rules import FLOAT32_OPERATORS, FLOAT32_VARIABLES
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
@@ -158,11 +159,16 @@ def decide(node: NodeInfo, blocked: str, profile: TargetProfile, half: DType) ->
         return Decision(frozenset(), reason)
     if node.calls_function:
         return Decision(frozenset(wanted))
-    able = [var for var in wanted if var and node.rule and node.rule.allows(var, half)]
+    able = [var for var in wanted if var and _allows(node, var, half)]
     if not able:
         name = half.name.lower()
         return Decision(frozenset(), f"{node.op_type} has no {name} at opset {node.opset}")
     return _with_kernel(node, able, profile, half)
+
+
+def _allows(node: NodeInfo, var: str, half: DType) -> bool:
+    kept = FLOAT32_VARIABLES.get((node.domain, node.op_type), ())
+    return node.rule is not None and node.rule.allows(var, half) and var not in kept
 
 
 def float_slots(node: NodeInfo) -> list[tuple[str, int, str]]:
@@ -184,6 +190,8 @@ def _unfit(node: NodeInfo) -> str:
     """Rule 3."""
     if node.rule is None and not node.calls_function:
         return f"{node.domain or 'onnx'}::{node.op_type} has no known schema"
+    if (node.domain, node.op_type) in FLOAT32_OPERATORS:
+        return f"{node.op_type}: {FLOAT32_OPERATORS[node.domain, node.op_type]}"
     operands = (*node.inputs, *node.outputs)
     if any(value is not None and value.elem == OPAQUE for value in operands):
         return f"{node.op_type} works on a sequence, an optional or a map"

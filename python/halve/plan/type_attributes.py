@@ -1,7 +1,7 @@
 """Operators whose output type is chosen by an attribute: what schemas do not say.
 
 Each row: the attribute, and what its absence means: an element type, or `SAME` for the type of the
-first input. Sources: the operators' texts in onnx's Operators.md. `Constant` and `ConstantOfShape`
+first input, or UNKNOWN where it chooses nothing. Sources: the operators' texts in onnx's Operators.md. `Constant` and `ConstantOfShape`
 carry a tensor instead and are handled by `constant_type`.
 """
 
@@ -32,6 +32,7 @@ TYPE_ATTRIBUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("", "BitCast"): ("to", UNKNOWN),
     ("", "BlackmanWindow"): ("output_datatype", TensorProto.FLOAT),
     ("", "Cast"): ("to", UNKNOWN),
+    ("", "DequantizeLinear"): ("output_dtype", UNKNOWN),
     ("", "EyeLike"): ("dtype", SAME),
     ("", "HammingWindow"): ("output_datatype", TensorProto.FLOAT),
     ("", "HannWindow"): ("output_datatype", TensorProto.FLOAT),
@@ -105,11 +106,10 @@ def chosen_type(
     if row is None:
         return None
     found = attribute(node, row[0], passed)
-    if found is None:
-        return row[1]
-    if found.type == AttributeProto.STRING:  # Cast before opset 6 names the type
+    if found is not None and found.type == AttributeProto.STRING:  # Cast before opset 6 names it
         return _CODES.get(found.s.decode("ascii", "replace").upper(), UNKNOWN)
-    return int(found.i) or row[1]
+    chosen = int(found.i) if found is not None else UNKNOWN
+    return chosen or row[1] or None
 
 
 def set_type(domain: str, node: NodeProto, elem: int) -> None:

@@ -3,7 +3,8 @@
 1. At most one Cast a value and direction, right behind the node that makes the value.
 2. A graph output keeps its name; where its type differs from the made one, the value inside is
    renamed and the Cast makes the output.
-3. A Cast of the source whose input and target were assigned one type is dropped, its readers
+3. A model that does not import the default domain does so for the first Cast.
+4. A Cast of the source whose input and target were assigned one type is dropped, its readers
    reading its input, unless it makes a graph output.
 """
 
@@ -15,9 +16,9 @@ from onnx import AttributeProto, NodeProto, TensorProto
 
 from halve.errors import UnsupportedModelError
 from halve.plan.analysis import NodeInfo, Scope, Value
-from halve.plan.schemas import rule_for
+from halve.plan.schemas import normal_domain, rule_for
 from halve.rewrite.names import append_name, replace_name, stem
-from halve.rewrite.state import Reader, Rewriting, type_tag
+from halve.rewrite.state import CAST_OPSET, Reader, Rewriting, type_tag
 from halve.source import text
 from halve.types import CastRow, DType
 
@@ -37,10 +38,13 @@ def insert_casts(state: Rewriting, settled: set[int]) -> None:
         if value.elem == DType.FLOAT or drops.reaches(value):
             _cast_value(state, value, drops)
     drops.apply()
+    imported = {normal_domain(entry.domain) for entry in state.proto.opset_import}
+    if state.casts and "" not in imported:
+        state.proto.opset_import.add(domain="", version=CAST_OPSET)
 
 
 class _Drops:
-    """Rule 3: the Cast nodes that became no-ops, and whose output stands for which value."""
+    """Rule 4: the Cast nodes that became no-ops, and whose output stands for which value."""
 
     def __init__(self, state: Rewriting) -> None:
         self._state = state
@@ -134,13 +138,13 @@ def _insert(
 
 
 def _to_attribute(scope: Scope, elem: int) -> AttributeProto:
-    opset = scope.opsets.get("", 0)
-    rule = rule_for("", "Cast", opset) if opset else None
+    opset = scope.opsets.get("", 0) or CAST_OPSET
+    rule = rule_for("", "Cast", opset)
     if rule is None or not rule.allows("T2", elem):
         raise UnsupportedModelError(
-            f"a Cast to {type_tag(elem)} is needed in {scope.place()}, which opset"
-            f" {opset or '(none)'} of the default domain does not have; raise the model's opset"
-            " with onnx.version_converter first"
+            f"a Cast to {type_tag(elem)} is needed in {scope.place()}, which opset {opset} of the"
+            " default domain does not have; raise the model's opset with onnx.version_converter"
+            " first"
         )
     if opset < 6:
         name = TensorProto.DataType.Name(elem).encode()

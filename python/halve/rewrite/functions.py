@@ -12,7 +12,7 @@ from onnx import FunctionProto
 
 from halve.plan.analysis import Scope
 from halve.plan.scopes import function_path
-from halve.rewrite.state import Rewriting, unused
+from halve.rewrite.state import CAST_OPSET, Rewriting, unused
 from halve.source import iter_function_tensors, payload_index, set_payload
 from halve.types import CastJob
 
@@ -73,4 +73,4 @@ def _import_default_domain(scope: Scope, body: FunctionProto) -> None:
     imported = {entry.domain for entry in body.opset_import}
     needs = any(node.op_type == "Cast" and node.domain == "" for node in body.node)
     if needs and not imported & {"", "ai.onnx"}:
-        body.opset_import.add(domain="", version=scope.opsets[""])
+        body.opset_import.add(domain="", version=scope.opsets[""] or CAST_OPSET)

@@ -15,8 +15,11 @@ from halve.rewrite.names import replace_name, set_value_name, stem
 from halve.source import iter_function_tensors, payload_index, set_payload
 from halve.types import CastJob, CastRow, DType, Plan, SourceModel
 
-__all__ = ["Reader", "Rewriting", "type_tag", "unused"]
+__all__ = ["CAST_OPSET", "Reader", "Rewriting", "type_tag", "unused"]
 
+# The opset imported for the Casts of a model that imports none of the default domain: the first
+# whose Cast has both 16-bit types.
+CAST_OPSET = 13
 _TAGS = {DType.FLOAT: "float32", DType.FLOAT16: "float16", DType.BFLOAT16: "bfloat16"}
 
 
@@ -173,6 +176,8 @@ class Rewriting:
         if value.source is not None:
             node, slot = value.source
             return self.out_types[node.uid][slot]
+        if value.kind == Kind.INITIALIZER and value.is_input and value.is_output:
+            return self.io_type(value)  # one name for both
         if value.kind != Kind.INPUT:
             return DType.FLOAT
         if value.scope.owner is None:

@@ -3,7 +3,7 @@
 1. Read in one type only: converted in place (or left alone).
 2. Read in both: split; the float32 one keeps the name, or the one that is a graph output.
 3. An input with a default that is read in both types is cast instead, so that a value fed in its
-   place reaches every reader.
+   place reaches every reader. It is float32, or what it has to be as a graph output.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def convert_weights(state: Rewriting) -> set[int]:
             continue
         wanted = state.wanted(value)
         if len(wanted) == 2 and value.is_input:
+            if state.made_type(value) == state.options.half:
+                _convert(state, value, tensors)
             continue  # rule 3: the casts pass takes it
         settled.add(value.index)
         if len(wanted) == 2:

@@ -156,6 +156,8 @@ def _special_types(node: NodeProto, types: Sequence[str]) -> dict[int, str]:
     if node.op_type == "LayerNormalization":
         stash = tensor_type(_code(attributes.get("stash_type")) or _FLOAT)
         return {1: stash, 2: stash}
+    if node.op_type == "LinearAttention" and not any(types[3:4]):
+        return {1: types[0]}  # without a past state the new one has the queries' type
     text = _constant_type(node, attributes)
     text = _container_type(node, attributes, types) if text is None else text
     return {} if text is None else {0: text}

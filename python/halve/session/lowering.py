@@ -14,11 +14,13 @@ Rules:
    before they enter it.
 7. Nodes that ONNX Runtime would take for casts of its own, and so erase, are renamed, as are
    those whose names are not text.
+8. SequenceMap and FlexAttention, whose bodies have types of their own, are replaced by their
+   definitions in the standard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx.inliner
@@ -48,6 +50,8 @@ _CODES = {
     "tensor(bfloat16)": int(TensorProto.BFLOAT16),
 }
 _CONTROL_FLOW = ("If", "Loop", "Scan")
+# Rule 8: (domain, op type)
+_DEFINED = (("", "SequenceMap"), ("ai.onnx", "SequenceMap"), ("ai.onnx.preview", "FlexAttention"))
 _KEPT = ("Cast", "BitCast", *_CONTROL_FLOW)
 
 
@@ -66,13 +70,30 @@ def lower(model: ModelProto) -> ModelProto:
             sequences as inputs or outputs of the model.
     """
     lowered = ModelProto()
-    lowered.CopyFrom(onnx.inliner.inline_local_functions(model) if model.functions else model)
+    lowered.CopyFrom(_inlined(model))
     del lowered.training_info[:]
     lowered.ir_version = max(lowered.ir_version, _MIN_IR_VERSION)
     worker = _Lowering({item.domain: item.version for item in lowered.opset_import}, lowered.graph)
     worker.lower_graph(lowered.graph, None, ())
     worker.prune(lowered.graph)
     return lowered
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    """The model without local functions and, by rule 8, without some of the standard's."""
+    flat = onnx.inliner.inline_local_functions(model) if model.functions else model
+    if not any((node.domain, node.op_type) in _DEFINED for node in _all_nodes(flat.graph)):
+        return flat
+    return onnx.inliner.inline_selected_functions(
+        flat, list(_DEFINED), inline_schema_functions=True
+    )
+
+
+def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    for node in graph.node:
+        yield node
+        for body in bodies(node):
+            yield from _all_nodes(body)
 
 
 class _Lowering:

@@ -1,0 +1,94 @@
+"""Random graphs, randomly blocked: every one converts, checks and loads, with the fewest casts."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto
+
+from conformance.harness import checker_refusal, run_ort
+from conformance.random_models import SHAPE, models
+from halve.convert import convert
+from halve.options import ConvertOptions
+from halve.plan.scopes import iter_nodes
+from halve.session import load, lower
+
+FEEDS = {f"x{k}": np.linspace(-2, 3, 6, dtype=np.float32).reshape(SHAPE) + k for k in (0, 1)}
+EXAMPLES = settings(
+    deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+
+
+def blocked_ids(data: st.DataObject, model: ModelProto) -> tuple[int, ...]:
+    """Ids of nodes to keep, none, some or all of them."""
+    count = sum(1 for _ in iter_nodes(model))
+    return tuple(data.draw(st.lists(st.integers(0, count - 1), unique=True)))
+
+
+def check_conversion(model: ModelProto, data: st.DataObject) -> None:
+    names = [info.name for info in (*model.graph.input, *model.graph.output)]
+    some_names = st.lists(st.sampled_from(names), unique=True).map(tuple)
+    options = ConvertOptions(
+        target=data.draw(st.sampled_from(["any", "cuda", "cpu", "tensorrt"])),
+        keep_io_types=data.draw(st.booleans() | some_names),
+        fp32_nodes=blocked_ids(data, model),
+    )
+    before = model.SerializeToString(deterministic=True)
+    result = convert(model, options=options)
+    done = result.model
+    assert done is not None
+    assert model.SerializeToString(deterministic=True) == before
+    assert len(result.casts) == result.cast_lower_bound
+    assert checker_refusal(done) == ""
+    load(done, optimise=False)
+    lowered = run_ort(lower(done), FEEDS)
+    assert [array.shape for array in lowered] == [SHAPE] * len(lowered)
+
+
+def check_identity(model: ModelProto) -> None:
+    blocked = convert(
+        model, options=ConvertOptions(target="any", op_block=(".*",), keep_io_types=True)
+    )
+    assert blocked.identity
+    assert blocked.model == model
+    floats = len([info for info in (*model.graph.input, *model.graph.output)])
+    cast = convert(model, options=ConvertOptions(target="any", op_block=(".*",)))
+    assert len(cast.casts) <= floats
+
+
+def check_twice(model: ModelProto, keep: bool) -> None:
+    options = ConvertOptions(target="any", keep_io_types=keep)
+    once = convert(model, options=options).model
+    assert once is not None
+    assert convert(once, options=options).model == once
+
+
+@settings(EXAMPLES, max_examples=60)
+@given(models(), st.data())
+def test_random_models(model: ModelProto, data: st.DataObject) -> None:
+    check_conversion(model, data)
+
+
+@settings(EXAMPLES, max_examples=40)
+@given(models())
+def test_everything_blocked(model: ModelProto) -> None:
+    check_identity(model)
+
+
+@settings(EXAMPLES, max_examples=40)
+@given(models(), st.booleans())
+def test_converting_twice(model: ModelProto, keep: bool) -> None:
+    check_twice(model, keep)
+
+
+@pytest.mark.slow
+@settings(EXAMPLES, max_examples=1500)
+@given(models(), st.data())
+def test_many_random_models(model: ModelProto, data: st.DataObject) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    check_conversion(model, data)
+    check_identity(model)
+    check_twice(model, data.draw(st.booleans()))
