@@ -12,10 +12,11 @@ import halve
 PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
-LEAVES = {"errors", "types", "options"}
+LEAVES = {"errors", "plans", "types", "options"}
 ALLOWED = {
     "errors": set(),
-    "types": set(),
+    "plans": {"errors"},
+    "types": {"plans"},
     "options": {"errors", "types"},
     "_native": LEAVES,
     "source": LEAVES | {"_native"},
@@ -29,7 +30,7 @@ ALLOWED = {
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert"},
     "cli": LEAVES | {"_native", "source", "plan", "convert", "session", "report", "__init__"},
     "__main__": {"cli"},
-    "__init__": LEAVES | {"convert", "cast", "plan"},
+    "__init__": LEAVES | {"convert", "cast"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}

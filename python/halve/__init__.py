@@ -26,7 +26,6 @@ from halve.types import CastCounts, ConvertResult, Plan, PlanNode
 if TYPE_CHECKING:
     from halve.cast import cast
     from halve.convert import convert
-    from halve.plan import load_plan, save_plan
 
 __all__ = [
     "BackendUnavailableError",
@@ -49,8 +48,6 @@ __all__ = [
     "__version__",
     "cast",
     "convert",
-    "load_plan",
-    "save_plan",
 ]
 
 __version__ = "0.1.0"
@@ -59,8 +56,6 @@ __version__ = "0.1.0"
 _LAZY = {
     "cast": "halve.cast",
     "convert": "halve.convert",
-    "load_plan": "halve.plan",
-    "save_plan": "halve.plan",
 }
 
 

@@ -95,7 +95,6 @@ class ConvertOptions:
         _check_choice("dtype", self.dtype, tuple(DTYPES))
         _check_choice("target", self.target, TARGETS)
         _check_choice("external_data", self.external_data, EXTERNAL_DATA)
-        _check_bounds(self.min_positive, self.max_finite)
         for name, value, low in (
             ("threads", self.threads, 0),
             ("budget_bytes", self.budget_bytes, 1 << 20),
@@ -103,6 +102,7 @@ class ConvertOptions:
         ):
             if value < low:
                 raise OptionError(f"{name} is {value}; allowed: {low} or more")
+        _check_bounds(self.min_positive, self.bounds.max_finite)
         _check_patterns("op_block", self.op_block)
         _check_patterns("node_block", self.node_block)
 
@@ -121,7 +121,11 @@ class ConvertOptions:
     @property
     def worker_threads(self) -> int:
         """`threads` with 0 resolved to the cores that this process may use."""
-        return self.threads or len(os.sched_getaffinity(0))
+        if self.threads:
+            return self.threads
+        # Only Linux knows which cores a process may use.
+        usable = getattr(os, "sched_getaffinity", None)
+        return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -129,12 +133,13 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise OptionError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
 
 
-def _check_bounds(low: float, high: float | None) -> None:
-    limit = math.inf if high is None else high
+def _check_bounds(low: float, high: float) -> None:
     if not (0 <= low < math.inf):
         raise OptionError(f"min_positive is {low}; allowed: 0 (off) or a finite positive number")
-    if not limit > 0 or low > limit:
-        raise OptionError(f"max_finite is {high}; allowed: positive and at least min_positive")
+    if not high > 0 or low > high:
+        raise OptionError(
+            f"max_finite is {high}; allowed: positive and at least min_positive, which is {low}"
+        )
 
 
 def _check_patterns(name: str, patterns: tuple[str, ...]) -> None:

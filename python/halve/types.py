@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from halve.plans import Plan, PlanNode
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -213,39 +214,6 @@ class WriteSummary:
     bytes_read: int = 0
     bytes_written: int = 0
     warnings: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class PlanNode:
-    """One node's decision (plan file version 1).
-
-    `id` is the node's place in the source file; `key` identifies it structurally, so that a plan
-    survives a re-export with other names. `dtype` is "float32", "float16", "bfloat16", or "" for
-    a node without float operands. `operands` holds what deviates, by slot ("in2", "out0").
-    """
-
-    id: int
-    name: str
-    type: str
-    scope: str
-    key: str
-    dtype: str
-    operands: Mapping[str, str] = field(default_factory=dict)
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which node computes in which type, and on what that holds (plan file version 1).
-
-    `runtime` and `provider` are empty where nothing was run to make it.
-    """
-
-    model_hash: str
-    options: Mapping[str, object]
-    nodes: tuple[PlanNode, ...]
-    runtime: str = ""
-    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)

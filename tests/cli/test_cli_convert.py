@@ -136,16 +136,31 @@ def test_a_report_that_cannot_be_is_refused_before_the_work(
     assert not out.exists()
 
 
-def test_a_report_replaces_json_only(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("start", [b"\x00\x01", b"{\x01\x80\x3f", b'{ "\x00\x00'])
+def test_a_report_replaces_json_only(
+    out: Path, start: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = out.parent / "weights.bin"
-    report.write_bytes(b"\x00\x01")
+    report.write_bytes(start)
     args = ["convert", str(DEMO), str(out), "--report", str(report)]
     assert main(args) == 1
     assert "exists and is no JSON file" in capsys.readouterr().err
-    assert report.read_bytes() == b"\x00\x01"
-    report.write_text("{}", "utf-8")
-    assert main(args) == 0
+    assert report.read_bytes() == start
+    for old in ("", "{}", ' {\n  "schema_version": 1'):
+        report.write_text(old, "utf-8")
+        assert main(args) == 0
     assert json.loads(report.read_text("utf-8"))["kind"] == "convert"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_report_into_a_pipe_is_refused_without_waiting(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = out.parent / "pipe"
+    os.mkfifo(pipe)
+    assert main(["convert", str(DEMO), str(out), "--report", str(pipe)]) == 1
+    assert "is no regular file; --json prints the report" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_report_never_replaces_the_new_weights(

@@ -83,6 +83,7 @@ def test_ids_and_a_plan_together() -> None:
         (["--min-positive-val", "x"], "--min-positive-val is 'x'; allowed: a number"),
         (["--min-positive-val", "-1"], "min_positive is -1.0; allowed: 0"),
         (["--max-finite-val", "nan"], "max_finite is nan; allowed: positive"),
+        (["--min-positive-val", "1e5"], "max_finite is 65504.0; allowed: positive and at least"),
         (["--shard-size", "big"], "size 'big' is not understood; write it like"),
         (["--keep-io", "x"], "unrecognized arguments"),
     ],

@@ -127,6 +127,15 @@ def test_summary_lines(report: ConversionReport) -> None:
     ]
 
 
+def test_a_name_of_any_length_leaves_a_line(report: ConversionReport) -> None:
+    rows = tuple(replace(row, name=row.name + "q" * 70_000) for row in report.tensors)
+    long = replace(report, tensors=rows)
+    assert max(map(len, summary_lines(long))) < 300
+    console = Console(file=io.StringIO(), width=120)
+    print_report(long, console)
+    assert len(console.file.getvalue()) < 10_000  # type: ignore[attr-defined]
+
+
 def test_summary_of_an_identity(report: ConversionReport) -> None:
     lines = summary_lines(replace(report, identity=True, tensors=(), casts=()))
     assert lines[1] == "size      60 bytes, nothing to convert: the output equals the input"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,17 @@ from halve.cli.flags import add_convert_flags, convert_options
 from halve.cli.parser import Parser
 from halve.cli.progress import conversion_progress
 from halve.errors import OptionError, OutputError
-from halve.report import ConversionReport, summary_lines, write_json
+from halve.report import ConversionReport, shorten, summary_lines, write_json
 
 __all__ = ["make_parser", "run", "show"]
 
 # More warnings than this hide the summary; the report has all of them.
 _WARNINGS_SHOWN = 10
+# A name in a warning may be of any length.
+_WARNING_CHARACTERS = 500
+# The start of an object in JSON as text: a brace, and before any member its quoted name.
+_JSON_HEAD_BYTES = 16
+_JSON_HEAD = re.compile(rb"(\s*\{\s*(\"[^\x00-\x1f]*|\}\s*)?)?")
 
 
 def make_parser() -> Parser:
@@ -96,6 +102,8 @@ def _check_report_path(report: Path | None, source: Path, target: Path) -> None:
         raise OutputError(f"--report {report}: there is no folder {report.parent}; make it first")
     if report.is_dir():
         raise OutputError(f"--report {report} is a folder; name a file in it")
+    if report.exists() and not report.is_file():
+        raise OutputError(f"--report {report} is no regular file; --json prints the report")
     # Whatever else lies there may be anybody's, the model's own weights for one.
     if report.exists() and not _looks_like_json(report):
         raise OutputError(f"--report {report} exists and is no JSON file; name another file")
@@ -104,9 +112,11 @@ def _check_report_path(report: Path | None, source: Path, target: Path) -> None:
 def _looks_like_json(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(1) in (b"", b"{")
+            head = file.read(_JSON_HEAD_BYTES)
     except OSError as error:
         raise OutputError(f"--report {path} cannot be read: {error.strerror}") from error
+    # A brace alone is nothing: one file of weights in 256 begins with that byte.
+    return _JSON_HEAD.fullmatch(head) is not None
 
 
 def _write_report(path: Path, report: ConversionReport, written: Sequence[Path]) -> None:
@@ -120,7 +130,10 @@ def _write_report(path: Path, report: ConversionReport, written: Sequence[Path])
 
 def _show_warnings(warnings: Sequence[str]) -> None:
     for text in warnings[:_WARNINGS_SHOWN]:
-        print("halve: warning: " + " ".join(text.split()), file=sys.stderr)
+        print(
+            "halve: warning: " + shorten(" ".join(text.split()), _WARNING_CHARACTERS),
+            file=sys.stderr,
+        )
     rest = len(warnings) - _WARNINGS_SHOWN
     if rest > 0:
         print(f"halve: warning: {rest} more; --report F.json lists all", file=sys.stderr)

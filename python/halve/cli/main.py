@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from halve import __version__
@@ -34,6 +35,8 @@ _DONE, _ERROR, _INTERRUPTED = 0, 1, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `halve`; returns 0 done, 1 error or wrong usage, 2 verdict failed, 130 interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # closed by the caller, as with `>&-`: nobody wants what is printed
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names in files and models need not be valid in any encoding; stderr is like this already.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -46,14 +49,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout went away (`| head`); Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return _ERROR
     except HalveError as error:
         _report(f"error: {error}", args)
         return _ERROR
+    except OSError as error:
+        _report(f"error: {_system_error(error)}", args)
+        return _ERROR
     except Exception as error:
         _report(f"unexpected {type(error).__name__}: {error} (--debug shows the trace)", args)
         return _ERROR
+
+
+def _system_error(error: OSError) -> str:
+    """What the system refused: in a file that it names, or else on stdout."""
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror} (--debug shows the trace)"
+    _discard_stdout()
+    return f"stdout cannot be written: {error.strerror or error}; send it elsewhere, or use --quiet"
+
+
+def _discard_stdout() -> None:
+    """Sends what stdout still holds nowhere, so that Python does not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: list[str]) -> int:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from halve.plan.analysis import Analysis, analyse
 from halve.plan.decide import make_plan
-from halve.plan.plan_file import load_plan, match_plan, save_plan
+from halve.plan.plan_file import match_plan
 from halve.plan.targets import TargetProfile, load_target
 
 __all__ = [
     "Analysis",
     "TargetProfile",
     "analyse",
-    "load_plan",
     "load_target",
     "make_plan",
     "match_plan",
-    "save_plan",
 ]

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from halve.report.record import ConversionReport, dtype_name
-from halve.report.text import summary_lines
+from halve.report.text import NAME_CHARACTERS, shorten, summary_lines
 from halve.types import TensorRow
 
 __all__ = ["print_report"]
@@ -39,7 +39,7 @@ def _table(rows: list[TensorRow]) -> Table:
 def _cells(row: TensorRow) -> tuple[Text, ...]:
     counts = row.counts
     cells = (
-        row.name,
+        shorten(row.name, NAME_CHARACTERS),
         dtype_name(row.dtype),
         f"{counts.elements:,}",
         f"{row.nbytes:,}",

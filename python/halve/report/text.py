@@ -5,7 +5,10 @@ from __future__ import annotations
 from halve.report.record import ConversionReport
 from halve.types import CastCounts, TensorRow
 
-__all__ = ["summary_lines"]
+__all__ = ["NAME_CHARACTERS", "shorten", "summary_lines"]
+
+# Names in models may be of any length; a line is for people.
+NAME_CHARACTERS = 100
 
 _NAMED_COUNTS = (
     ("raised", "raised to the minimum"),
@@ -31,6 +34,14 @@ def summary_lines(report: ConversionReport) -> list[str]:
         ("max error", _error(report.tensors)),
     )
     return [f"{label:<10}{text}" for label, text in rows]
+
+
+def shorten(text: str, characters: int) -> str:
+    """`text` with "..." in place of its middle where it has more than so many characters."""
+    if len(text) <= characters:
+        return text
+    half = (characters - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
 
 
 def _size(report: ConversionReport) -> str:
@@ -62,4 +73,5 @@ def _error(rows: tuple[TensorRow, ...]) -> str:
     if worst is None or worst.counts.max_abs_error == 0:
         return "0"
     counts = worst.counts
-    return f"{counts.max_abs_error:.3g} in {worst.name!r} (largest magnitude {counts.max_abs:.3g})"
+    name = shorten(repr(worst.name), NAME_CHARACTERS)
+    return f"{counts.max_abs_error:.3g} in {name} (largest magnitude {counts.max_abs:.3g})"

@@ -1,0 +1,66 @@
+"""Plan files: read back as written, and refused where they are damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from halve import OutputError, Plan, PlanError, PlanNode
+
+NODE = PlanNode(3, "n\udcff", "Mul", "", "k", "float16", {"in1": "float32"}, "why")
+PLAN = Plan("hash", {"dtype": "float16"}, (NODE, PlanNode(4, "", "If", "", "l", "")))
+
+
+def changed(**fields: object) -> str:
+    record = PLAN.record()
+    node = dict(record["nodes"][0])  # type: ignore[index]
+    return json.dumps(record | {"nodes": [node | fields]})
+
+
+def test_a_plan_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text("old")
+    PLAN.save(path)
+    assert Plan.load(str(path)) == PLAN
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not json", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "schema_version"),
+        ('{"schema_version": 2}', "schema_version 2"),
+        ('{"schema_version": 1}', "not a plan"),
+        (json.dumps(PLAN.record() | {"nodes": {}}), "nodes is not a list"),
+        (json.dumps(PLAN.record() | {"nodes": [1]}), "not a plan"),
+        (changed(dtype="x"), "dtype 'x'"),
+        (changed(dtype=[]), "dtype"),
+        (changed(id=1.5), "id 1.5"),
+        (changed(id=float("inf")), "id inf"),
+        (changed(id=True), "id True"),
+        (changed(id=-1), "id -1"),
+        (changed(operands={"in0": "int8"}), "dtype 'int8'"),
+        (changed(operands={"x": "float32"}), "operand 'x'"),
+        (changed(operands=3), "not a plan"),
+    ],
+)
+def test_malformed_files(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(PlanError, match=words):
+        Plan.load(tmp_path / "plan.json")
+
+
+def test_a_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="cannot be read"):
+        Plan.load(tmp_path / "plan.json")
+
+
+def test_a_folder_in_the_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        PLAN.save(tmp_path / "plan.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
