@@ -63,13 +63,29 @@ def convert(
         cast_lower_bound=rewritten.cast_lower_bound,
         source_nbytes=model.nbytes,
         identity=rewritten.identity,
-        warnings=(*analysis.warnings, *warnings, *_cast_warnings(summary), *summary.warnings),
+        warnings=(
+            *_unused(options),
+            *analysis.warnings,
+            *warnings,
+            *_cast_warnings(summary),
+            *summary.warnings,
+        ),
         elapsed_s=time.monotonic() - started,
     )
 
 
 def _ignore(_: Progress) -> None:
     """Where nobody asked for progress."""
+
+
+def _unused(options: ConvertOptions) -> list[str]:
+    """What was asked for and changes nothing."""
+    if options.custom_op_library is None:
+        return []
+    return [
+        f"custom_op_library {options.custom_op_library} has no effect on a conversion, which runs "
+        "nothing: operators without an ONNX schema stay float32"
+    ]
 
 
 def _plan(

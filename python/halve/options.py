@@ -84,7 +84,8 @@ class ConvertOptions:
     budget_bytes: int = 64 << 20
     """Payload held in memory at a time."""
     custom_op_library: Path | None = None
-    """A shared library with custom ops, for ONNX Runtime."""
+    """A shared library with custom ops, for what runs a model; a conversion runs nothing, leaves
+    operators without an ONNX schema float32, and warns where this is given."""
     allow_links: bool = False
     """Accept external data behind a link that leaves the model's folder."""
     progress: Callable[[Progress], None] | None = None

@@ -145,7 +145,7 @@ FLAGS = (
         "--custom-op-library",
         "custom_op_library",
         "FILE",
-        "a shared library with custom ops, for ONNX Runtime",
+        "a shared library with custom ops, for what runs a model (convert runs none)",
         _path,
     ),
     Flag(
