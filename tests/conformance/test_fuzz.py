@@ -54,7 +54,7 @@ def check_identity(model: ModelProto) -> None:
     )
     assert blocked.identity
     assert blocked.model == model
-    floats = len([info for info in (*model.graph.input, *model.graph.output)])
+    floats = len(model.graph.input) + len(model.graph.output)
     cast = convert(model, options=ConvertOptions(target="any", op_block=(".*",)))
     assert len(cast.casts) <= floats
 

@@ -1,8 +1,9 @@
 """Operators whose output type is chosen by an attribute: what schemas do not say.
 
 Each row: the attribute, and what its absence means: an element type, or `SAME` for the type of the
-first input, or UNKNOWN where it chooses nothing. Sources: the operators' texts in onnx's Operators.md. `Constant` and `ConstantOfShape`
-carry a tensor instead and are handled by `constant_type`.
+first input, or UNKNOWN where it chooses nothing. Sources: the operators' texts in onnx's
+Operators.md. `Constant` and `ConstantOfShape` carry a tensor instead and are handled by
+`constant_type`.
 """
 
 from __future__ import annotations
