@@ -85,7 +85,7 @@ def test_converting_twice(model: ModelProto, keep: bool) -> None:
 
 
 @pytest.mark.slow
-@settings(EXAMPLES, max_examples=1500)
+@settings(EXAMPLES, max_examples=600)
 @given(models(), st.data())
 def test_many_random_models(model: ModelProto, data: st.DataObject) -> None:
     onnx.checker.check_model(model, full_check=True)

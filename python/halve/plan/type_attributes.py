@@ -35,6 +35,7 @@ TYPE_ATTRIBUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("", "Cast"): ("to", UNKNOWN),
     ("", "DequantizeLinear"): ("output_dtype", UNKNOWN),
     ("", "EyeLike"): ("dtype", SAME),
+    ("com.microsoft", "GemmFloat8"): ("dtype", TensorProto.FLOAT),
     ("", "HammingWindow"): ("output_datatype", TensorProto.FLOAT),
     ("", "HannWindow"): ("output_datatype", TensorProto.FLOAT),
     ("", "MelWeightMatrix"): ("output_datatype", TensorProto.FLOAT),

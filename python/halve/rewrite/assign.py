@@ -7,7 +7,7 @@
    keeps its own where it is tied to none.
 5. A Cast reads its input in the type in which that is made, whatever the plan says: it computes
    nothing that could need another. A weight is made float32 for it, unless all that read it want
-   it 16-bit.
+   it 16-bit and the plan does not keep the Cast float32.
 6. A Cast that the plan makes 16-bit gives its output in the type that readers want. Where they
    want both: in the type of its input if that is 16-bit, so that the Cast goes; else as float32,
    so that nothing (an index from an integer, say) is rounded on its way to a float32 reader.
@@ -88,9 +88,15 @@ def _follow_own_readers(state: Rewriting, node: NodeInfo) -> None:
 def _wish(state: Rewriting, reader: Reader) -> int:
     """The type in which a reader would rather have a value: a Cast's is what it makes of it."""
     if isinstance(reader.place, NodeInfo) and _is_cast(reader.place):
+        if _is_blocked(state, reader.place):
+            return DType.FLOAT
         made = state.out_types[reader.place.uid][0]
         return made if made == state.options.half else DType.FLOAT
     return reader.elem
+
+
+def _is_blocked(state: Rewriting, cast: NodeInfo) -> bool:
+    return state.plan.nodes[cast.id].dtype == "float32"
 
 
 def _made_half(state: Rewriting, value: Value) -> bool:
@@ -104,6 +110,8 @@ def _follow_producer(state: Rewriting, node: NodeInfo) -> None:
         return
     if not state.is_weight(value):
         state.in_types[node.uid][0] = state.made_type(value)
+        return
+    if _is_blocked(state, node):
         return
     wanted = _wishes(state, value)
     state.in_types[node.uid][0] = DType.FLOAT if DType.FLOAT in wanted else state.options.half

@@ -5,7 +5,8 @@
    renamed and the Cast makes the output.
 3. A model that does not import the default domain does so for the first Cast.
 4. A Cast of the source whose input and target were assigned one type is dropped, its readers
-   reading its input, unless it makes a graph output.
+   reading its input, unless it makes a graph output, or the output of a body that nothing else
+   in the body would make.
 """
 
 from __future__ import annotations
@@ -82,10 +83,21 @@ def _noop_cast(state: Rewriting, node: NodeInfo) -> tuple[Value, Value] | None:
     made, out = node.inputs[0], node.outputs[0]
     if made is None or out is None or out.is_output or state.is_weight(made):
         return None
+    if out.exits and not _can_exit(made):
+        return None
     taken, given = state.in_types[node.uid][0], state.out_types[node.uid][0]
     was_float = DType.FLOAT in (made.elem, out.elem)
     noop = taken == given == state.options.half == state.made_type(made)
     return (made, out) if noop and was_float else None
+
+
+def _can_exit(value: Value) -> bool:
+    """Whether a value may stand for the only one of its Casts that is the output of a body."""
+    if value.source is None or value.exits or value.source[0].op_type == "Cast":
+        return False
+    made = [reader.outputs[0] for reader, _ in value.readers if reader.op_type == "Cast"]
+    exits = [out for out in made if out is not None and out.exits]
+    return len(exits) == 1 and exits[0].scope is value.scope and len(exits[0].exits) == 1
 
 
 def _cast_value(state: Rewriting, value: Value, drops: _Drops) -> None:
