@@ -141,7 +141,7 @@ def _insert(
     node = NodeProto(op_type="Cast", name=state.fresh(value.scope, "Cast_" + stem(name)))
     append_name(node, "input", base)
     append_name(node, "output", name)
-    node.attribute.append(_to_attribute(value.scope, elem))
+    node.attribute.append(_to_attribute(value.scope, state.made_type(value), elem))
     reason = "graph output" if name == value.name else "reader of the other precision"
     state.casts.append(
         CastRow(node.name, text(value.name), text(name), elem, value.scope.path, reason)
@@ -149,14 +149,14 @@ def _insert(
     state.insert(node, value)
 
 
-def _to_attribute(scope: Scope, elem: int) -> AttributeProto:
+def _to_attribute(scope: Scope, made: int, elem: int) -> AttributeProto:
     opset = scope.opsets.get("", 0) or CAST_OPSET
     rule = rule_for("", "Cast", opset)
-    if rule is None or not rule.allows("T2", elem):
+    if rule is None or not (rule.allows("T1", made) and rule.allows("T2", elem)):
         raise UnsupportedModelError(
-            f"a Cast to {type_tag(elem)} is needed in {scope.place()}, which opset {opset} of the"
-            " default domain does not have; raise the model's opset with onnx.version_converter"
-            " first"
+            f"a Cast from {type_tag(made)} to {type_tag(elem)} is needed in {scope.place()}, which"
+            f" opset {opset} of the default domain does not have; raise the model's opset with"
+            " onnx.version_converter first"
         )
     if opset < 6:
         name = TensorProto.DataType.Name(elem).encode()
