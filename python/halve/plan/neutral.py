@@ -85,13 +85,10 @@ def _net(analysis: Analysis, decisions: list[Decision], options: ConvertOptions)
     net = _Net([_FLOAT32, _HALF], {}, {}, {})
     for node in analysis.nodes:
         decision = decisions[node.uid]
-        if node.bodies:
-            _add_links(net, node, decision)
-        else:
-            free = decision.half_vars and _is_neutral(analysis, node, options)
-            for var in _float_vars(node):
-                half = var in decision.half_vars
-                net.sites[node.uid, var] = _vertex(net, half, bool(free))
+        free = not node.bodies and _is_neutral(analysis, node, options)
+        for var in _float_vars(node):
+            net.sites[node.uid, var] = _vertex(net, var in decision.half_vars, free)
+        _add_links(net, node, decision)
     return net
 
 
