@@ -122,11 +122,13 @@ class ConvertOptions:
     @property
     def worker_threads(self) -> int:
         """`threads` with 0 resolved to the cores that this process may use."""
-        if self.threads:
-            return self.threads
-        # Only Linux knows which cores a process may use.
-        usable = getattr(os, "sched_getaffinity", None)
-        return len(usable(0)) if usable else os.cpu_count() or 1
+        return self.threads or _usable_cores()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -22,16 +22,18 @@ _LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 @dataclass(frozen=True)
 class Case:
-    """A model and one set of inputs, in the order of the graph's."""
+    """A model and one set of inputs, in the order of the graph's or by name."""
 
     kind: str
     name: str
     model: ModelProto
-    inputs: tuple[Any, ...]
+    inputs: tuple[Any, ...] | dict[str, Any]
 
     @property
     def feeds(self) -> dict[str, Any]:
         """The inputs by name; those with a default may be missing."""
+        if isinstance(self.inputs, dict):
+            return self.inputs
         names = [info.name for info in self.model.graph.input]
         return dict(zip(names, self.inputs, strict=False))
 
@@ -70,8 +72,8 @@ def _light(path: Path) -> Case:
     rng = np.random.default_rng(0)
     weights = {tensor.name for tensor in model.graph.initializer}
     infos = [info for info in model.graph.input if info.name not in weights]
-    shapes = [[d.dim_value for d in info.type.tensor_type.shape.dim] for info in infos]
-    inputs = tuple(rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in infos}
+    inputs = {n: rng.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
     return Case("light", path.stem, model, inputs)
 
 

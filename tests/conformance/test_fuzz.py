@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from conformance.harness import checker_refusal, run_ort
+from conformance.harness import attempt, checker_refusal, run_ort
 from conformance.random_models import SHAPE, models
 from halve.convert import convert
 from halve.options import ConvertOptions
@@ -29,6 +29,8 @@ def blocked_ids(data: st.DataObject, model: ModelProto) -> tuple[int, ...]:
 
 
 def check_conversion(model: ModelProto, data: st.DataObject) -> None:
+    # Some valid graphs with casts captured by bodies fail in ONNX Runtime as they are.
+    assume(not isinstance(attempt("onnxruntime", model, FEEDS), Exception))
     names = [info.name for info in (*model.graph.input, *model.graph.output)]
     some_names = st.lists(st.sampled_from(names), unique=True).map(tuple)
     options = ConvertOptions(
@@ -54,7 +56,7 @@ def check_identity(model: ModelProto) -> None:
     )
     assert blocked.identity
     assert blocked.model == model
-    floats = len([info for info in (*model.graph.input, *model.graph.output)])
+    floats = len(model.graph.input) + len(model.graph.output)
     cast = convert(model, options=ConvertOptions(target="any", op_block=(".*",)))
     assert len(cast.casts) <= floats
 
@@ -85,7 +87,7 @@ def test_converting_twice(model: ModelProto, keep: bool) -> None:
 
 
 @pytest.mark.slow
-@settings(EXAMPLES, max_examples=1500)
+@settings(EXAMPLES, max_examples=400)
 @given(models(), st.data())
 def test_many_random_models(model: ModelProto, data: st.DataObject) -> None:
     onnx.checker.check_model(model, full_check=True)

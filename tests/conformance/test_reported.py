@@ -42,7 +42,9 @@ def converted(outcome: Outcome) -> ModelProto:
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_cast_to_float_is_retyped(keep: bool) -> None:
-    model = parse("g (int64[2] i, float[2] x) => (float[2] y) { f = Cast<to = 1>(i) y = Mul(f, x) }")
+    model = parse(
+        "g (int64[2] i, float[2] x) => (float[2] y) { f = Cast<to = 1>(i) y = Mul(f, x) }"
+    )
     done = converted(holds(model, np.array([3, 4]), X, keep_io_types=keep))
     targets = [node.attribute[0].i for node in done.graph.node if node.op_type == "Cast"]
     assert targets == ([FLOAT16, FLOAT16, FLOAT] if keep else [FLOAT16])
@@ -122,7 +124,9 @@ def test_initializer_shared_by_both_precisions_is_split() -> None:
 
 
 def test_blocking_everything_is_the_identity() -> None:
-    model = parse("g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { a = Mul(x, w) y = Exp(a) }")
+    model = parse(
+        "g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { a = Mul(x, w) y = Exp(a) }"
+    )
     outcome = holds(model, X, op_block=(".*",), keep_io_types=True)
     assert outcome.result.identity
     assert converted(outcome) == model
@@ -166,7 +170,8 @@ def test_external_data_is_converted_and_nothing_else_left_behind(tmp_path: Path)
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("block", [(), ("Mul",), ("If",)])
 def test_a_merged_decoder(keep: bool, block: tuple[str, ...]) -> None:
-    text = """g (bool cached, float[1, 2] x, float[n, 2] past) => (float[1, 2] y, float[m, 2] present)
+    text = """g (bool cached, float[1, 2] x, float[n, 2] past)
+        => (float[1, 2] y, float[m, 2] present)
     <float[2, 2] w = {0.5, 0.25, -1, 2}> {
         h = MatMul(x, w)
         y, present = If(cached) <

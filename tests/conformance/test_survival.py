@@ -85,7 +85,8 @@ def test_sparse_initializers_stay(keep: bool) -> None:
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_sequences_optionals_and_maps_pass(keep: bool) -> None:
-    text = """g (seq(float[2]) s, optional(float[2]) o, float[2] x) => (float[2] y, seq(float[2]) t) {
+    text = """g (seq(float[2]) s, optional(float[2]) o, float[2] x)
+        => (float[2] y, seq(float[2]) t) {
         i = Constant<value_int = 0>() a = SequenceAt(s, i) b = OptionalGetElement(o)
         c = Sum(a, b, x) d = Sin(c) y = Exp(d) t = SequenceInsert(s, d)
     }"""
@@ -115,7 +116,8 @@ def test_sequence_map_bodies(keep: bool, block: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_quantized_model(opset: int, keep: bool, dtype: str) -> None:
     text = """g (float[1, 2] x) => (float[1, 2] y)
-    <float s = {0.0625}, uint8 z = {128}, int8[2, 2] w = {1, 2, 3, 4}, float ws = {0.5}, int8 wz = {0}> {
+    <float s = {0.0625}, uint8 z = {128},
+     int8[2, 2] w = {1, 2, 3, 4}, float ws = {0.5}, int8 wz = {0}> {
         q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z)
         dw = DequantizeLinear(w, ws, wz) m = MatMul(d, dw) r = Relu(m)
         q2 = QuantizeLinear(r, s, z) y = DequantizeLinear(q2, s, z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from halve import __version__
 from halve.errors import HalveError, OptionError
 
-__all__ = ["COMMANDS", "Command", "main"]
+__all__ = ["COMMANDS", "Command", "main", "program"]
 
 
 class Command(NamedTuple):
@@ -30,6 +31,20 @@ COMMANDS = {
     "demo": Command("halve.cli.demo", "convert and check a model that ships with halve"),
 }
 _DONE, _ERROR, _INTERRUPTED = 0, 1, 130
+
+
+# Objects made between runs of the cyclic collector. Imports and graphs make many that stay, among
+# which Python's own 700 searches again and again; a few tens of MB of cycles at most may wait.
+_COLLECT_EVERY = 100_000
+
+
+def program() -> int:
+    """The installed program: `main` in a process of its own, whose settings it may choose."""
+    gc.set_threshold(_COLLECT_EVERY)
+    # numpy's BLAS would start threads that spin for work while the weights are written; nothing
+    # here multiplies matrices with it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

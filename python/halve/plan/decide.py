@@ -4,7 +4,8 @@ Rules, in the order in which they are asked for each node:
 1. A node without float32 operands has no decision.
 2. A node that the user blocks (by op type, name, id or plan) stays float32.
 3. An operator without a schema stays float32, and so does one that touches a sequence, an
-   optional or a map, and a Constant whose tensor is sparse.
+   optional or a map, a Constant whose tensor is sparse, and an operator outside the standard that
+   owns bodies.
 4. A type variable becomes 16-bit where the schema at this opset allows it; fixed operands and
    other variables stay, as does what halve.plan.operand_rules keeps.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
@@ -192,12 +193,18 @@ def _unfit(node: NodeInfo) -> str:
         return f"{node.domain or 'onnx'}::{node.op_type} has no known schema"
     if (node.domain, node.op_type) in FLOAT32_OPERATORS:
         return f"{node.op_type}: {FLOAT32_OPERATORS[node.domain, node.op_type]}"
+    if node.bodies and not node.calls_function and not _is_standard(node.domain):
+        return f"{node.op_type} feeds its bodies in types of its own"
     operands = (*node.inputs, *node.outputs)
     if any(value is not None and value.elem == OPAQUE for value in operands):
         return f"{node.op_type} works on a sequence, an optional or a map"
     if (node.domain, node.op_type) == ("", "Constant") and not is_weight("", node.proto):
         return "a sparse constant"
     return ""
+
+
+def _is_standard(domain: str) -> bool:
+    return domain == "" or domain.startswith("ai.onnx.")
 
 
 def _with_kernel(node: NodeInfo, able: list[str], profile: TargetProfile, half: DType) -> Decision:

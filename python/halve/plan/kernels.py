@@ -14,6 +14,7 @@ from typing import Any
 from halve.types import DType
 
 __all__ = [
+    "CONTRIB_SCHEMAS",
     "CPU",
     "CUDA",
     "FLOATS",
@@ -21,6 +22,7 @@ __all__ = [
     "ORT_TABLE",
     "TENSORRT_TABLE",
     "KernelTable",
+    "load_contrib_schemas",
     "load_ort_table",
     "load_tensorrt_table",
     "table_path",
@@ -29,6 +31,7 @@ __all__ = [
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 ORT_TABLE = "onnxruntime.json"
+CONTRIB_SCHEMAS = "onnxruntime_schemas.json"
 TENSORRT_TABLE = "tensorrt.toml"
 
 # The float family: TensorProto.DataType code -> its short name in the tables.
@@ -110,6 +113,14 @@ def _newest(schemas: Mapping[str, Sequence[int]]) -> dict[str, int]:
         domain = op.partition("::")[0]
         newest[domain] = max(newest.get(domain, 0), *versions)
     return newest
+
+
+@cache
+def load_contrib_schemas() -> Mapping[str, Any]:
+    """Operand types of ONNX Runtime's own operators: "domain::operator" -> schemas by version."""
+    data: dict[str, Any] = json.loads(table_path(CONTRIB_SCHEMAS).read_text(encoding="utf-8"))
+    schemas: dict[str, Any] = data["schemas"]
+    return schemas
 
 
 @cache

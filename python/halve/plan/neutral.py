@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
@@ -28,7 +28,7 @@ from onnx import TensorProto, numpy_helper
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
 from halve.plan.decision import Decision
-from halve.plan.links import links_of
+from halve.plan.links import Link, links_of
 from halve.plan.sizes import value_bytes
 from halve.plan.type_attributes import attribute
 from halve.source import payload_index
@@ -52,12 +52,19 @@ _FLOAT32, _HALF, _FREE = 0, 1, 2  # the first two are the ids of the source and 
 _CAPACITY_SUM = 1 << 30
 
 
+# What decides together: a node's type variable, or a link of a node that owns bodies. The instances
+# of a function's body have the nodes of one body, and so one place.
+_Key = tuple[int, str]
+
+
 @dataclass(slots=True)
 class _Net:
-    """Operands as vertices: `state` by vertex, and the vertex of each kind of place."""
+    """Operands as vertices: `state` by vertex, the vertex of each place, and of each formal input
+    and output of a body.
+    """
 
     state: list[int]
-    sites: dict[tuple[int, str], int]
+    sites: dict[_Key, int]
     scope_inputs: dict[tuple[Scope, int], int]
     scope_outputs: dict[tuple[Scope, int], int]
 
@@ -78,38 +85,48 @@ def settle_neutral(
         return decisions
     weights = value_bytes(analysis, [value for value, _, _ in ties])
     moved = _cut(net, ties, weights)
-    return _moved_decisions(net, decisions, moved)
+    return _moved_decisions(analysis, net, decisions, moved)
 
 
 def _net(analysis: Analysis, decisions: list[Decision], options: ConvertOptions) -> _Net:
-    net = _Net([_FLOAT32, _HALF], {}, {}, {})
+    sides: dict[_Key, int] = {}
+    owners = [node for node in analysis.nodes if node.bodies]
     for node in analysis.nodes:
-        decision = decisions[node.uid]
-        if node.bodies:
-            _add_links(net, node, decision)
-        else:
-            free = decision.half_vars and _is_neutral(analysis, node, options)
-            for var in _float_vars(node):
-                half = var in decision.half_vars
-                net.sites[node.uid, var] = _vertex(net, half, bool(free))
+        half = decisions[node.uid].half_vars
+        free = not node.bodies and bool(half) and _is_neutral(analysis, node, options)
+        for var in _float_vars(node):
+            side = (_FREE if free else _HALF) if var in half else _FLOAT32
+            sides[node.id, var] = min(side, sides.get((node.id, var), _FREE))
+    for node in owners:
+        for key, variables, _ in _links(node):
+            known = [sides[node.id, var] for var in variables]
+            side = _FREE if known and _FLOAT32 not in known else _FLOAT32
+            sides[key] = min(side, sides.get(key, _FREE))
+    net = _Net([_FLOAT32, _HALF], {}, {}, {})
+    for key, side in sides.items():
+        net.sites[key] = side if side != _FREE else _new_vertex(net)
+    for node in owners:
+        _tie_links(net, node)
     return net
 
 
-def _vertex(net: _Net, half: bool, free: bool) -> int:
-    """The sink, the source, or a vertex of its own."""
-    if not (half and free):
-        return _HALF if half else _FLOAT32
+def _new_vertex(net: _Net) -> int:
     net.state.append(_FREE)
     return len(net.state) - 1
 
 
-def _add_links(net: _Net, node: NodeInfo, decision: Decision) -> None:
-    for link in links_of(node):
+def _links(node: NodeInfo) -> Iterable[tuple[_Key, list[str], Link]]:
+    """Each link of an owner with its key and the type variables of its float32 slots."""
+    for number, link in enumerate(links_of(node)):
         variables = [node.in_types[k][0] for k in link.in_slots if _is_float(node.inputs, k)]
         variables += [node.out_types[k][0] for k in link.out_slots if _is_float(node.outputs, k)]
-        half = bool(variables) and all(var in decision.half_vars for var in variables)
-        vertex = _vertex(net, half, free=True)
-        net.sites.update({(node.uid, var): vertex for var in variables})
+        yield (node.id, f"link {number}"), variables, link
+
+
+def _tie_links(net: _Net, node: NodeInfo) -> None:
+    for key, variables, link in _links(node):
+        vertex = net.sites[key]
+        net.sites.update({(node.id, var): vertex for var in variables})
         net.scope_inputs.update(dict.fromkeys(link.body_inputs, vertex))
         net.scope_outputs.update(dict.fromkeys(link.body_outputs, vertex))
 
@@ -187,7 +204,7 @@ def _ties(analysis: Analysis, net: _Net, options: ConvertOptions) -> Iterable[_T
 def _producer(value: Value, net: _Net, options: ConvertOptions) -> int:
     if value.source is not None:
         node, slot = value.source
-        return net.sites[node.uid, node.out_types[slot][0]]
+        return net.sites[node.id, node.out_types[slot][0]]
     if value.scope.owner is None:
         return _io_side(value, options)
     return net.scope_inputs[value.scope, value.scope.inputs.index(value)]
@@ -196,7 +213,7 @@ def _producer(value: Value, net: _Net, options: ConvertOptions) -> int:
 def _readers(value: Value, net: _Net, options: ConvertOptions) -> Iterable[int]:
     for node, slot in value.readers:
         if (node.domain, node.op_type) != ("", "Cast"):
-            yield net.sites[node.uid, node.in_types[slot][0]]
+            yield net.sites[node.id, node.in_types[slot][0]]
     for place in value.exits:
         yield net.scope_outputs[place]
     if value.is_output:
@@ -268,10 +285,13 @@ def _edges(
     return [(a, b, capacity) for (a, b), capacity in edges.items()], size
 
 
-def _moved_decisions(net: _Net, decisions: list[Decision], moved: set[int]) -> list[Decision]:
+def _moved_decisions(
+    analysis: Analysis, net: _Net, decisions: list[Decision], moved: set[int]
+) -> list[Decision]:
     result = list(decisions)
-    for (uid, var), vertex in net.sites.items():
-        if vertex in moved:
-            kept = result[uid].half_vars - {var}
-            result[uid] = replace(result[uid], half_vars=kept, reason="cast cost")
+    for node in analysis.nodes:
+        kept = decisions[node.uid].half_vars
+        gone = {var for var in kept if net.sites.get((node.id, var)) in moved}
+        if gone:
+            result[node.uid] = Decision(kept - gone, "cast cost")
     return result

@@ -20,12 +20,15 @@ FLOAT32_OPERATORS: dict[tuple[str, str], str] = {
     ("", "BitCast"): "it hands on bits, not values",
     # At opset 13 the body in the standard adds a float32 constant to the input's type.
     ("", "MeanVarianceNormalization"): "its definition adds a float32 constant",
+    ("com.microsoft", "DequantizeBFP"): "its attribute dtype is no ONNX type",
+    ("com.microsoft", "EPContext"): "it holds a compiled model, whose types are fixed",
     ("ai.onnx.ml", "TreeEnsemble"): "its thresholds are attributes of its input's type",
 }
 # (domain, op type) -> type variables that stay float32
 FLOAT32_VARIABLES: dict[tuple[str, str], frozenset[str]] = {
     # Mean and InvStdDev have the type that the attribute stash_type names.
     ("", "LayerNormalization"): frozenset({"U"}),
+    ("", "SimplifiedLayerNormalization"): frozenset({"U"}),
 }
 
 

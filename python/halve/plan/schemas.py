@@ -1,7 +1,8 @@
 """What an operator's schema says about element types: which operands share one, which are fixed.
 
-Derived at run time from the schemas that the installed onnx package carries, for every opset; what
-a schema cannot say stands in `halve.plan.type_attributes`.
+Derived at run time from the schemas that the installed onnx package carries, for every opset, and
+from the packaged ones of ONNX Runtime's own operators; what a schema cannot say stands in
+`halve.plan.type_attributes` and `halve.plan.operand_rules`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from functools import cache, lru_cache
 
 import onnx
 from onnx import defs
+
+from halve.plan.kernels import load_contrib_schemas
 
 __all__ = ["OPAQUE", "UNKNOWN", "Formal", "OpRule", "known_opset", "normal_domain", "rule_for"]
 
@@ -91,11 +94,11 @@ def _domain_opsets() -> dict[str, int]:
 
 @lru_cache(maxsize=4096)
 def rule_for(domain: str, op_type: str, opset: int) -> OpRule | None:
-    """The rule of an operator in force at `opset`; None where onnx has no schema for it."""
+    """The rule of an operator in force at `opset`; None where neither has a schema for it."""
     try:
         schema = defs.get_schema(op_type, opset, domain)
     except defs.SchemaError:
-        return None
+        return _contrib_rule(domain, op_type, opset)
     allowed: dict[str, frozenset[int]] = {}
     opaque: set[str] = set()
     for constraint in schema.type_constraints:
@@ -112,6 +115,21 @@ def rule_for(domain: str, op_type: str, opset: int) -> OpRule | None:
     )
 
 
+def _contrib_rule(domain: str, op_type: str, opset: int) -> OpRule | None:
+    """The rule of one of ONNX Runtime's own operators."""
+    rows = load_contrib_schemas().get(f"{domain}::{op_type}", ())
+    row = max((r for r in rows if r["since"] <= opset), key=lambda r: int(r["since"]), default=None)
+    if row is None:
+        return None
+    allowed = {var: frozenset(map(_elem, types)) - {OPAQUE} for var, types in row["types"].items()}
+    inputs, outputs = (
+        tuple(_named_formal(name, many, same, allowed) for name, many, same in row[kind])
+        for kind in ("inputs", "outputs")
+    )
+    opaque = frozenset(var for var, codes in allowed.items() if not codes)
+    return OpRule(int(row["since"]), inputs, outputs, allowed, opaque)
+
+
 def _elem(type_str: str) -> int:
     match = _TENSOR.fullmatch(type_str)
     return _CODES.get(match[1], OPAQUE) if match else OPAQUE
@@ -119,9 +137,15 @@ def _elem(type_str: str) -> int:
 
 def _formal(param: defs.OpSchema.FormalParameter, allowed: dict[str, frozenset[int]]) -> Formal:
     variadic = param.option == defs.OpSchema.FormalParameterOption.Variadic
-    if param.type_str in allowed:
-        return Formal(param.type_str, UNKNOWN, variadic, param.is_homogeneous)
-    return Formal("", _elem(param.type_str), variadic, param.is_homogeneous)
+    return _named_formal(param.type_str, variadic, param.is_homogeneous, allowed)
+
+
+def _named_formal(
+    type_str: str, variadic: bool, homogeneous: bool, allowed: dict[str, frozenset[int]]
+) -> Formal:
+    if type_str in allowed:
+        return Formal(type_str, UNKNOWN, variadic, homogeneous)
+    return Formal("", _elem(type_str), variadic, homogeneous)
 
 
 def _slot_type(formals: tuple[Formal, ...], kind: str, slot: int) -> tuple[str, int]:

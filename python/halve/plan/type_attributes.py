@@ -1,8 +1,9 @@
 """Operators whose output type is chosen by an attribute: what schemas do not say.
 
 Each row: the attribute, and what its absence means: an element type, or `SAME` for the type of the
-first input, or UNKNOWN where it chooses nothing. Sources: the operators' texts in onnx's Operators.md. `Constant` and `ConstantOfShape`
-carry a tensor instead and are handled by `constant_type`.
+first input, or UNKNOWN where it chooses nothing. Sources: the operators' texts in onnx's
+Operators.md. `Constant` and `ConstantOfShape` carry a tensor instead and are handled by
+`constant_type`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ TYPE_ATTRIBUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("", "Cast"): ("to", UNKNOWN),
     ("", "DequantizeLinear"): ("output_dtype", UNKNOWN),
     ("", "EyeLike"): ("dtype", SAME),
+    ("com.microsoft", "GemmFloat8"): ("dtype", TensorProto.FLOAT),
     ("", "HammingWindow"): ("output_datatype", TensorProto.FLOAT),
     ("", "HannWindow"): ("output_datatype", TensorProto.FLOAT),
     ("", "MelWeightMatrix"): ("output_datatype", TensorProto.FLOAT),

@@ -6,7 +6,8 @@
 4. A formal input or output of a body has the type of the owner's slot that it is tied to, and
    keeps its own where it is tied to none.
 5. A Cast reads its input in the type in which that is made, whatever the plan says: it computes
-   nothing that could need another.
+   nothing that could need another. A weight is made float32 for it, unless all that read it want
+   it 16-bit and the plan does not keep the Cast float32.
 6. A Cast that the plan makes 16-bit gives its output in the type that readers want. Where they
    want both: in the type of its input if that is 16-bit, so that the Cast goes; else as float32,
    so that nothing (an index from an integer, say) is rounded on its way to a float32 reader.
@@ -77,9 +78,7 @@ def _follow_own_readers(state: Rewriting, node: NodeInfo) -> None:
     if value is None or taken is None or value.elem != DType.FLOAT:
         return
     half = state.options.half
-    wanted = {_wish(state, reader) for reader in state.readers(value)}
-    if value.is_output:
-        wanted.add(state.io_type(value))
+    wanted = _wishes(state, value)
     behind_cast = taken.source is not None and _is_cast(taken.source[0])
     is_half = taken.elem == half or (not behind_cast and _made_half(state, taken))
     if wanted and (half not in wanted or (wanted != {half} and not is_half)):
@@ -89,9 +88,15 @@ def _follow_own_readers(state: Rewriting, node: NodeInfo) -> None:
 def _wish(state: Rewriting, reader: Reader) -> int:
     """The type in which a reader would rather have a value: a Cast's is what it makes of it."""
     if isinstance(reader.place, NodeInfo) and _is_cast(reader.place):
+        if _is_blocked(state, reader.place):
+            return DType.FLOAT
         made = state.out_types[reader.place.uid][0]
         return made if made == state.options.half else DType.FLOAT
     return reader.elem
+
+
+def _is_blocked(state: Rewriting, cast: NodeInfo) -> bool:
+    return state.plan.nodes[cast.id].dtype == "float32"
 
 
 def _made_half(state: Rewriting, value: Value) -> bool:
@@ -100,11 +105,22 @@ def _made_half(state: Rewriting, value: Value) -> bool:
 
 def _follow_producer(state: Rewriting, node: NodeInfo) -> None:
     """Rule 5."""
-    if not _is_cast(node):
+    value = node.inputs[0] if _is_cast(node) and node.inputs else None
+    if value is None or value.elem != DType.FLOAT:
         return
-    value = node.inputs[0] if node.inputs else None
-    if value is not None and value.elem == DType.FLOAT and not state.is_weight(value):
+    if not state.is_weight(value):
         state.in_types[node.uid][0] = state.made_type(value)
+        return
+    if _is_blocked(state, node):
+        return
+    wanted = _wishes(state, value)
+    state.in_types[node.uid][0] = DType.FLOAT if DType.FLOAT in wanted else state.options.half
+
+
+def _wishes(state: Rewriting, value: Value) -> set[int]:
+    """The types in which a value's readers, a graph output among them, would rather have it."""
+    wanted = {_wish(state, reader) for reader in state.readers(value)}
+    return wanted | {state.io_type(value)} if value.is_output else wanted
 
 
 def _assign_link(state: Rewriting, owner: NodeInfo, link: Link) -> None:

@@ -5,7 +5,8 @@
    renamed and the Cast makes the output.
 3. A model that does not import the default domain does so for the first Cast.
 4. A Cast of the source whose input and target were assigned one type is dropped, its readers
-   reading its input, unless it makes a graph output.
+   reading its input, unless it makes a graph output, or the output of a body that nothing else
+   in the body would make.
 """
 
 from __future__ import annotations
@@ -82,10 +83,21 @@ def _noop_cast(state: Rewriting, node: NodeInfo) -> tuple[Value, Value] | None:
     made, out = node.inputs[0], node.outputs[0]
     if made is None or out is None or out.is_output or state.is_weight(made):
         return None
+    if out.exits and not _can_exit(made):
+        return None
     taken, given = state.in_types[node.uid][0], state.out_types[node.uid][0]
     was_float = DType.FLOAT in (made.elem, out.elem)
     noop = taken == given == state.options.half == state.made_type(made)
     return (made, out) if noop and was_float else None
+
+
+def _can_exit(value: Value) -> bool:
+    """Whether a value may stand for the only one of its Casts that is the output of a body."""
+    if value.source is None or value.exits or value.source[0].op_type == "Cast":
+        return False
+    made = [reader.outputs[0] for reader, _ in value.readers if reader.op_type == "Cast"]
+    exits = [out for out in made if out is not None and out.exits]
+    return len(exits) == 1 and exits[0].scope is value.scope and len(exits[0].exits) == 1
 
 
 def _cast_value(state: Rewriting, value: Value, drops: _Drops) -> None:
@@ -129,7 +141,7 @@ def _insert(
     node = NodeProto(op_type="Cast", name=state.fresh(value.scope, "Cast_" + stem(name)))
     append_name(node, "input", base)
     append_name(node, "output", name)
-    node.attribute.append(_to_attribute(value.scope, elem))
+    node.attribute.append(_to_attribute(value.scope, state.made_type(value), elem))
     reason = "graph output" if name == value.name else "reader of the other precision"
     state.casts.append(
         CastRow(node.name, text(value.name), text(name), elem, value.scope.path, reason)
@@ -137,14 +149,14 @@ def _insert(
     state.insert(node, value)
 
 
-def _to_attribute(scope: Scope, elem: int) -> AttributeProto:
+def _to_attribute(scope: Scope, made: int, elem: int) -> AttributeProto:
     opset = scope.opsets.get("", 0) or CAST_OPSET
     rule = rule_for("", "Cast", opset)
-    if rule is None or not rule.allows("T2", elem):
+    if rule is None or not (rule.allows("T1", made) and rule.allows("T2", elem)):
         raise UnsupportedModelError(
-            f"a Cast to {type_tag(elem)} is needed in {scope.place()}, which opset {opset} of the"
-            " default domain does not have; raise the model's opset with onnx.version_converter"
-            " first"
+            f"a Cast from {type_tag(made)} to {type_tag(elem)} is needed in {scope.place()}, which"
+            f" opset {opset} of the default domain does not have; raise the model's opset with"
+            " onnx.version_converter first"
         )
     if opset < 6:
         name = TensorProto.DataType.Name(elem).encode()
