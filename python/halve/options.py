@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +105,12 @@ class ConvertOptions:
             if value < low:
                 raise OptionError(f"{name} is {value}; allowed: {low} or more")
         _check_bounds(self.min_positive, self.bounds.max_finite)
+        if isinstance(self.keep_io_types, str):
+            raise OptionError(
+                f"keep_io_types is the string {self.keep_io_types!r}; allowed: True, False or a "
+                "tuple of names"
+            )
+        _check_ids(self.fp32_nodes)
         _check_patterns("op_block", self.op_block)
         _check_patterns("node_block", self.node_block)
 
@@ -143,6 +150,16 @@ def _check_bounds(low: float, high: float) -> None:
         raise OptionError(
             f"max_finite is {high}; allowed: positive and at least min_positive, which is {low}"
         )
+
+
+def _check_ids(ids: Iterable[object]) -> None:
+    for number in ids:
+        try:
+            operator.index(number)  # type: ignore[arg-type]  # whether it has one is the question
+        except TypeError:
+            raise OptionError(
+                f"fp32_nodes holds {number!r}; allowed: whole numbers, the ids of nodes"
+            ) from None
 
 
 def _check_patterns(name: str, patterns: tuple[str, ...]) -> None:
