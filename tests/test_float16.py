@@ -286,7 +286,11 @@ def test_block_lists_hold_names_not_expressions(
 ) -> None:
     model = text_model("g (float[2] x) => (float[2] y) { a = Exp(x)  y = Softmax(a) }")
     model.graph.node[0].name, model.graph.node[1].name = "a.b", "axb"
-    half = convert_float_to_float16(model, **options)  # type: ignore[arg-type]
+    missing = [name for name in options.get("node_block_list", ()) if blocked is None]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        half = convert_float_to_float16(model, **options)  # type: ignore[arg-type]
+    assert [str(w.message) for w in caught] == [f"no node is called {name!r}" for name in missing]
     to_float = [node.output[0] for node in half.graph.node if _casts_to(node, FLOAT)]
     assert to_float == ([] if blocked is None else [node_of(half, blocked).input[0]])
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::uint64_t kLeastBlock = 64U << 10U;
 // Small enough that a block stays in a core's cache between cast and write, large enough for a disk
-// that is kept busy by several at a time; four times as much took a third longer.
+// that is kept busy by several at a time; larger ones were slower.
 constexpr std::uint64_t kMostBlock = 512U << 10U;
 // Workers a computing thread: while some wait for the disk, others read and cast.
 constexpr unsigned kOverlap = 4;

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from halve.options import ConvertOptions, Progress
-from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
+from halve.plan import Analysis, analyse, load_target, make_plan, match_plan, unmatched_names
 from halve.rewrite import rewrite
 from halve.source import open_model
 from halve.types import ConvertResult, DType, Plan, RewrittenModel, SourceModel, WriteSummary
@@ -95,6 +95,7 @@ def _plan(
     warnings: list[str] = []
     if options.plan is not None:
         ids, warnings = match_plan(Plan.load(options.plan), analysis, model.digest)
+    warnings += [f"no node is called {name!r}" for name in unmatched_names(analysis, options)]
     profile = load_target(options.target)
     plan = make_plan(analysis, options, profile, model_hash=model.digest, fp32_nodes=ids)
     return plan, warnings

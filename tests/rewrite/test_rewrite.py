@@ -269,6 +269,11 @@ def test_names_taken_by_the_model_are_avoided() -> None:
     assert node_of(model, "Cos").input[0] not in ("x", "x_float32")
 
 
+def test_a_blocked_name_that_no_node_has_is_warned_about() -> None:
+    result = convert_text(CHAIN, node_block=("first", "fisrt", "th.*d"))
+    assert result.warnings == ("no node is called 'fisrt'",)
+
+
 def test_the_argument_is_not_changed() -> None:
     model = parse(CHAIN)
     before = model.SerializeToString()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halve.plan.analysis import Analysis, analyse
-from halve.plan.decide import make_plan
+from halve.plan.decide import make_plan, unmatched_names
 from halve.plan.plan_file import match_plan
 from halve.plan.targets import TargetProfile, load_target
 
@@ -14,4 +14,5 @@ __all__ = [
     "load_target",
     "make_plan",
     "match_plan",
+    "unmatched_names",
 ]

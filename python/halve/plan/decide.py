@@ -33,7 +33,7 @@ from halve.plan.type_attributes import is_weight
 from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
-__all__ = ["decide", "float_slots", "make_plan", "slot_name"]
+__all__ = ["decide", "float_slots", "make_plan", "slot_name", "unmatched_names"]
 
 
 _FLOAT = int(DType.FLOAT)
@@ -86,6 +86,19 @@ def _option_record(options: ConvertOptions) -> dict[str, object]:
         "min_positive": options.bounds.min_positive,
         "max_finite": options.bounds.max_finite,
     }
+
+
+def unmatched_names(analysis: Analysis, options: ConvertOptions) -> list[str]:
+    """The entries of `node_block` that no node's name matches: misspelt, as a rule."""
+    names = {text(node.name) for _, _, node in analysis.all_nodes}
+    missing = []
+    for pattern in options.node_block:
+        plain = _plain_name(pattern)
+        if pattern in names or plain in names:
+            continue
+        if plain is not None or not any(map(_Matcher((pattern,)).matches, names)):
+            missing.append(plain or pattern)
+    return missing
 
 
 class _Blocked:
