@@ -165,18 +165,23 @@ RIVALS = {
 }
 
 
-def _bodies(body: GraphProto | FunctionProto, path: str) -> Iterator[tuple[str, NodeProto]]:
+def _nodes(body: GraphProto | FunctionProto) -> Iterator[NodeProto]:
+    """All nodes of a body and of those below it."""
     for node in body.node:
-        yield path, node
-        for attribute in node.attribute:
-            graphs = [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
-            for number, graph in enumerate(graphs):
-                yield from _bodies(graph, f"{path}/{node.output[0]}.{attribute.name}{number}")
+        yield node
+        yield from _inner_nodes(node)
+
+
+def _inner_nodes(node: NodeProto) -> Iterator[NodeProto]:
+    for attribute in node.attribute:
+        graphs = [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
+        for graph in graphs:
+            yield from _nodes(graph)
 
 
 def _cast_count(model: ModelProto) -> int:
     bodies: list[GraphProto | FunctionProto] = [model.graph, *model.functions]
-    return sum(node.op_type == "Cast" for body in bodies for _, node in _bodies(body, ""))
+    return sum(node.op_type == "Cast" for body in bodies for node in _nodes(body))
 
 
 def _types(model: ModelProto) -> dict[tuple[str, str], int]:
@@ -222,6 +227,28 @@ def _refusal(model: ModelProto) -> str:
     return ""
 
 
+def _sort(graph: GraphProto) -> None:
+    """Put nodes behind those they read, as ONNX Runtime does itself when it loads a model."""
+    made = {name for node in graph.node for name in node.output}
+    waiting = list(graph.node)
+    done: list[NodeProto] = []
+    while waiting:
+        ready = [node for node in waiting if not made.intersection(_reads(node))]
+        if not ready:
+            raise ValueError("the nodes form a cycle")
+        done += ready
+        made.difference_update(name for node in ready for name in node.output)
+        waiting = [node for node in waiting if made.intersection(node.output)]
+    ordered = [NodeProto.FromString(node.SerializeToString()) for node in done]
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def _reads(node: NodeProto) -> set[str]:
+    """Names that a node or the bodies below it read; a body's own names do no harm."""
+    return {*node.input, *(name for inner in _inner_nodes(node) for name in inner.input)}
+
+
 def _is_right(verdict: Judgement, bound: tuple[float, float] | None) -> bool:
     rows = [row for sample in verdict.samples for row in sample.outputs]
     if any(row.nonfinite for row in rows):
@@ -246,6 +273,7 @@ def _measure(folder: Path, tool: str, keep_io: bool) -> Row:
         load(result)
         known["loaded"] = True
         step = "is judged"
+        _sort(result.graph)
         verdict = judge(source, result, read_samples(folder))
         errors = [row.max_abs for sample in verdict.samples for row in sample.outputs]
         known |= {"max_abs": max(errors), "right": _is_right(verdict, BOUNDS.get(folder.name))}
