@@ -10,7 +10,7 @@ import pytest
 
 from halve.convert import convert
 from halve.options import ConvertOptions
-from halve.session import Judgement, describe_runtime, judge, lower, read_samples
+from halve.session import Judgement, describe_runtime, judge, load, lower, read_samples
 
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
@@ -54,6 +54,26 @@ def test_conversion_is_valid_and_as_exact_as_float16_allows(
     verdict = judge(source, target, read_samples(source.parent))
     assert (verdict.level, verdict.loaded) == ("emulated", True)
     _check_limit(verdict, limit)
+
+
+SECOND_GROUP = ("silero_vad_ifless", "silero_vad_v3", "ultraface_nms", "fastestdet_qdq")
+
+
+@pytest.mark.parametrize("target", ["cuda", "cpu", "any"])
+@pytest.mark.parametrize("keep_io", [False, True])
+@pytest.mark.parametrize("name", [*FIRST_GROUP, *SECOND_GROUP])
+def test_both_groups_convert_for_every_target(
+    name: str, keep_io: bool, target: str, trained_model_dir: Path, tmp_path: Path
+) -> None:
+    source, written = trained_model_dir / name / "model.onnx", tmp_path / "half.onnx"
+    result = convert(source, written, options=ConvertOptions(keep_io_types=keep_io, target=target))
+    onnx.checker.check_model(str(written), full_check=True)
+    load(written)
+    assert len(result.casts) == result.cast_lower_bound
+    # QDQ scales have no float16 form at this opset, which leaves islands.
+    share = result.half_node_count / result.float_node_count
+    assert share > (0.1 if name == "fastestdet_qdq" else 0.5)
+    _check_io(source, written, FLOAT if keep_io else FLOAT16)
 
 
 @pytest.mark.parametrize("name", sorted(FIRST_GROUP.keys() - {"basic_pitch"}))

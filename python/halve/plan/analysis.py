@@ -31,6 +31,10 @@ from halve.source import text
 __all__ = ["Analysis", "Kind", "NodeInfo", "Scope", "Value", "analyse", "declared_type"]
 
 
+# The schemas' own lookup takes no greater number.
+_NEWEST_OPSET = 2**31 - 1
+
+
 class Kind(enum.IntEnum):
     """Where a value comes from."""
 
@@ -177,7 +181,42 @@ def analyse(proto: ModelProto) -> Analysis:
 
 
 def _opsets(body: ModelProto | FunctionProto) -> dict[str, int]:
+    for entry in body.opset_import:
+        if not 0 <= entry.version <= _NEWEST_OPSET:
+            raise ModelError(
+                f"opset_import of domain {entry.domain!r} has version {entry.version}; allowed:"
+                f" 1 to {_NEWEST_OPSET}; export the model again"
+            )
     return {normal_domain(entry.domain): entry.version for entry in body.opset_import}
+
+
+def _check_operator(proto: NodeProto, place: str) -> None:
+    """Operators are looked up by text, and bodies by the name of their attribute."""
+    for name in (proto.domain, proto.op_type, proto.overload):
+        if isinstance(name, bytes):
+            raise ModelError(
+                f"node {text(proto.name)!r} in {place} has an operator named {name!r}; allowed:"
+                " valid UTF-8; export the model again"
+            )
+    labels = [label for label, _ in subgraphs(proto)] if proto.attribute else []
+    if len(set(labels)) < len(labels) or "" in labels:
+        raise ModelError(
+            f"node {text(proto.name)!r} ({proto.op_type}) in {place} has graphs under the"
+            f" attributes {labels}; allowed: names that differ; export the model again"
+        )
+
+
+def _check_arity(node: NodeInfo) -> None:
+    """Rules ask for operands by place. An opset newer than known may need fewer of them."""
+    if node.rule is None or node.calls_function or node.opset > known_opset(node.domain):
+        return
+    counts = (len(node.inputs), len(node.outputs))
+    if counts[0] < node.rule.least[0] or counts[1] < node.rule.least[1]:
+        raise ModelError(
+            f"{node.label()} in {node.scope.place()} has {counts[0]} inputs and {counts[1]}"
+            f" outputs; {node.op_type} needs at least {node.rule.least[0]} and"
+            f" {node.rule.least[1]}; export the model again"
+        )
 
 
 class _Builder:
@@ -275,6 +314,7 @@ class _Builder:
 
     def _add_node(self, scope: Scope, number: int, proto: NodeProto) -> None:
         analysis = self._analysis
+        _check_operator(proto, scope.place())
         domain = normal_domain(proto.domain)
         opset = scope.opsets.get(domain, 0)
         if 0 < known_opset(domain) < opset:
@@ -322,6 +362,7 @@ def _connect(scope: Scope, node: NodeInfo) -> None:
             value.readers.append((node, slot))
             if value.scope is not scope:
                 _capture(value, scope)
+    _check_arity(node)
     node.in_types = _slot_types(node, "in", len(node.inputs))
     out_types = _slot_types(node, "out", len(node.outputs))
     node.out_types = tied_outputs(node.domain, node.proto, node.in_types, out_types)

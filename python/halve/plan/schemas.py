@@ -42,7 +42,8 @@ class OpRule:
     """The element types that an operator's schema allows.
 
     `allowed` holds, a type variable, the element types of plain tensors; `opaque` names the
-    variables that stand for nothing but sequences, optionals or maps.
+    variables that stand for nothing but sequences, optionals or maps. `least` are the numbers of
+    inputs and outputs that a node has at the least.
     """
 
     since_version: int
@@ -50,6 +51,7 @@ class OpRule:
     outputs: tuple[Formal, ...]
     allowed: dict[str, frozenset[int]]
     opaque: frozenset[str]
+    least: tuple[int, int] = (0, 0)
     _slots: dict[tuple[str, int], tuple[tuple[str, int], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -112,6 +114,7 @@ def rule_for(domain: str, op_type: str, opset: int) -> OpRule | None:
         tuple(_formal(p, allowed) for p in schema.outputs),
         allowed,
         frozenset(opaque),
+        (int(schema.min_input), int(schema.min_output)),
     )
 
 
