@@ -295,12 +295,41 @@ def test_a_model_that_stays_as_it_is_keeps_its_opset() -> None:
 
 
 def test_what_cannot_be_raised_is_named() -> None:
-    model = one_node("Relu", 6)
-    with pytest.raises(UnsupportedModelError, match="opset 6 of the default domain"):
+    model = one_node("Relu", 5)
+    with pytest.raises(UnsupportedModelError, match="opset 5 of the default domain"):
         convert(model, options=BF16)
     mask = one_node("Dropout", 9, 2)
     with pytest.raises(UnsupportedModelError, match=r"node 0 \(Dropout 'node'\).*mask"):
         convert(mask, options=BF16)
+
+
+def test_a_broadcast_by_attributes_is_raised() -> None:
+    node = helper.make_node("Add", ["x", "w"], ["y"], broadcast=1)
+    x, y = (FLOAT, [2, 4, 3]), (FLOAT, [2, 4, 3])
+    weights = {"w": np.array([1, 2, 4], np.float32)}
+    model = build([node], {"x": x, "w": (FLOAT, [3])}, {"y": y}, weights, opset=6, ir_version=3)
+    high = raised(model)
+    onnx.checker.check_model(high, full_check=True)
+    given = dyadic(np.random.default_rng(1), 2, 4, 3)
+    session = ort.InferenceSession(high.SerializeToString(), providers=["CPUExecutionProvider"])
+    (made,) = session.run(None, {"x": given})
+    np.testing.assert_array_equal(made, given + weights["w"])
+    assert convert(model, options=BF16).node_count == 1
+
+
+SLOPE = "its slope was one a channel"
+
+
+def prelu(slopes: int) -> ModelProto:
+    node = helper.make_node("PRelu", ["x", "w"], ["y"], name="node")
+    x = (FLOAT, [2, 3, 4])
+    return build([node], {"x": x, "w": (FLOAT, [slopes])}, {"y": x}, opset=6, ir_version=3)
+
+
+def test_the_slopes_of_an_old_prelu_are_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match=rf"node 0 \(PRelu 'node'\).*{SLOPE}"):
+        convert(prelu(3), options=BF16)
+    onnx.checker.check_model(raised(prelu(1)), full_check=True)
 
 
 @pytest.mark.parametrize("name", ["dtln_1", "ultraface_rfb", "mnist_cntk", "yunet"])

@@ -18,12 +18,14 @@ from dataclasses import dataclass, field, replace
 
 import onnx
 from onnx import (
+    AttributeProto,
     FunctionProto,
     GraphProto,
     ModelProto,
     NodeProto,
     TensorProto,
     TypeProto,
+    checker,
     helper,
     shape_inference,
 )
@@ -49,8 +51,10 @@ from halve.types import DType, Plan, PlanNode, SourceModel
 
 __all__ = ["BFLOAT16_OPSET", "RaisedModel", "raise_opset"]
 
-_OLDEST = 7  # below, operators broadcast by attributes, which the converter does not all translate
+_OLDEST = 6  # below, types and defaults are told in ways that the converter does not translate
 _IR_OVERRIDES = 4  # the first IR version whose initializers need not be inputs
+
+_ODD = (ValueError, TypeError, RuntimeError)  # what onnx raises for a malformed model
 
 _Types = MutableMapping[str | bytes, TypeProto]
 
@@ -169,7 +173,7 @@ def _inferred(proto: ModelProto) -> ModelProto:
     """The model with what shape inference finds, or as it is where that fails."""
     try:
         return shape_inference.infer_shapes(proto)
-    except (shape_inference.InferenceError, ValueError, TypeError, RuntimeError):
+    except (shape_inference.InferenceError, checker.ValidationError, *_ODD):
         return proto  # every form exists without shapes as well
 
 
@@ -248,7 +252,7 @@ class _Work:
     def scales(self, node: NodeProto) -> TensorProto:
         """The scales of a Resize, under the name that they have in a model of the node alone."""
         found = TensorProto()
-        known = self.constants.get(node.input[1])
+        known = self.constants.get(node.input[1]) if len(node.input) > 1 else None
         if known is not None:
             found.CopyFrom(known)
         elif interpolation(node) == b"nearest":
@@ -385,6 +389,12 @@ def _become(node: NodeProto, item: NodeProto, names: Mapping[str, str | bytes]) 
 
 
 def _same_attributes(node: NodeProto, item: NodeProto) -> bool:
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute} == {
-        a.name: helper.get_attribute_value(a) for a in item.attribute
-    }
+    return sorted(map(_plain, node.attribute)) == sorted(map(_plain, item.attribute))
+
+
+def _plain(attribute: AttributeProto) -> bytes:
+    """The attribute without its documentation, which the converter drops."""
+    plain = AttributeProto()
+    plain.CopyFrom(attribute)
+    plain.ClearField("doc_string")
+    return bytes(plain.SerializeToString(deterministic=True))

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 BFLOAT16_OPSET = 13  # halve.plan.opset says why
+_BROADCAST_OPSET = 7  # from here on shapes broadcast by themselves
 SCALES = "scales"  # the initializer by which a single Resize tells its scales
 IR_VERSION = int(helper.find_min_ir_version_for([helper.make_opsetid("", BFLOAT16_OPSET)]))
 
@@ -106,10 +107,10 @@ def single_node_model(
     graph = GraphProto(name="node", node=[item])
     for slot, name in enumerate(node.input):
         if name:
-            graph.input.append(ValueInfoProto(name=f"i{slot}", type=_type(types.get(name))))
+            graph.input.append(ValueInfoProto(name=f"i{slot}", type=_type(types.get(name), opset)))
     for slot, name in enumerate(node.output):
         if name:
-            graph.output.append(ValueInfoProto(name=f"o{slot}", type=_type(types.get(name))))
+            graph.output.append(ValueInfoProto(name=f"o{slot}", type=_type(types.get(name), opset)))
     opsets = [helper.make_opsetid("", opset)]
     return ModelProto(ir_version=IR_VERSION, graph=graph, opset_import=opsets)
 
@@ -122,15 +123,16 @@ def _check_attributes(node: NodeProto) -> None:
             raise refusal(node, f"its attribute {attr.name!r} is a large tensor")
 
 
-def _type(known: TypeProto | None) -> TypeProto:
-    """Element type and rank; the sizes are left out, so that equal nodes are converted once.
+def _type(known: TypeProto | None, opset: int) -> TypeProto:
+    """Element type and rank; the sizes are left out, so that equal nodes are converted once, but
+    below opset 7, where the form of a broadcast depends on them.
 
     An unknown element type is given as float32: no form depends on it, but the converter's own
     representation wants one.
     """
     if known is None or known.WhichOneof("value") is None:
         return helper.make_tensor_type_proto(TensorProto.FLOAT, None)
-    if known.WhichOneof("value") != "tensor_type":
+    if known.WhichOneof("value") != "tensor_type" or opset < _BROADCAST_OPSET:
         return known
     tensor = known.tensor_type
     dims = [None] * len(tensor.shape.dim) if tensor.HasField("shape") else None
@@ -143,13 +145,13 @@ def raised_form(small: ModelProto, node: NodeProto) -> GraphProto:
     Raises:
         UnsupportedModelError: there are none (rules 1 and 2).
     """
-    _check_form(node, small.opset_import[0].version)
+    _check_form(node, small.graph, small.opset_import[0].version)
     try:
         result = version_converter.convert_version(small, BFLOAT16_OPSET)
         graph = result.graph
         _correct(graph, node, small.opset_import[0].version)
         _check_nodes(graph)
-    except (RuntimeError, ValueError, IndexError, onnx.checker.ValidationError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, onnx.checker.ValidationError) as error:
         raise refusal(node, f"onnx's version converter says {error}") from error
     return graph
 
@@ -162,10 +164,21 @@ def _check_nodes(graph: GraphProto) -> None:
         onnx.checker.check_node(item, context)
 
 
-def _check_form(node: NodeProto, opset: int) -> None:
+def _check_form(node: NodeProto, graph: GraphProto, opset: int) -> None:
     """Rule 2: what the converter would let through with another meaning."""
+    if node.op_type == "PRelu" and opset < _BROADCAST_OPSET and not _slope_broadcasts(graph):
+        raise refusal(node, "its slope was one a channel, and broadcasts from opset 7 on")
     if node.op_type == "Dropout" and opset < 10 and len(node.output) > 1 and node.output[1]:
         raise refusal(node, "the mask that it makes was float and is bool from opset 10 on")
+
+
+def _slope_broadcasts(graph: GraphProto) -> bool:
+    """Whether one slope a channel is what broadcasting gives: one for all, or channels last."""
+    types = [info.type.tensor_type for info in graph.input]
+    if len(types) != 2 or not types[1].HasField("shape"):
+        return False
+    sizes = [dim.dim_value for dim in types[1].shape.dim]
+    return all(size == 1 for size in sizes) or len(types[0].shape.dim) == 2
 
 
 def _correct(graph: GraphProto, node: NodeProto, opset: int) -> None:
