@@ -112,7 +112,7 @@ def _rewrite_raised(
     analysis = analyse(model.proto)
     # What the options say of the file's nodes is in its plan, by ids as well as by types and names.
     kept = raised.inner_ids(node.id for node in plan.nodes if "blocked by" in node.reason)
-    inner = replace(options, fp32_nodes=())
+    inner = replace(options, fp32_nodes=(), op_block=(), node_block=())
     made = make_plan(analysis, inner, profile, model_hash=model.digest, fp32_nodes=kept)
     rewritten = rewrite(model, analysis, made, inner)
     scopes = raised.file_scopes(plan)

@@ -193,6 +193,12 @@ def test_an_operator_that_changes_its_type_is_blocked_by_the_file_s() -> None:
     ]
 
 
+def test_an_operator_that_the_file_does_not_have_is_not_blocked() -> None:
+    model = one_node("Upsample", 8, scales=[1.0, 1.0, 2.0, 2.0])
+    blocked = ConvertOptions(dtype="bfloat16", target="any", op_block=("Resize", "Reshape"))
+    assert convert(model, options=blocked).model == convert(model, options=BF16).model
+
+
 def test_a_plan_of_the_conversion_can_be_used_again(tmp_path: Path) -> None:
     first = convert(
         net(12), options=ConvertOptions(dtype="bfloat16", target="any", fp32_nodes=(0, 4))
