@@ -1,8 +1,9 @@
 """Raise a model's opset to the first that has bfloat16 throughout, where its own has not.
 
-1. The opset is 13: Cast, the arithmetic, matrix and reduction operators take bfloat16 from there.
-   A later one would add a few families only (convolutions and pools at 22) and change the form of
-   more operators than it frees; those stay float32 and the plan names them.
+1. The opset is 13, the lowest that serves: Cast, the arithmetic, matrix and reduction operators
+   take bfloat16 from there. Convolutions, pools and recurrent operators do from 22 only, which
+   changes the form of many more nodes and shuts out older runtimes; who wants them 16-bit raises
+   the model to 22 first. Until then they stay float32 and the plan names them.
 2. Every node of the default domain is converted for itself, by onnx's version converter. The
    converter's own representation drops functions, payload markers, annotations and unknown
    fields; so nothing but the nodes whose form changes passes through it.
