@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from onnx import ModelProto
 
 from halve.options import ConvertOptions, Progress
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan, unmatched_names
+from halve.plan.opset import RaisedModel, raise_opset
 from halve.rewrite import rewrite
 from halve.source import open_model
 from halve.types import ConvertResult, DType, Plan, RewrittenModel, SourceModel, WriteSummary
@@ -52,7 +54,7 @@ def convert(
     analysis = analyse(model.proto)
     plan, warnings = _plan(model, analysis, options)
     report(Progress("rewrite"))
-    rewritten = rewrite(model, analysis, plan, options)
+    rewritten, plan = _rewrite(model, analysis, plan, options)
     built, summary = _write(rewritten, model, path, options)
     return ConvertResult(
         target=path,
@@ -67,6 +69,7 @@ def convert(
             *_unused(options),
             *analysis.warnings,
             *warnings,
+            *rewritten.warnings,
             *_cast_warnings(summary),
             *summary.warnings,
         ),
@@ -99,6 +102,37 @@ def _plan(
     profile = load_target(options.target)
     plan = make_plan(analysis, options, profile, model_hash=model.digest, fp32_nodes=ids)
     return plan, warnings
+
+
+def _rewrite(
+    model: SourceModel, analysis: Analysis, plan: Plan, options: ConvertOptions
+) -> tuple[RewrittenModel, Plan]:
+    """The rewritten model and the plan in the file's ids, at a higher opset where that serves."""
+    floating = any(node.dtype for node in plan.nodes)
+    raised = raise_opset(model, options.half) if floating else None
+    if raised is not None:
+        rewritten, raised_plan = _rewrite_raised(raised, plan, options)
+        if not rewritten.identity:
+            return rewritten, raised_plan
+    return rewrite(model, analysis, plan, options), plan
+
+
+def _rewrite_raised(
+    raised: RaisedModel, plan: Plan, options: ConvertOptions
+) -> tuple[RewrittenModel, Plan]:
+    model, profile = raised.model, load_target(options.target)
+    analysis = analyse(model.proto)
+    # What the options say of the file's nodes is in its plan, by ids as well as by types and names.
+    kept = raised.inner_ids(node.id for node in plan.nodes if "blocked by" in node.reason)
+    inner = replace(options, fp32_nodes=(), op_block=(), node_block=())
+    made = make_plan(analysis, inner, profile, model_hash=model.digest, fp32_nodes=kept)
+    rewritten = rewrite(model, analysis, made, inner)
+    scopes = raised.file_scopes(plan)
+    casts = tuple(
+        replace(cast, scope=scopes.get(cast.scope, cast.scope)) for cast in rewritten.casts
+    )
+    warnings = (raised.warning, *rewritten.warnings)
+    return replace(rewritten, casts=casts, warnings=warnings), raised.file_plan(made, plan)
 
 
 def _write(

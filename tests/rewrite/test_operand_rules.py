@@ -8,7 +8,6 @@ import pytest
 from onnx import helper, numpy_helper
 
 from halve.convert import convert
-from halve.errors import UnsupportedModelError
 from halve.options import ConvertOptions
 from onnx_text import BFLOAT16, FLOAT, FLOAT16, checked, convert_text, io_types, node_of, parse
 
@@ -124,7 +123,8 @@ def test_an_input_with_a_default_that_is_an_output_has_one_type(keep: bool) -> N
     assert BFLOAT16 not in io_types(done).values()
 
 
-def test_a_cast_from_bfloat16_needs_an_opset_that_has_it() -> None:
+def test_a_cast_from_bfloat16_gets_an_opset_that_has_it() -> None:
     text = "g (float[2] x) => (bool[2] y) { y = IsNaN(x) }"
-    with pytest.raises(UnsupportedModelError, match=r"from bfloat16 to float32.*opset 9"):
-        convert_text(text, opset=9, dtype="bfloat16")
+    done = checked(convert_text(text, opset=9, dtype="bfloat16"))
+    assert {entry.domain: entry.version for entry in done.opset_import}[""] == 13
+    assert io_types(done)["x"] == BFLOAT16

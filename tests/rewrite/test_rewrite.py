@@ -319,8 +319,11 @@ def test_bfloat16() -> None:
 
 
 def test_bfloat16_needs_an_opset_that_has_it() -> None:
-    with pytest.raises(UnsupportedModelError, match="opset 11"):
-        convert_text(CHAIN, opset=11, dtype="bfloat16")
+    done = convert_text(CHAIN, opset=11, dtype="bfloat16").model
+    assert done is not None
+    assert {entry.domain: entry.version for entry in done.opset_import}[""] == 13
+    with pytest.raises(UnsupportedModelError, match="opset 5"):
+        convert_text(CHAIN, opset=5, dtype="bfloat16")
 
 
 def test_cast_before_opset_6_names_its_type() -> None:

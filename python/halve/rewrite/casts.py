@@ -33,11 +33,17 @@ def insert_casts(state: Rewriting, settled: set[int]) -> None:
         UnsupportedModelError: the model's opset has no Cast to the 16-bit type.
     """
     drops = _Drops(state)
-    for value in state.analysis.values:
-        if value.index in settled or value in drops:
-            continue
-        if value.elem == DType.FLOAT or drops.reaches(value):
-            _cast_value(state, value, drops)
+    made_here = [
+        value
+        for value in state.analysis.values
+        if value.index not in settled
+        and value not in drops
+        and (value.elem == DType.FLOAT or drops.reaches(value))
+    ]
+    # Counted from the types alone, so that it can differ from what is then inserted.
+    state.cast_lower_bound = sum(len(_foreign_types(state, v, drops)) for v in made_here)
+    for value in made_here:
+        _cast_value(state, value, drops)
     drops.apply()
     imported = {normal_domain(entry.domain) for entry in state.proto.opset_import}
     if state.casts and "" not in imported:
@@ -100,14 +106,19 @@ def _can_exit(value: Value) -> bool:
     return len(exits) == 1 and exits[0].scope is value.scope and len(exits[0].exits) == 1
 
 
+def _foreign_types(state: Rewriting, value: Value, drops: _Drops) -> set[int]:
+    """The types in which a value is read and not made: one Cast each at the least."""
+    made = state.made_type(value)
+    wanted = {reader.elem for reader in drops.readers(value)}
+    return (wanted | {_output_type(state, value, made)}) - {made}
+
+
 def _cast_value(state: Rewriting, value: Value, drops: _Drops) -> None:
     made = state.made_type(value)
     readers = list(drops.readers(value))
     out_type = _output_type(state, value, made)
-    others = {reader.elem for reader in readers} | {out_type}
     base, names = _names(state, value, made, out_type)
-    for elem in sorted(others - {made}):
-        state.cast_lower_bound += 1
+    for elem in sorted(_foreign_types(state, value, drops)):
         name = names.get(elem) or state.fresh(value.scope, value.name, f"_{type_tag(elem)}")
         names[elem] = name
         _insert(state, value, base, name, elem)
