@@ -14,7 +14,6 @@ from onnx import ModelProto, helper, numpy_helper
 from halve.convert import convert
 from halve.errors import UnsupportedModelError
 from halve.options import ConvertOptions
-from halve.plan import save_plan
 from halve.plan.opset import raise_opset
 from halve.rewrite import rewrite  # noqa: F401 - the layers above are loaded together
 from halve.session import judge, read_samples
@@ -203,7 +202,7 @@ def test_a_plan_of_the_conversion_can_be_used_again(tmp_path: Path) -> None:
     first = convert(
         net(12), options=ConvertOptions(dtype="bfloat16", target="any", fp32_nodes=(0, 4))
     )
-    save_plan(first.plan, tmp_path / "plan.json")
+    first.plan.save(tmp_path / "plan.json")
     again = convert(
         net(12), options=ConvertOptions(dtype="bfloat16", target="any", plan=tmp_path / "plan.json")
     )
