@@ -50,7 +50,8 @@ BOUNDS: dict[str, tuple[float, float] | None] = {
     "fastestdet": (6.8, 0.99999),
     "yunet": (8e-3, 0.9999),
     "basic_pitch": (0.23, 0.985),
-    "silero_vad_ifless": (8e-3, 0.9999),
+    # 3.2e-3 on sample 0; on the others the all-float16 model was seen to reach 8.4e-3.
+    "silero_vad_ifless": (1.05e-2, 0.9999),
     "silero_vad_v3": None,
     "ultraface_nms": None,
     "fastestdet_qdq": None,

@@ -190,20 +190,12 @@ def _opsets(body: ModelProto | FunctionProto) -> dict[str, int]:
     return {normal_domain(entry.domain): entry.version for entry in body.opset_import}
 
 
-def _check_operator(proto: NodeProto, place: str) -> None:
-    """Operators are looked up by text, and bodies by the name of their attribute."""
-    for name in (proto.domain, proto.op_type, proto.overload):
-        if isinstance(name, bytes):
-            raise ModelError(
-                f"node {text(proto.name)!r} in {place} has an operator named {name!r}; allowed:"
-                " valid UTF-8; export the model again"
-            )
-    labels = [label for label, _ in subgraphs(proto)] if proto.attribute else []
-    if len(set(labels)) < len(labels) or "" in labels:
-        raise ModelError(
-            f"node {text(proto.name)!r} ({proto.op_type}) in {place} has graphs under the"
-            f" attributes {labels}; allowed: names that differ; export the model again"
-        )
+def _not_text(proto: NodeProto, place: str) -> ModelError:
+    """Operators are looked up by text."""
+    return ModelError(
+        f"node {text(proto.name)!r} in {place} has the operator {proto.op_type!r} of domain"
+        f" {proto.domain!r}; allowed: valid UTF-8; export the model again"
+    )
 
 
 def _check_arity(node: NodeInfo) -> None:
@@ -314,14 +306,15 @@ class _Builder:
 
     def _add_node(self, scope: Scope, number: int, proto: NodeProto) -> None:
         analysis = self._analysis
-        _check_operator(proto, scope.place())
-        domain = normal_domain(proto.domain)
+        domain, op_type = normal_domain(proto.domain), proto.op_type
+        if not isinstance(domain, str) or not isinstance(op_type, str):
+            raise _not_text(proto, scope.place())
         opset = scope.opsets.get(domain, 0)
         if 0 < known_opset(domain) < opset:
             self._foreign.add((domain, opset))
-        rule = rule_for(domain, proto.op_type, opset) if opset else None
+        rule = rule_for(domain, op_type, opset) if opset else None
         uid = len(analysis.nodes)
-        node = NodeInfo(number, uid, proto, scope, domain, proto.op_type, rule, opset)
+        node = NodeInfo(number, uid, proto, scope, domain, op_type, rule, opset)
         analysis.nodes.append(node)
         scope.nodes.append(node)
         kind = Kind.CONSTANT if is_weight(domain, proto) else Kind.NODE
@@ -331,6 +324,11 @@ class _Builder:
                 value.source = (node, slot)
             node.outputs.append(value)
         for label, graph in subgraphs(proto) if proto.attribute else ():
+            if not label or label in node.bodies:
+                raise ModelError(
+                    f"{node.label()} in {scope.place()} has a graph under the attribute"
+                    f" {label!r}; allowed: names that differ; export the model again"
+                )
             path = child_path(scope.path, number, label)
             node.bodies[label] = Scope(
                 path, graph, scope.opsets, node, scope, attributes=scope.attributes

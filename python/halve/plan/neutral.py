@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+from onnx import GraphProto, TensorProto, numpy_helper
 
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
@@ -55,6 +55,7 @@ _CAPACITY_SUM = 1 << 30
 # What decides together: a node's type variable, or a link of a node that owns bodies. The instances
 # of a function's body have the nodes of one body, and so one place.
 _Key = tuple[int, str]
+_Tensors = Mapping[Value, TensorProto]
 
 
 @dataclass(slots=True)
@@ -91,9 +92,10 @@ def settle_neutral(
 def _net(analysis: Analysis, decisions: list[Decision], options: ConvertOptions) -> _Net:
     sides: dict[_Key, int] = {}
     owners = [node for node in analysis.nodes if node.bodies]
+    tensors = _initializers(analysis)
     for node in analysis.nodes:
         half = decisions[node.uid].half_vars
-        free = not node.bodies and bool(half) and _is_neutral(analysis, node, options)
+        free = not node.bodies and bool(half) and _is_neutral(node, tensors, options)
         for var in _float_vars(node):
             side = (_FREE if free else _HALF) if var in half else _FLOAT32
             sides[node.id, var] = min(side, sides.get((node.id, var), _FREE))
@@ -143,7 +145,16 @@ def _float_vars(node: NodeInfo) -> Iterable[str]:
                 yield var
 
 
-def _is_neutral(analysis: Analysis, node: NodeInfo, options: ConvertOptions) -> bool:
+def _initializers(analysis: Analysis) -> _Tensors:
+    return {
+        scope.values[tensor.name]: tensor
+        for scope in analysis.scopes
+        if isinstance(scope.body, GraphProto)
+        for tensor in scope.body.initializer
+    }
+
+
+def _is_neutral(node: NodeInfo, tensors: _Tensors, options: ConvertOptions) -> bool:
     """Rule 1."""
     if node.domain != "":
         return False
@@ -152,7 +163,7 @@ def _is_neutral(analysis: Analysis, node: NodeInfo, options: ConvertOptions) -> 
     if node.op_type not in _SELECTS or _adds_up(node):
         return False
     constants = [v for v in node.inputs if v is not None and v.elem == DType.FLOAT and _fixed(v)]
-    return all(_is_exact(value, options) for value in constants)
+    return all(_is_exact(value, tensors, options) for value in constants)
 
 
 def _adds_up(node: NodeInfo) -> bool:
@@ -167,9 +178,9 @@ def _fixed(value: Value) -> bool:
     return value.kind in (Kind.INITIALIZER, Kind.CONSTANT, Kind.SPARSE)
 
 
-def _is_exact(value: Value, options: ConvertOptions) -> bool:
+def _is_exact(value: Value, tensors: _Tensors, options: ConvertOptions) -> bool:
     """Whether a small constant has the same value in the 16-bit type; others are not asked."""
-    tensor = _constant_tensor(value)
+    tensor = _constant_tensor(value, tensors)
     if tensor is None or payload_index(tensor) is not None or value.is_input:
         return False
     array = np.asarray(numpy_helper.to_array(tensor), np.float32)
@@ -179,12 +190,11 @@ def _is_exact(value: Value, options: ConvertOptions) -> bool:
     return not bool(np.any(array.view(np.uint32) & 0xFFFF))
 
 
-def _constant_tensor(value: Value) -> TensorProto | None:
+def _constant_tensor(value: Value, tensors: _Tensors) -> TensorProto | None:
     if value.kind == Kind.CONSTANT and value.source is not None:
         found = attribute(value.source[0].proto, "value")
         return None if found is None else found.t
-    initializers: Iterable[TensorProto] = getattr(value.scope.body, "initializer", ())
-    return next((tensor for tensor in initializers if tensor.name == value.name), None)
+    return tensors.get(value)
 
 
 _Tie = tuple[Value, int, frozenset[int]]
