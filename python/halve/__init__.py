@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from halve.errors import (
     BackendUnavailableError,
     CastError,
+    ComparisonError,
     DataError,
     HalveError,
     ModelError,
@@ -21,10 +22,11 @@ from halve.errors import (
     UnsupportedModelError,
 )
 from halve.options import ConvertOptions, Progress
-from halve.types import CastCounts, ConvertResult, Plan, PlanNode
+from halve.types import CastCounts, Comparison, ConvertResult, Plan, PlanNode, TensorStatistics
 
 if TYPE_CHECKING:
     from halve.cast import cast
+    from halve.compare import compare, statistics
     from halve.convert import convert
     from halve.plan import load_plan, save_plan
 
@@ -32,6 +34,8 @@ __all__ = [
     "BackendUnavailableError",
     "CastCounts",
     "CastError",
+    "Comparison",
+    "ComparisonError",
     "ConvertOptions",
     "ConvertResult",
     "DataError",
@@ -45,12 +49,15 @@ __all__ = [
     "Progress",
     "SampleError",
     "SessionError",
+    "TensorStatistics",
     "UnsupportedModelError",
     "__version__",
     "cast",
+    "compare",
     "convert",
     "load_plan",
     "save_plan",
+    "statistics",
 ]
 
 __version__ = "0.1.0"
@@ -58,14 +65,17 @@ __version__ = "0.1.0"
 # Functions that need numpy and onnx, which take half a second to import: loaded when asked for.
 _LAZY = {
     "cast": "halve.cast",
+    "compare": "halve.compare",
     "convert": "halve.convert",
     "load_plan": "halve.plan",
     "save_plan": "halve.plan",
+    "statistics": "halve.compare",
 }
 
 
 class _Package(ModuleType):
-    """The package: `halve.convert` and `halve.cast` are functions, in modules of the same name.
+    """The package: `halve.cast`, `halve.compare` and `halve.convert` are functions, in modules of
+    the same name.
 
     Importing such a module binds it here as an attribute, which would hide the function, so that
     binding is left out; `from halve.convert import ...` does not need it.
