@@ -13,6 +13,9 @@ struct Avx2Lanes {
   struct D {
     __m256d low, high;
   };
+  struct F {
+    __m256 first, second;  // 16 float32
+  };
   struct C {
     __m256i low, high;  // 64-bit counters
   };
@@ -26,10 +29,7 @@ struct Avx2Lanes {
             _mm256_cvtps_pd(_mm_loadu_ps(reinterpret_cast<const float*>(p + 16)))};
   }
   static HALVE_INLINE D load(Float16, const char* p) { return widen(_mm256_cvtph_ps(words(p))); }
-  static HALVE_INLINE D load(BFloat16, const char* p) {
-    const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(words(p)), 16);
-    return widen(_mm256_castsi256_ps(wide));
-  }
+  static HALVE_INLINE D load(BFloat16, const char* p) { return widen(from_bfloat(words(p))); }
   static HALVE_INLINE void store(double* p, D x) {
     _mm256_storeu_pd(p, x.low);
     _mm256_storeu_pd(p + 4, x.high);
@@ -69,10 +69,6 @@ struct Avx2Lanes {
     return count(counts, _mm256_cmp_pd(a.low, b.low, _CMP_LT_OQ),
                  _mm256_cmp_pd(a.high, b.high, _CMP_LT_OQ));
   }
-  static HALVE_INLINE C count_less_equal(C counts, D a, D b) {
-    return count(counts, _mm256_cmp_pd(a.low, b.low, _CMP_LE_OQ),
-                 _mm256_cmp_pd(a.high, b.high, _CMP_LE_OQ));
-  }
   static HALVE_INLINE bool any_less(D a, D b) {
     const __m256d low = _mm256_cmp_pd(a.low, b.low, _CMP_LT_OQ);
     return _mm256_movemask_pd(_mm256_or_pd(low, _mm256_cmp_pd(a.high, b.high, _CMP_LT_OQ))) != 0;
@@ -81,12 +77,65 @@ struct Avx2Lanes {
     const D zero = sub(x, x);
     return _mm256_movemask_pd(_mm256_cmp_pd(zero.low, zero.high, _CMP_UNORD_Q)) == 0;
   }
+  static HALVE_INLINE int less(D a, D b) {
+    return ones(_mm256_cmp_pd(a.low, b.low, _CMP_LT_OQ)) +
+           ones(_mm256_cmp_pd(a.high, b.high, _CMP_LT_OQ));
+  }
+  static HALVE_INLINE int less_equal(D a, D b) {
+    return ones(_mm256_cmp_pd(a.low, b.low, _CMP_LE_OQ)) +
+           ones(_mm256_cmp_pd(a.high, b.high, _CMP_LE_OQ));
+  }
   static HALVE_INLINE void store_counts(uint64_t* p, C counts) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), counts.low);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 4), counts.high);
   }
 
+  static HALVE_INLINE F load_float(Float32, const char* p) {
+    return {_mm256_loadu_ps(reinterpret_cast<const float*>(p)),
+            _mm256_loadu_ps(reinterpret_cast<const float*>(p + 32))};
+  }
+  static HALVE_INLINE F load_float(Float16, const char* p) {
+    return {_mm256_cvtph_ps(words(p)), _mm256_cvtph_ps(words(p + 16))};
+  }
+  static HALVE_INLINE F load_float(BFloat16, const char* p) {
+    return {from_bfloat(words(p)), from_bfloat(words(p + 16))};
+  }
+  static HALVE_INLINE void store(float* p, F x) {
+    _mm256_storeu_ps(p, x.first);
+    _mm256_storeu_ps(p + 8, x.second);
+  }
+  static HALVE_INLINE F setf(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static HALVE_INLINE F abs(F x) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_andnot_ps(sign, x.first), _mm256_andnot_ps(sign, x.second)};
+  }
+  static HALVE_INLINE F min(F a, F b) {
+    return {_mm256_min_ps(a.first, b.first), _mm256_min_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE F max(F a, F b) {
+    return {_mm256_max_ps(a.first, b.first), _mm256_max_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE int less(F a, F b) {
+    return ones(_mm256_cmp_ps(a.first, b.first, _CMP_LT_OQ)) +
+           ones(_mm256_cmp_ps(a.second, b.second, _CMP_LT_OQ));
+  }
+  static HALVE_INLINE int less_equal(F a, F b) {
+    return ones(_mm256_cmp_ps(a.first, b.first, _CMP_LE_OQ)) +
+           ones(_mm256_cmp_ps(a.second, b.second, _CMP_LE_OQ));
+  }
+  static HALVE_INLINE D first_half(F x) { return widen(x.first); }
+  static HALVE_INLINE D second_half(F x) { return widen(x.second); }
+
  private:
+  static HALVE_INLINE int ones(__m256d mask) {
+    return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_pd(mask)));
+  }
+  static HALVE_INLINE int ones(__m256 mask) {
+    return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(mask)));
+  }
+  static HALVE_INLINE __m256 from_bfloat(__m128i x) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+  }
   static HALVE_INLINE __m128i words(const char* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }

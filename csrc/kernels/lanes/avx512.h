@@ -10,6 +10,7 @@ namespace {
 
 struct Avx512Lanes {
   using D = __m512d;
+  using F = __m512;   // 16 float32
   using C = __m512i;  // 64-bit counters
 
   static HALVE_INLINE D load(Float64, const char* p) { return _mm512_loadu_pd(p); }
@@ -39,17 +40,39 @@ struct Avx512Lanes {
   static HALVE_INLINE C count_less(C counts, D a, D b) {
     return count(counts, _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ));
   }
-  static HALVE_INLINE C count_less_equal(C counts, D a, D b) {
-    return count(counts, _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ));
-  }
   static HALVE_INLINE bool any_less(D a, D b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ) != 0; }
   static HALVE_INLINE bool all_finite(D x) {
     const D zero = _mm512_sub_pd(x, x);
     return _mm512_cmp_pd_mask(zero, zero, _CMP_UNORD_Q) == 0;
   }
+  static HALVE_INLINE int less(D a, D b) { return ones(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)); }
+  static HALVE_INLINE int less_equal(D a, D b) {
+    return ones(_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ));
+  }
   static HALVE_INLINE void store_counts(uint64_t* p, C counts) { _mm512_storeu_si512(p, counts); }
 
+  static HALVE_INLINE F load_float(Float32, const char* p) { return _mm512_loadu_ps(p); }
+  static HALVE_INLINE F load_float(Float16, const char* p) { return _mm512_cvtph_ps(half_line(p)); }
+  static HALVE_INLINE F load_float(BFloat16, const char* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half_line(p)), 16));
+  }
+  static HALVE_INLINE void store(float* p, F x) { _mm512_storeu_ps(p, x); }
+  static HALVE_INLINE F setf(float x) { return _mm512_set1_ps(x); }
+  static HALVE_INLINE F abs(F x) { return _mm512_abs_ps(x); }
+  static HALVE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static HALVE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static HALVE_INLINE int less(F a, F b) { return ones(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)); }
+  static HALVE_INLINE int less_equal(F a, F b) {
+    return ones(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ));
+  }
+  static HALVE_INLINE D first_half(F x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
+  static HALVE_INLINE D second_half(F x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
+
  private:
+  static HALVE_INLINE int ones(uint32_t mask) { return __builtin_popcount(mask); }
+  static HALVE_INLINE __m256i half_line(const char* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
   static HALVE_INLINE __m128i words(const char* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }
