@@ -116,6 +116,15 @@ def test_statistics_of_values_patterns_and_specials(backend: str, dtype: np.dtyp
         assert_measures(ordinary, backend)
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+def test_thresholds_between_the_values_of_a_type(backend: str, dtype: np.dtype[Any]) -> None:
+    x = np.resize(special(dtype), 300)  # the vector loop and what it leaves over
+    for value in {0.0, *map(float, np.abs(x[np.isfinite(x)])), math.inf, 1e300}:
+        for threshold in (value, math.nextafter(value, 0), math.nextafter(value, math.inf), -value):
+            assert_measures(x[np.isfinite(x)], backend, ge=threshold, le=threshold)
+            assert_measures(x, backend, ge=threshold, le=threshold)
+
+
 @pytest.mark.parametrize(("a_type", "b_type"), PAIRS)
 def test_every_length_around_lane_multiples(
     backend: str, a_type: np.dtype[Any], b_type: np.dtype[Any]

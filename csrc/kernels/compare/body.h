@@ -8,6 +8,7 @@ namespace halve::kernels {
 namespace {
 
 constexpr uint64_t kGroupElements = 128;  // takes the fast path or is left to the definition
+constexpr uint64_t kStrideElements = 32;  // whole cache lines of every type
 constexpr uint64_t kLineBytes = 64;
 // One page ahead, because the processor's own prefetching stops at the end of a page. Reaching
 // past the array is harmless: a prefetch never faults.
@@ -108,10 +109,21 @@ HALVE_NOINLINE void define_group(const char* a, const char* b, uint64_t index, C
   sums = {load(lanes.aa), load(lanes.bb), load(lanes.ab), load(lanes.ee)};
 }
 
+// Each line once: a step of eight elements is a line of float64, and a part of one otherwise.
 template <class V, class T>
-HALVE_INLINE void prefetch_group_line(const char* p, uint64_t step) {
-  // A step of eight elements is a part of a line: each line once.
-  if (step % (kLineBytes / T::kBytes) == 0) V::prefetch(p + kPrefetchBytes);
+HALVE_INLINE void prefetch_step(const char* p, uint64_t element) {
+  if (T::kBytes * element % kLineBytes == 0) V::prefetch(p + kPrefetchBytes);
+}
+
+template <class V, class A, class B>
+HALVE_INLINE void fast_stride(const char* a, const char* b, const Limits<V>& limits,
+                              VectorSums<V>& sums, Excess<V>& excess, typename V::C& mismatches) {
+  HALVE_UNROLL
+  for (uint64_t i = 0; i < kStrideElements; i += kSumLanes) {
+    prefetch_step<V, A>(a + A::kBytes * i, i);
+    prefetch_step<V, B>(b + B::kBytes * i, i);
+    fast_step<V, A, B>(a + A::kBytes * i, b + B::kBytes * i, limits, sums, excess, mismatches);
+  }
 }
 
 // Whole groups of a block, and what is left over of the last one by the definition.
@@ -128,12 +140,9 @@ HALVE_INLINE void compare_block(const char* a, const char* b, uint64_t n, uint64
     VectorSums<V> next = sums;
     Excess<V> excess{zero, zero};
     typename V::C counted = mismatches;
-    for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
-      const char* at_a = group_a + A::kBytes * i;
-      const char* at_b = group_b + B::kBytes * i;
-      prefetch_group_line<V, A>(at_a, i);
-      prefetch_group_line<V, B>(at_b, i);
-      fast_step<V, A, B>(at_a, at_b, limits, next, excess, counted);
+    for (uint64_t i = 0; i < kGroupElements; i += kStrideElements) {
+      fast_stride<V, A, B>(group_a + A::kBytes * i, group_b + B::kBytes * i, limits, next, excess,
+                           counted);
     }
     if (!V::all_finite(next.ee)) [[unlikely]] {
       define_group<V, A, B>(group_a, group_b, index + done, rule, sums, totals);

@@ -13,6 +13,15 @@
 #define HALVE_NOINLINE __attribute__((noinline))
 #endif
 
+// Unrolls the loop that follows, so that what depends on its counter is decided by the compiler.
+#if defined(__clang__)
+#define HALVE_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define HALVE_UNROLL _Pragma("GCC unroll 4")
+#else
+#define HALVE_UNROLL
+#endif
+
 namespace halve::kernels {
 namespace {
 

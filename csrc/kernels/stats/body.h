@@ -84,6 +84,7 @@ HALVE_INLINE Extremes<V, T> fast_group(const char* p, typename V::D& squares,
   using E = Elements<V, T>;
   Extremes<V, T> found{E::set(double_of(kInfinityBits)), E::set(-double_of(kInfinityBits))};
   smallest = found.minimum;
+  HALVE_UNROLL
   for (uint64_t i = 0; i < kGroupElements; i += E::kStep) {
     const char* at = p + T::kBytes * i;
     if (T::kBytes * i % kLineBytes == 0) V::prefetch(at + kPrefetchBytes);
