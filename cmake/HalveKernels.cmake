@@ -5,8 +5,9 @@ function(halve_add_vector_kernels target)
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
     return()  # the portable kernels alone
   endif()
-  # No contraction: a product and a sum are fused only where the kernel says so.
-  set(common -ffp-contract=off)
+  # No contraction: a product and a sum are fused only where the kernel says so, and never in the
+  # portable kernels, which define the results.
+  target_compile_options(${target} PRIVATE -ffp-contract=off)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT APPLE)
     set(avx2 -mavx2 -mf16c -mfma)
     set(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512)
@@ -14,10 +15,10 @@ function(halve_add_vector_kernels target)
       # GCC 12's own header initializes "undefined" vectors with themselves.
       list(APPEND avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()
-    _halve_add_isa(${target} avx2 "${common};${avx2}")
-    _halve_add_isa(${target} avx512 "${common};${avx2};${avx512}")
+    _halve_add_isa(${target} avx2 "${avx2}")
+    _halve_add_isa(${target} avx512 "${avx2};${avx512}")
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
-    _halve_add_isa(${target} neon "${common}")
+    _halve_add_isa(${target} neon "")
   endif()
 endfunction()
 

@@ -23,6 +23,7 @@ ALLOWED = {
     "plan": LEAVES | {"_native", "source"},
     "rewrite": LEAVES | {"_native", "source", "plan"},
     "cast": LEAVES | {"_native", "source", "plan", "rewrite"},
+    "compare": LEAVES | {"_native"},
     "write": LEAVES | {"_native", "source", "plan", "rewrite", "cast"},
     "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
     "session": LEAVES | {"_native"},
@@ -30,7 +31,7 @@ ALLOWED = {
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert"},
     "cli": LEAVES | {"_native", "source", "plan", "convert", "session", "report", "__init__"},
     "__main__": {"cli"},
-    "__init__": LEAVES | {"convert", "cast"},
+    "__init__": LEAVES | {"convert", "cast", "compare"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}

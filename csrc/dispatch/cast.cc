@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cfenv>
 #include <cmath>
 #include <mutex>
 
+#include "float_modes.h"
 #include "registry.h"
 #include "threads.h"
 
@@ -16,22 +16,6 @@ namespace {
 constexpr std::uint64_t kStreamingBytes = 8U << 20;
 // A thread's unit of work: 2 MiB of input, whole cache lines of the result.
 constexpr std::uint64_t kChunkElements = 1U << 19;
-
-// Default rounding and subnormal handling for the life of the object: the definition of the cast
-// does not depend on the caller's modes.
-class DefaultFloatModes {
- public:
-  DefaultFloatModes() noexcept {
-    std::fegetenv(&saved_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultFloatModes() { std::fesetenv(&saved_); }
-  DefaultFloatModes(const DefaultFloatModes&) = delete;
-  DefaultFloatModes& operator=(const DefaultFloatModes&) = delete;
-
- private:
-  std::fenv_t saved_;
-};
 
 bool valid_bounds(CastBounds bounds) noexcept {
   return bounds.min_positive >= 0.0F && std::isfinite(bounds.min_positive) &&

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "../kernels/cast/kernels.h"
+#include "../kernels/compare/kernels.h"
+#include "../kernels/stats/kernels.h"
 #include "halve/backend.h"
 
 namespace halve {
@@ -11,6 +13,8 @@ struct BackendEntry {
   bool usable;
   kernels::CastKernel* cast_f16;
   kernels::CastKernel* cast_bf16;
+  kernels::CompareKernel* compare;
+  kernels::StatsKernel* stats;
 };
 
 // The entry of a compiled backend, or nullptr.

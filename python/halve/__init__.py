@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from halve.errors import (
     BackendUnavailableError,
     CastError,
+    ComparisonError,
     DataError,
     HalveError,
     ModelError,
@@ -21,16 +22,19 @@ from halve.errors import (
     UnsupportedModelError,
 )
 from halve.options import ConvertOptions, Progress
-from halve.types import CastCounts, ConvertResult, Plan, PlanNode
+from halve.types import CastCounts, Comparison, ConvertResult, Plan, PlanNode, TensorStatistics
 
 if TYPE_CHECKING:
     from halve.cast import cast
+    from halve.compare import compare, statistics
     from halve.convert import convert
 
 __all__ = [
     "BackendUnavailableError",
     "CastCounts",
     "CastError",
+    "Comparison",
+    "ComparisonError",
     "ConvertOptions",
     "ConvertResult",
     "DataError",
@@ -44,10 +48,13 @@ __all__ = [
     "Progress",
     "SampleError",
     "SessionError",
+    "TensorStatistics",
     "UnsupportedModelError",
     "__version__",
     "cast",
+    "compare",
     "convert",
+    "statistics",
 ]
 
 __version__ = "0.1.0"
@@ -55,12 +62,15 @@ __version__ = "0.1.0"
 # Functions that need numpy and onnx, which take half a second to import: loaded when asked for.
 _LAZY = {
     "cast": "halve.cast",
+    "compare": "halve.compare",
     "convert": "halve.convert",
+    "statistics": "halve.compare",
 }
 
 
 class _Package(ModuleType):
-    """The package: `halve.convert` and `halve.cast` are functions, in modules of the same name.
+    """The package: `halve.cast`, `halve.compare` and `halve.convert` are functions, in modules of
+    the same name.
 
     Importing such a module binds it here as an attribute, which would hide the function, so that
     binding is left out; `from halve.convert import ...` does not need it.

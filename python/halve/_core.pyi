@@ -23,6 +23,42 @@ def cast(
 ) -> tuple[int, _Counts]: ...
 def copy(kind: int, dst: int, src: int, nbytes: int, threads: int) -> int: ...
 
+# compare.cc: pairs of arrays, statistics
+_CompareTotals = tuple[
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    float,
+    int | None,
+    float,
+    int | None,
+    float,
+    float,
+    float,
+    float,
+]
+_StatsTotals = tuple[int, int, int, int, int, int, int, float, float, float]
+
+def compare(
+    backend: int,
+    a_type: int,
+    a: int,
+    b_type: int,
+    b: int,
+    n: int,
+    rtol: float,
+    atol: float,
+    equal_nan: bool,
+    threads: int,
+) -> tuple[int, _CompareTotals]: ...
+def stats(
+    backend: int, type: int, x: int, n: int, ge: float, le: float, threads: int
+) -> tuple[int, _StatsTotals]: ...
+def xor_words(p: int, nbytes: int) -> int: ...
+
 # csrc/bindings/wire.cc
 class WireError(ValueError):
     args: tuple[str, int]

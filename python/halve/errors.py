@@ -3,6 +3,7 @@
 __all__ = [
     "BackendUnavailableError",
     "CastError",
+    "ComparisonError",
     "DataError",
     "HalveError",
     "ModelError",
@@ -45,6 +46,10 @@ class PlanError(HalveError, ValueError):
 
 class CastError(HalveError, ValueError):
     """A cast was asked for with arrays, types or bounds that do not fit together."""
+
+
+class ComparisonError(HalveError, ValueError):
+    """A comparison was asked for with arrays, types or tolerances that do not fit together."""
 
 
 class OutputError(HalveError, OSError):

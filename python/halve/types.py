@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ __all__ = [
     "CastCounts",
     "CastJob",
     "CastRow",
+    "Comparison",
     "ConvertResult",
     "DType",
     "Plan",
@@ -27,6 +29,7 @@ __all__ = [
     "Span",
     "TensorRef",
     "TensorRow",
+    "TensorStatistics",
     "WriteSummary",
 ]
 
@@ -135,6 +138,113 @@ class CastCounts:
     max_abs: float = 0.0
     max_abs_error: float = 0.0
     max_rel_error: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What one pass over two arrays found; csrc/include/halve/compare.h defines each field.
+
+    Both values of a pair are widened to float64; `b` is the reference. A difference is |a - b|: 0
+    where the values are equal (equal infinities are), inf for a NaN that is not matched. Indices
+    are of the first worst element in C order, None where nothing differs. The sums are over all
+    elements: a NaN or an infinity makes `sum_aa`, `sum_bb` or `sum_ab` NaN or infinite.
+    """
+
+    elements: int = 0
+    a_nan: int = 0
+    a_inf: int = 0
+    b_nan: int = 0
+    b_inf: int = 0
+    mismatches: int = 0
+    max_abs_error: float = 0.0
+    max_abs_index: int | None = None
+    max_rel_error: float = 0.0
+    max_rel_index: int | None = None
+    sum_aa: float = 0.0
+    sum_bb: float = 0.0
+    sum_ab: float = 0.0
+    sum_ee: float = 0.0
+
+    @property
+    def allclose(self) -> bool:
+        """Whether no element lies outside the tolerance."""
+        return self.mismatches == 0
+
+    @property
+    def a_norm(self) -> float:
+        """The Euclidean norm of `a`."""
+        return math.sqrt(self.sum_aa)
+
+    @property
+    def b_norm(self) -> float:
+        """The Euclidean norm of `b`."""
+        return math.sqrt(self.sum_bb)
+
+    @property
+    def norm_ratio(self) -> float:
+        """Norm of `a` over norm of `b`: 1 for two zero vectors, inf where only `b` is."""
+        if self.sum_bb == 0:
+            return 1.0 if self.sum_aa == 0 else self.sum_aa * math.inf
+        return self.a_norm / self.b_norm
+
+    @property
+    def dot(self) -> float:
+        """The inner product."""
+        return self.sum_ab
+
+    @property
+    def cosine(self) -> float:
+        """Of the angle between the two, in [-1, 1]: 1 for two zero vectors, 0 where one is.
+
+        NaN where a value or a sum is not finite.
+        """
+        if not all(map(math.isfinite, (self.sum_aa, self.sum_bb, self.sum_ab))):
+            return math.nan
+        if self.sum_aa == 0 or self.sum_bb == 0:
+            return float(self.sum_aa == self.sum_bb)
+        # Norms rather than the product of the sums, which could leave float64's range.
+        return max(-1.0, min(1.0, self.sum_ab / self.a_norm / self.b_norm))
+
+    @property
+    def mse(self) -> float:
+        """The mean of the squared differences; 0 for no elements."""
+        return self.sum_ee / self.elements if self.elements else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TensorStatistics:
+    """What one pass over an array found; csrc/include/halve/stats.h defines each field.
+
+    `ge` and `le` count |x| against the two thresholds, infinities and zeros included, NaN not.
+    `subnormal` is in the array's own type. `minimum`, `maximum` and `sum_squares` are over finite
+    elements; without any, the first two are inf and -inf.
+    """
+
+    elements: int = 0
+    nan: int = 0
+    inf: int = 0
+    zero: int = 0
+    subnormal: int = 0
+    ge: int = 0
+    le: int = 0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    sum_squares: float = 0.0
+
+    @property
+    def max_abs(self) -> float:
+        """The largest finite magnitude; 0 where no element is finite."""
+        return max(self.maximum, -self.minimum, 0.0)
+
+    @property
+    def ge_ratio(self) -> float:
+        """The share of elements counted by `ge`; 0 for no elements."""
+        return self.ge / self.elements if self.elements else 0.0
+
+    @property
+    def le_ratio(self) -> float:
+        """The share of elements counted by `le`; 0 for no elements."""
+        return self.le / self.elements if self.elements else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+// Eight float64 lanes with AVX-512 F and DQ; see lanes/README.md for what each operation means.
+#pragma once
+
+#include <immintrin.h>
+
+#include "widen.h"
+
+namespace halve::kernels {
+namespace {
+
+struct Avx512Lanes {
+  using D = __m512d;
+  using F = __m512;   // 16 float32
+  using C = __m512i;  // 64-bit counters
+
+  static HALVE_INLINE D load(Float64, const char* p) { return _mm512_loadu_pd(p); }
+  static HALVE_INLINE D load(Float32, const char* p) {
+    return _mm512_cvtps_pd(_mm256_loadu_ps(reinterpret_cast<const float*>(p)));
+  }
+  static HALVE_INLINE D load(Float16, const char* p) {
+    return _mm512_cvtps_pd(_mm256_cvtph_ps(words(p)));
+  }
+  static HALVE_INLINE D load(BFloat16, const char* p) {
+    const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(words(p)), 16);
+    return _mm512_cvtps_pd(_mm256_castsi256_ps(wide));
+  }
+  static HALVE_INLINE void store(double* p, D x) { _mm512_storeu_pd(p, x); }
+  static HALVE_INLINE void prefetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
+  static HALVE_INLINE D set(double x) { return _mm512_set1_pd(x); }
+  static HALVE_INLINE C no_count() { return _mm512_setzero_si512(); }
+  static HALVE_INLINE D abs(D x) { return _mm512_abs_pd(x); }
+  static HALVE_INLINE D add(D a, D b) { return _mm512_add_pd(a, b); }
+  static HALVE_INLINE D sub(D a, D b) { return _mm512_sub_pd(a, b); }
+  static HALVE_INLINE D mul(D a, D b) { return _mm512_mul_pd(a, b); }
+  static HALVE_INLINE D div(D a, D b) { return _mm512_div_pd(a, b); }
+  static HALVE_INLINE D min(D a, D b) { return _mm512_min_pd(a, b); }
+  static HALVE_INLINE D max(D a, D b) { return _mm512_max_pd(a, b); }
+  static HALVE_INLINE D plus_product(D c, D a, D b) { return _mm512_fmadd_pd(a, b, c); }
+  static HALVE_INLINE D minus_product(D c, D a, D b) { return _mm512_fnmadd_pd(a, b, c); }
+  static HALVE_INLINE C count_less(C counts, D a, D b) {
+    return count(counts, _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ));
+  }
+  static HALVE_INLINE bool any_less(D a, D b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ) != 0; }
+  static HALVE_INLINE bool all_finite(D x) {
+    const D zero = _mm512_sub_pd(x, x);
+    return _mm512_cmp_pd_mask(zero, zero, _CMP_UNORD_Q) == 0;
+  }
+  static HALVE_INLINE int less(D a, D b) { return ones(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)); }
+  static HALVE_INLINE int less_equal(D a, D b) {
+    return ones(_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ));
+  }
+  static HALVE_INLINE void store_counts(uint64_t* p, C counts) { _mm512_storeu_si512(p, counts); }
+
+  static HALVE_INLINE F load_float(Float32, const char* p) { return _mm512_loadu_ps(p); }
+  static HALVE_INLINE F load_float(Float16, const char* p) { return _mm512_cvtph_ps(half_line(p)); }
+  static HALVE_INLINE F load_float(BFloat16, const char* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half_line(p)), 16));
+  }
+  static HALVE_INLINE void store(float* p, F x) { _mm512_storeu_ps(p, x); }
+  static HALVE_INLINE F setf(float x) { return _mm512_set1_ps(x); }
+  static HALVE_INLINE F abs(F x) { return _mm512_abs_ps(x); }
+  static HALVE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static HALVE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static HALVE_INLINE int less(F a, F b) { return ones(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)); }
+  static HALVE_INLINE int less_equal(F a, F b) {
+    return ones(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ));
+  }
+  static HALVE_INLINE D first_half(F x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
+  static HALVE_INLINE D second_half(F x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
+
+ private:
+  static HALVE_INLINE int ones(uint32_t mask) { return __builtin_popcount(mask); }
+  static HALVE_INLINE __m256i half_line(const char* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static HALVE_INLINE __m128i words(const char* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static HALVE_INLINE C count(C counts, __mmask8 m) {
+    return _mm512_mask_sub_epi64(counts, m, counts, _mm512_set1_epi64(-1));
+  }
+};
+
+}  // namespace
+}  // namespace halve::kernels

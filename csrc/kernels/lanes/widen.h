@@ -1,0 +1,92 @@
+// Element types and how one element of each is widened to float64; everything is internal,
+// because it is compiled once an instruction set.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define HALVE_INLINE __forceinline
+#define HALVE_NOINLINE __declspec(noinline)
+#else
+#define HALVE_INLINE inline __attribute__((always_inline))
+#define HALVE_NOINLINE __attribute__((noinline))
+#endif
+
+// Unrolls the loop that follows, so that what depends on its counter is decided by the compiler.
+#if defined(__clang__)
+#define HALVE_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define HALVE_UNROLL _Pragma("GCC unroll 4")
+#else
+#define HALVE_UNROLL
+#endif
+
+namespace halve::kernels {
+namespace {
+
+template <class T>
+HALVE_INLINE T read_as(const char* p) {
+  T value;
+  memcpy(&value, p, sizeof value);
+  return value;
+}
+
+HALVE_INLINE double double_of(uint64_t bits) {
+  double value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+constexpr uint64_t kInfinityBits = 0x7FF0000000000000;
+
+HALVE_INLINE double magnitude(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return double_of(bits & 0x7FFFFFFFFFFFFFFF);
+}
+
+// Products of two values are exact in float64 where kExact holds for both.
+struct Float32 {
+  static constexpr uint64_t kBytes = 4;
+  static constexpr bool kExact = true;
+  static constexpr double kMinNormal = 0x1p-126;
+  static HALVE_INLINE double widen(const char* p) { return read_as<float>(p); }
+};
+
+struct Float64 {
+  static constexpr uint64_t kBytes = 8;
+  static constexpr bool kExact = false;
+  static constexpr double kMinNormal = 0x1p-1022;
+  static HALVE_INLINE double widen(const char* p) { return read_as<double>(p); }
+};
+
+struct BFloat16 {
+  static constexpr uint64_t kBytes = 2;
+  static constexpr bool kExact = true;
+  static constexpr double kMinNormal = 0x1p-126;
+  static HALVE_INLINE double widen(const char* p) {
+    const uint32_t bits = static_cast<uint32_t>(read_as<uint16_t>(p)) << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+};
+
+struct Float16 {
+  static constexpr uint64_t kBytes = 2;
+  static constexpr bool kExact = true;
+  static constexpr double kMinNormal = 0x1p-14;
+  static HALVE_INLINE double widen(const char* p) {
+    const uint64_t bits = read_as<uint16_t>(p);
+    const uint64_t sign = (bits & 0x8000) << 48;
+    const uint64_t size = bits & 0x7FFF;
+    if (size >= 0x7C00) return double_of(sign | kInfinityBits | (size << 42));
+    if (size >= 0x0400) return double_of(sign | ((size << 42) + (uint64_t{1008} << 52)));
+    const double value = static_cast<double>(static_cast<int32_t>(size)) * 0x1p-24;
+    return sign != 0 ? -value : value;
+  }
+};
+
+}  // namespace
+}  // namespace halve::kernels
