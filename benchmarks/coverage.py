@@ -50,7 +50,7 @@ BOUNDS: dict[str, tuple[float, float] | None] = {
     "fastestdet": (6.8, 0.99999),
     "yunet": (8e-3, 0.9999),
     "basic_pitch": (0.23, 0.985),
-    # 3.2e-3 on sample 0; fitted on the others, where all-float16 models, a peer's too, reach 8.4e-3.
+    # 3.2e-3 on sample 0; fitted on the others, where all-float16 models reach 8.4e-3.
     "silero_vad_ifless": (1.05e-2, 0.9999),
     "silero_vad_v3": None,
     "ultraface_nms": None,
