@@ -12,12 +12,14 @@ import halve
 PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
-LEAVES = {"errors", "plans", "types", "options"}
+LEAVES = {"errors", "plans", "types", "options", "search_types", "search_options"}
 ALLOWED = {
     "errors": set(),
     "plans": {"errors"},
     "types": {"plans"},
     "options": {"errors", "types"},
+    "search_options": {"errors", "options", "search_types"},
+    "search_types": {"plans", "types"},
     "_native": LEAVES,
     "source": LEAVES | {"_native"},
     "plan": LEAVES | {"_native", "source"},
@@ -26,12 +28,17 @@ ALLOWED = {
     "compare": LEAVES | {"_native"},
     "write": LEAVES | {"_native", "source", "plan", "rewrite", "cast"},
     "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
-    "session": LEAVES | {"_native"},
-    "report": {"errors", "types"},
+    "session": LEAVES | {"_native", "source", "compare"},
+    "search": LEAVES | {"session", "compare", "plan", "source"},
+    "candidates": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
+    "auto": LEAVES | {"source", "plan", "convert", "session", "compare", "search", "candidates"},
+    "auto_mixed_precision": LEAVES | {"source", "session", "auto"},
+    "report": {"errors", "types", "search_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert"},
-    "cli": LEAVES | {"_native", "source", "plan", "convert", "session", "report", "__init__"},
+    "cli": LEAVES
+    | {"_native", "source", "plan", "convert", "session", "report", "auto", "__init__"},
     "__main__": {"cli"},
-    "__init__": LEAVES | {"convert", "cast", "compare"},
+    "__init__": LEAVES | {"convert", "cast", "compare", "auto"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}

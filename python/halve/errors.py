@@ -13,6 +13,8 @@ __all__ = [
     "SampleError",
     "SessionError",
     "UnsupportedModelError",
+    "VerdictError",
+    "WorkspaceError",
 ]
 
 
@@ -66,3 +68,11 @@ class SessionError(HalveError, RuntimeError):
 
 class BackendUnavailableError(HalveError, RuntimeError):
     """A kernel backend, provider or module was asked for that this machine or build lacks."""
+
+
+class VerdictError(HalveError, RuntimeError):
+    """A model cannot be judged, its own float32 run failing its check, or nothing passes."""
+
+
+class WorkspaceError(HalveError, ValueError):
+    """A workspace or a journal is of another model, other samples or other options."""
