@@ -18,7 +18,7 @@ from conformance.stepwise import run_stepwise
 from halve.convert import convert
 from halve.errors import HalveError
 from halve.options import ConvertOptions
-from halve.plan.scopes import iter_nodes
+from halve.source.scopes import iter_nodes
 from halve.session import load, lower, run
 from halve.types import ConvertResult
 

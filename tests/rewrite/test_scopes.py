@@ -173,9 +173,9 @@ def test_a_function_called_with_two_types_is_specialised_where_they_differ() -> 
     same = checked(converted(CASES["calls"]))
     assert [node.op_type for node in same.graph.node] == ["twice"] * 3
     done = checked(converted(CASES["calls"], node_block=("two",)))
-    names = [node.op_type for node in done.graph.node]
-    assert names[0] == names[2] != names[1]
-    assert len(done.functions) == 2
+    # The second Add of one call is float32 and so is that of the next: what is between stays so.
+    names = [node.op_type for node in done.graph.node if node.op_type != "Cast"]
+    assert len(set(names)) == len(done.functions) == 3
 
 
 def test_equal_calls_share_one_function() -> None:

@@ -33,7 +33,14 @@ from halve.plan.type_attributes import is_weight
 from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
-__all__ = ["decide", "float_slots", "make_plan", "slot_name", "unmatched_names"]
+__all__ = [
+    "blocked_reasons",
+    "decide",
+    "float_slots",
+    "make_plan",
+    "slot_name",
+    "unmatched_names",
+]
 
 
 _FLOAT = int(DType.FLOAT)
@@ -57,8 +64,8 @@ def make_plan(
     Raises:
         OptionError: an id that the model does not have.
     """
-    blocked = _Blocked(analysis, options, (*options.fp32_nodes, *fp32_nodes))
-    decisions = [decide(n, blocked.reason(n), profile, options.half) for n in analysis.nodes]
+    reasons = blocked_reasons(analysis, options, fp32_nodes)
+    decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
     decisions = settle_neutral(analysis, decisions, options)
     instances: dict[int, list[NodeInfo]] = {}
     for node in analysis.nodes:
@@ -99,6 +106,18 @@ def unmatched_names(analysis: Analysis, options: ConvertOptions) -> list[str]:
         if plain is not None or not any(map(_Matcher((pattern,)).matches, names)):
             missing.append(plain or pattern)
     return missing
+
+
+def blocked_reasons(
+    analysis: Analysis, options: ConvertOptions, fp32_nodes: Sequence[int] = ()
+) -> list[str]:
+    """Why the user keeps a node float32 ("" where not), by uid; `fp32_nodes` add to the options'.
+
+    Raises:
+        OptionError: an id that the model does not have.
+    """
+    blocked = _Blocked(analysis, options, (*options.fp32_nodes, *fp32_nodes))
+    return [blocked.reason(node) for node in analysis.nodes]
 
 
 class _Blocked:

@@ -3,14 +3,17 @@
 A neutral node copies or selects values, so that it gives the same in both precisions; only casts
 tell the sides apart. Rules:
 
-1. Neutral are the operators of `_MOVES`, those of `_SELECTS` where their constant operands are
-   exact in the 16-bit type, a Cast's output, and the operands by which values enter and leave
+1. Neutral are the operators of `_MOVES` and `_SELECTS` where their constant operands are small
+   and exact in the 16-bit type, a Cast's output, and the operands by which values enter and leave
    bodies and local functions. What is blocked, or has no kernel, is not.
 2. Every other operand is fixed: at the source (float32) or the sink (16-bit). So are the main
    graph's inputs and outputs.
 3. A value costs its bytes once where a reader is on the other side than its producer. Weights cost
    nothing: they are converted, not cast. A Cast's input follows its producer.
-4. Of all minimum cuts the one with the fewest float32 nodes is taken.
+4. Neutral nodes are transparent: on a way from a float32 producer to a float32 reader they are
+   float32, so that no value is rounded between two that keep it. A Cast to another type reads
+   what its input's producer made.
+5. Of all minimum cuts the one with the fewest float32 nodes is taken.
 
 The flow is scipy's, whose capacities are 32-bit and wrong beyond without a word: they are scaled
 so that even their sum fits.
@@ -34,7 +37,7 @@ from halve.plan.type_attributes import attribute
 from halve.source import payload_index
 from halve.types import DType
 
-__all__ = ["settle_neutral"]
+__all__ = ["initializer_tensors", "is_neutral", "settle_neutral"]
 
 # Operators that only move values (onnx's Operators.md), in the default domain.
 _MOVES = frozenset({
@@ -85,17 +88,17 @@ def settle_neutral(
     if not ties:
         return decisions
     weights = value_bytes(analysis, [value for value, _, _ in ties])
-    moved = _cut(net, ties, weights)
+    moved = _cut(net, ties, weights, _transparent(analysis, net, options))
     return _moved_decisions(analysis, net, decisions, moved)
 
 
 def _net(analysis: Analysis, decisions: list[Decision], options: ConvertOptions) -> _Net:
     sides: dict[_Key, int] = {}
     owners = [node for node in analysis.nodes if node.bodies]
-    tensors = _initializers(analysis)
+    tensors = initializer_tensors(analysis)
     for node in analysis.nodes:
         half = decisions[node.uid].half_vars
-        free = not node.bodies and bool(half) and _is_neutral(node, tensors, options)
+        free = not node.bodies and bool(half) and is_neutral(node, tensors, options)
         for var in _float_vars(node):
             side = (_FREE if free else _HALF) if var in half else _FLOAT32
             sides[node.id, var] = min(side, sides.get((node.id, var), _FREE))
@@ -145,7 +148,8 @@ def _float_vars(node: NodeInfo) -> Iterable[str]:
                 yield var
 
 
-def _initializers(analysis: Analysis) -> _Tensors:
+def initializer_tensors(analysis: Analysis) -> _Tensors:
+    """The tensor of each initializer, in all graphs."""
     return {
         scope.values[tensor.name]: tensor
         for scope in analysis.scopes
@@ -154,13 +158,13 @@ def _initializers(analysis: Analysis) -> _Tensors:
     }
 
 
-def _is_neutral(node: NodeInfo, tensors: _Tensors, options: ConvertOptions) -> bool:
-    """Rule 1."""
+def is_neutral(node: NodeInfo, tensors: _Tensors, options: ConvertOptions) -> bool:
+    """Rule 1: whether a node computes nothing, so that it may be of either precision."""
     if node.domain != "":
         return False
-    if node.op_type == "Cast" or node.op_type in _MOVES:
+    if node.op_type == "Cast":
         return True
-    if node.op_type not in _SELECTS or _adds_up(node):
+    if node.op_type not in _MOVES | _SELECTS or _adds_up(node):
         return False
     constants = [v for v in node.inputs if v is not None and v.elem == DType.FLOAT and _fixed(v)]
     return all(_is_exact(value, tensors, options) for value in constants)
@@ -184,6 +188,10 @@ def _is_exact(value: Value, tensors: _Tensors, options: ConvertOptions) -> bool:
     if tensor is None or payload_index(tensor) is not None or value.is_input:
         return False
     array = np.asarray(numpy_helper.to_array(tensor), np.float32)
+    sizes = np.abs(array[(array != 0) & np.isfinite(array)])
+    bounds = options.bounds
+    if np.any((sizes < bounds.min_positive) | (sizes > bounds.max_finite)):
+        return False
     with np.errstate(over="ignore"):
         if options.half == DType.FLOAT16:
             return bool(np.array_equal(array.astype(np.float16).astype(np.float32), array))
@@ -235,6 +243,45 @@ def _io_side(value: Value, options: ConvertOptions) -> int:
     return _FLOAT32 if (keep if isinstance(keep, bool) else value.name in keep) else _HALF
 
 
+def _transparent(analysis: Analysis, net: _Net, options: ConvertOptions) -> set[int]:
+    """The free vertices on a way from a float32 producer to a float32 reader (rule 4)."""
+    forward: dict[int, set[int]] = {}
+    backward: dict[int, set[int]] = {}
+    for value in analysis.values:
+        if value.elem != DType.FLOAT or _fixed(value):
+            continue
+        producer = _producer(value, net, options)
+        readers = {*_readers(value, net, options), *_cast_readers(value, net, options)}
+        for reader in readers:
+            forward.setdefault(producer, set()).add(reader)
+            backward.setdefault(reader, set()).add(producer)
+    return _free_reach(net, forward) & _free_reach(net, backward)
+
+
+def _cast_readers(value: Value, net: _Net, options: ConvertOptions) -> Iterable[int]:
+    """Where Casts pass a value on: a wider or another type is as good as a float32 reader."""
+    for node, _ in value.readers:
+        if (node.domain, node.op_type) != ("", "Cast"):
+            continue
+        result = node.outputs[0]
+        if result is not None and result.elem == DType.FLOAT:
+            yield net.sites[node.id, node.out_types[0][0]]
+        elif result is None or result.elem != options.half:
+            yield _FLOAT32
+
+
+def _free_reach(net: _Net, near: Mapping[int, set[int]]) -> set[int]:
+    """The free vertices that `near` leads to from the source, by free ones only."""
+    found: set[int] = set()
+    waiting = deque([_FLOAT32])
+    while waiting:
+        for vertex in near.get(waiting.popleft(), ()):
+            if net.state[vertex] == _FREE and vertex not in found:
+                found.add(vertex)
+                waiting.append(vertex)
+    return found
+
+
 def _reachable(net: _Net, ties: list[_Tie]) -> set[int]:
     """The free vertices that are tied to the source, directly or by other free ones."""
     near: dict[int, set[int]] = {}
@@ -252,12 +299,15 @@ def _reachable(net: _Net, ties: list[_Tie]) -> set[int]:
     return found
 
 
-def _cut(net: _Net, ties: list[_Tie], weights: Mapping[Value, int]) -> set[int]:
-    """The free vertices on the source's side of the minimum cut (rules 3 and 4)."""
+def _cut(
+    net: _Net, ties: list[_Tie], weights: Mapping[Value, int], forced: set[int]
+) -> set[int]:
+    """The free vertices on the source's side of the minimum cut (rules 3 to 5)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
     edges, size = _edges(net, ties, weights)
+    edges += [(_FLOAT32, vertex, _CAPACITY_SUM) for vertex in sorted(forced)]
     rows, columns, capacities = (np.array(column) for column in zip(*edges, strict=True))
     graph = coo_array((capacities.astype(np.int32), (rows, columns)), shape=(size, size)).tocsr()
     if int(graph.data.astype(np.int64).min()) < 0:

@@ -46,7 +46,7 @@ from halve.plan.opset_forms import (
     single_node_model,
 )
 from halve.plan.schemas import normal_domain
-from halve.plan.scopes import iter_nodes, subgraphs
+from halve.source.scopes import iter_nodes, subgraphs
 from halve.source import payload_index, text
 from halve.types import DType, Plan, PlanNode, SourceModel
 

@@ -112,14 +112,14 @@ def judge(  # noqa: PLR0913 - keywords, all with defaults
         raise OptionError("judge was given no samples; allowed: one or more")
     written = read_model(converted)
     model = lower(written)
-    for dtype in _half_types(model.graph):
+    for dtype in half_types(model.graph):
         check_canary(dtype, optimise=optimise, threads=threads)
     settings: dict[str, Any] = {"threads": threads, "custom_op_library": custom_op_library}
     if require_load:
         load(converted, **settings)
     reference = load(source, optimise=optimise, **settings)
     label = f"{converted if isinstance(converted, Path | str) else 'model in memory'}, lowered"
-    lowered = _load_lowered(model, {"where": label, "optimise": optimise, **settings})
+    lowered = load_lowered(model, {"where": label, "optimise": optimise, **settings})
     rows = tuple(_judge_sample(reference, lowered, sample, rtol, atol) for sample in samples)
     passed = all(output.allclose for row in rows for output in row.outputs)
     return Judgement("emulated", passed, require_load, rtol, atol, rows)
@@ -162,7 +162,7 @@ def measure_output(
     )
 
 
-def _load_lowered(model: ModelProto, settings: Mapping[str, Any]) -> Session:
+def load_lowered(model: ModelProto, settings: Mapping[str, Any]) -> Session:
     """Load from memory, or where float32 weights no longer fit into one protobuf, by a file."""
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < _IN_MEMORY_BYTES:
         return load(model, **settings)
@@ -172,7 +172,7 @@ def _load_lowered(model: ModelProto, settings: Mapping[str, Any]) -> Session:
         return load(path, **settings)
 
 
-def _half_types(graph: GraphProto) -> set[str]:
+def half_types(graph: GraphProto) -> set[str]:
     """The 16-bit types that a lowered graph casts to."""
     found: set[str] = set()
     for node in graph.node:
@@ -180,7 +180,7 @@ def _half_types(graph: GraphProto) -> set[str]:
             codes = (attribute.i for attribute in node.attribute if attribute.name == "to")
             found.update(_HALF_NAMES[code] for code in codes if code in _HALF_NAMES)
         for body in bodies(node):
-            found |= _half_types(body)
+            found |= half_types(body)
     return found
 
 

@@ -1,0 +1,102 @@
+"""Write a mixed model for a set of float32 nodes, and have it judged."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from halve.auto.validating import by_name, checked
+from halve.auto.workspace import Workspace
+from halve.convert import convert
+from halve.search_options import SearchOptions
+from halve.search_types import FinalVerdict
+from halve.session.samples import Sample
+from halve.session.written import JudgeSettings, Outputs, open_written, reference_outputs
+from halve.types import ConvertResult
+
+__all__ = ["Judge", "judge_settings"]
+
+_CPU = "CPUExecutionProvider"
+
+
+def judge_settings(options: SearchOptions) -> JudgeSettings:
+    """At which level, and how, a written model is judged under these options."""
+    target = options.convert.target
+    level = "cpu" if target == "cpu" else "emulated" if options.provider == _CPU else "device"
+    return JudgeSettings(
+        level=level,
+        provider=options.provider,
+        provider_options=options.provider_options,
+        session_options=options.session_options,
+        threads=options.threads_per_trial,
+        custom_op_library=options.convert.custom_op_library,
+        feedback=options.feedback,
+        # The CPU provider has hardly a bfloat16 kernel, and so loads hardly a bfloat16 model.
+        require_load=options.convert.dtype == "float16",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Writes candidates into a workspace and judges the files on every sample."""
+
+    source: Path | ModelProto
+    samples: tuple[Sample, ...]
+    held_out: frozenset[int]
+    references: tuple[Outputs, ...]
+    options: SearchOptions
+    workspace: Workspace
+
+    @classmethod
+    def prepare(
+        cls,
+        source: Path | ModelProto,
+        samples: Sequence[Sample],
+        held_out: frozenset[int],
+        options: SearchOptions,
+        workspace: Workspace,
+    ) -> Judge:
+        """Run the source for what samples without golden outputs are judged against."""
+        references = reference_outputs(source, samples, judge_settings(options))
+        return cls(source, tuple(samples), held_out, tuple(references), options, workspace)
+
+    def convert(self, fp32_ids: Sequence[int], target: Path) -> ConvertResult:
+        """Write the model that keeps these nodes float32."""
+        options = replace(
+            self.options.convert, fp32_nodes=tuple(fp32_ids), progress=None, plan=None
+        )
+        return convert(self.source, target, options=options)
+
+    def judge_file(self, path: Path) -> FinalVerdict:
+        """The verdict on a written file, on all samples at the whole tolerance."""
+        options = self.options
+        accept = None if options.validate is None else by_name(checked(options.validate))
+        return open_written(path, judge_settings(options)).judge(
+            self.samples,
+            self.references,
+            None if options.validate_only else options.tolerances,
+            held_out=self.held_out,
+            accept=accept,
+        )
+
+    def candidate(self, fp32_ids: Sequence[int], name: str) -> tuple[ConvertResult, FinalVerdict]:
+        """Write a candidate inside the workspace and judge it."""
+        path = self.workspace.scratch("scratch-candidate") / name
+        result = self.convert(fp32_ids, path)
+        return result, self.judge_file(path)
+
+    def deliver(
+        self, fp32_ids: Sequence[int], target: Path, judged: ConvertResult, verdict: FinalVerdict
+    ) -> tuple[ConvertResult, FinalVerdict]:
+        """Write the model to `target`. Its bytes are those that were judged, or it is judged
+        again.
+        """
+        result = self.convert(fp32_ids, target)
+        pairs = zip(judged.summary.files, result.summary.files, strict=True)
+        if all(filecmp.cmp(first, second, shallow=False) for first, second in pairs):
+            return result, verdict
+        return result, self.judge_file(target)

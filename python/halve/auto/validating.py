@@ -1,0 +1,67 @@
+"""A user's own verdict, called so that whatever it does wrong is told as such."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halve.errors import OptionError, VerdictError
+from halve.search_options import Validate
+
+__all__ = ["by_name", "checked", "load_validate"]
+
+_Outputs = dict[str, NDArray[Any]]
+
+
+def checked(validate: Validate) -> Validate:
+    """`validate`, with a VerdictError where it raises or returns anything but a bool."""
+
+    def ask(reference: list[NDArray[Any]], mixed: list[NDArray[Any]]) -> bool:
+        try:
+            answer: object = validate(reference, mixed)
+        except Exception as error:
+            raise VerdictError(
+                f"the validate function raised {type(error).__name__}: {error}; it is called with"
+                " (reference outputs, mixed outputs), two lists of arrays in graph order"
+            ) from error
+        if not isinstance(answer, bool | np.bool_):
+            raise VerdictError(
+                f"the validate function returned {type(answer).__name__} {answer!r}; allowed: True"
+                " or False"
+            )
+        return bool(answer)
+
+    return ask
+
+
+def by_name(validate: Validate) -> Callable[[_Outputs, _Outputs], bool]:
+    """The same for outputs by name, in the reference's order."""
+
+    def ask(reference: _Outputs, mixed: _Outputs) -> bool:
+        return validate(list(reference.values()), [mixed[name] for name in reference])
+
+    return ask
+
+
+def load_validate(text: str) -> Validate:
+    """The function that "module:function" names.
+
+    Raises:
+        OptionError: there is no such module or function.
+    """
+    module_name, colon, name = text.partition(":")
+    if not (module_name and colon and name):
+        raise OptionError(f"validate is {text!r}; allowed: module:function")
+    try:
+        function: object = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(
+            f"validate {text!r} cannot be loaded: {error}; the module must be importable from here"
+        ) from error
+    if not callable(function):
+        raise OptionError(f"validate {text!r} is {type(function).__name__}; allowed: a function")
+    return cast("Validate", function)

@@ -1,0 +1,170 @@
+"""Drop-in replacement of onnxconverter-common's `auto_mixed_precision` modules.
+
+What it does otherwise than the original, beside being right about float16:
+1. Candidates are judged by a real rounding of every float16 tensor, never by a float16 graph on
+   ONNX Runtime's CPU provider, which would compute it in float32.
+2. The set of float32 nodes that is returned has been minimised, and nodes in the bodies of If,
+   Loop and Scan are decided like any other.
+3. Weights are clipped as by `halve.float16` (1e-7, 1e4). Operators of its DEFAULT_OP_BLOCK_LIST
+   stay float32, as in the original.
+4. Progress goes to stderr as plain lines; HALVE_QUIET=1 switches it off.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from halve.auto import auto, search_model
+from halve.errors import OptionError
+from halve.float16 import DEFAULT_OP_BLOCK_LIST
+from halve.options import ConvertOptions
+from halve.search_options import SearchOptions
+from halve.search_types import OutputTolerance, SearchEvent, Tolerances
+from halve.session import Sample
+
+__all__ = ["auto_convert_mixed_precision", "auto_convert_mixed_precision_model_path"]
+
+_Feed = Mapping[str, NDArray[Any]]
+_Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
+# numpy.allclose's defaults, for the one of the two that is not given.
+_RTOL, _ATOL = 1e-5, 1e-8
+
+
+def auto_convert_mixed_precision(  # noqa: PLR0913, PLR0917 - the signature that is replaced
+    model: ModelProto,
+    feed_dict: _Feed | Sequence[_Feed],
+    validate_fn: _Validate | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    keep_io_types: bool = False,
+) -> ModelProto:
+    """Convert a float32 model to float16 but for the nodes that must stay float32.
+
+    Args:
+        model: not changed.
+        feed_dict: arrays by input name, in the model's float32 types; or a list of such feeds, all
+            of which must pass.
+        validate_fn: called with (float32 outputs, mixed outputs), two lists of arrays in graph
+            order, once a feed; must return True. Instead of or in addition to rtol and atol.
+        rtol: as numpy.allclose; given without atol, that is 1e-8.
+        atol: as numpy.allclose; given without rtol, that is 1e-5.
+        keep_io_types: keep graph inputs and outputs float32.
+
+    Returns:
+        A new model, which was judged on every feed.
+
+    Raises:
+        ValueError: neither validate_fn nor a tolerance is given.
+        VerdictError: the float32 model fails its own check, or validate_fn raises or returns
+            anything but a bool.
+        SampleError: a feed does not fit the model's inputs.
+    """
+    options = _options(validate_fn, rtol, atol, keep_io_types, show=not _quiet())
+    return search_model(model, _samples(feed_dict), options=options)
+
+
+def auto_convert_mixed_precision_model_path(  # noqa: PLR0913, PLR0917 - the signature replaced
+    source_model_path: str | os.PathLike[str],
+    input_feed: _Feed | Sequence[_Feed],
+    target_model_path: str | os.PathLike[str],
+    provider: str | Sequence[str],
+    location: str | None = None,
+    customized_validate_func: _Validate | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    keep_io_types: bool = True,
+    verbose: bool = False,
+) -> None:
+    """Convert the model in a file, of any size, and write the mixed model to another.
+
+    Args:
+        source_model_path: the float32 model.
+        input_feed: as `feed_dict` above.
+        target_model_path: where to write.
+        provider: ONNX Runtime's execution provider, or a list that begins with it.
+        location: accepted; weights that do not stay in the file go beside it under a name of
+            their own.
+        customized_validate_func: as `validate_fn` above.
+        rtol: as above.
+        atol: as above.
+        keep_io_types: keep graph inputs and outputs float32.
+        verbose: a line a trial, beside the lines where clusters split.
+
+    Raises:
+        The same, and OutputError where the target cannot be written.
+    """
+    options = _options(
+        customized_validate_func,
+        rtol,
+        atol,
+        keep_io_types,
+        show=verbose or not _quiet(),
+        provider=provider if isinstance(provider, str) else provider[0],
+        external_data="auto" if location is None else "always",
+    )
+    auto(Path(source_model_path), Path(target_model_path), _samples(input_feed), options=options)
+
+
+def _options(  # noqa: PLR0913 - one a keyword of the faces
+    validate: _Validate | None,
+    rtol: float | None,
+    atol: float | None,
+    keep_io_types: bool,
+    *,
+    show: bool,
+    provider: str = "CPUExecutionProvider",
+    external_data: str = "auto",
+) -> SearchOptions:
+    if validate is None and rtol is None and atol is None:
+        raise OptionError("neither a validate function nor rtol or atol is given; give one of them")
+    tolerance = OutputTolerance(
+        rtol=_RTOL if rtol is None else rtol, atol=_ATOL if atol is None else atol
+    )
+    convert = ConvertOptions(
+        target="any",  # as halve.float16: only the block list keeps an operator float32
+        keep_io_types=bool(keep_io_types),
+        min_positive=1e-7,
+        max_finite=1e4,
+        op_block=tuple(map(re.escape, DEFAULT_OP_BLOCK_LIST)),
+        external_data=external_data,
+    )
+    return SearchOptions(
+        convert=convert,
+        tolerances=Tolerances(tolerance),
+        validate=validate,
+        validate_only=rtol is None and atol is None,
+        provider=provider,
+        progress=_Lines() if show else None,
+    )
+
+
+def _quiet() -> bool:
+    return os.environ.get("HALVE_QUIET") == "1"
+
+
+def _samples(feeds: _Feed | Sequence[_Feed]) -> tuple[Sample, ...]:
+    rows = [feeds] if isinstance(feeds, Mapping) else list(feeds)
+    return tuple(Sample(number, dict(feed)) for number, feed in enumerate(rows))
+
+
+class _Lines:
+    """Prints the sizes of the clusters whenever they change."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, ...] = ()
+
+    def __call__(self, event: SearchEvent) -> None:
+        sizes = tuple(last - first + 1 for first, last in event.clusters)
+        if (event.phase, sizes) == self._last:
+            return
+        self._last = (event.phase, sizes)
+        shown = " ".join(map(str, sizes)) or "-"
+        print(f"halve: {event.phase}: trial {event.trials}, clusters {shown}", file=sys.stderr)

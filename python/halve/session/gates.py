@@ -1,0 +1,392 @@
+"""A float32 model in which every unit is in an `If` on its own element of one mask input.
+
+Rules:
+1. `then` of a unit rounds: what its 16-bit operands read, weights by value, and what its 16-bit
+   outputs yield, each by a Cast to the 16-bit type and back around the float32 node. `else` is the
+   nodes as they were.
+2. Weights are rounded within the bounds of the conversion and stay constants. Rounded copies exist
+   only where rounding changes a value. Constant nodes become initializers: read from inside an
+   `If`, only those are constants that ONNX Runtime packs for its kernels.
+3. A node without inputs to round (a generator) stays outside; only its outputs are gated.
+4. An initializer that is also a graph input stops being an input: else it would be no constant.
+5. Nodes that ONNX Runtime would take for casts of its own, and so erase, are renamed.
+6. A local function gets the mask as a further input.
+Graph inputs and outputs that the conversion makes 16-bit are rounded outside, where they are fed
+and read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import (
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
+
+from halve.search_types import Unit
+from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
+
+__all__ = ["MASK", "Rounding", "gate_units"]
+
+MASK = "halve.mask"
+_FLOAT = int(TensorProto.FLOAT)
+# Initializers that are not graph inputs exist from this IR version on (rule 4).
+_MIN_IR_VERSION = 4
+# Until this opset, Cast's type is written as text.
+_CAST_WITH_CODES = 6
+_ERASED_PREFIX = "InsertedPrecisionFreeCast_"
+
+Rounding = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+_Body = GraphProto | FunctionProto
+
+
+@dataclass(slots=True)
+class _Scope:
+    """A body: what its names stand for, and the rounded copies of its constants.
+
+    `constants` are its weights, `made` every other name that it defines, `mask` the name of the
+    mask inside it.
+    """
+
+    body: _Body
+    path: str
+    parent: _Scope | None
+    mask: str
+    opset: int
+    constants: dict[str, TensorProto] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+    rounded: dict[str, str] = field(default_factory=dict)
+    conditions: dict[int, str] = field(default_factory=dict)
+    head: list[NodeProto] = field(default_factory=list)
+
+    def owner_of(self, name: str) -> _Scope | None:
+        """The scope that holds the constant of that name; None where it is no constant."""
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope.constants:
+                return scope
+            if name in scope.made:
+                return None
+            scope = scope.parent
+        return None
+
+
+def gate_units(
+    model: ModelProto, units: Iterable[Unit], half: int, rounding: Rounding
+) -> ModelProto:
+    """Put every unit of `model` behind the mask (see the rules of this module), in place.
+
+    The mask is the further graph input MASK: bool[n], true where unit n is 16-bit. `half` is the
+    TensorProto code of the 16-bit type; `rounding` rounds weights as the conversion does. All
+    payload of weights that units read must be in the model.
+    """
+    worker = _Gates(model, tuple(units), half, rounding)
+    worker.run()
+    return model
+
+
+class _Gates:
+    """One model's state."""
+
+    def __init__(
+        self, model: ModelProto, units: tuple[Unit, ...], half: int, rounding: Rounding
+    ) -> None:
+        self._model = model
+        self._half = half
+        self._rounding = rounding
+        self._count = len(units)
+        self._last = {unit.nodes[-1].id: unit for unit in units}
+        self._inner = {node.id for unit in units for node in unit.nodes[:-1]}
+        self._ids: dict[tuple[str, int], int] = {}
+        self._nodes: dict[int, NodeProto] = {}
+        self._opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version
+                        for o in model.opset_import}
+        self._fresh = 0
+
+    def run(self) -> None:
+        model = self._model
+        places: dict[str, int] = {}
+        for number, path, node in iter_nodes(model):
+            self._ids[path, places.get(path, 0)] = number
+            places[path] = places.get(path, 0) + 1
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            self._nodes[number] = copy
+        model.ir_version = max(model.ir_version, _MIN_IR_VERSION)
+        del model.training_info[:]
+        graph = model.graph
+        _drop_initializer_inputs(graph)
+        for function in model.functions:
+            self._function(function)
+        self._body(_Scope(graph, "", None, MASK, self._opsets.get("", 1)))
+        graph.input.append(
+            helper.make_tensor_value_info(MASK, TensorProto.BOOL, [self._count])
+        )
+
+    def _function(self, function: FunctionProto) -> None:
+        opset = next((o.version for o in function.opset_import if o.domain in ("", "ai.onnx")),
+                     self._opsets.get("", 1))
+        function.input.append(MASK)
+        self._body(_Scope(function, function_path(function), None, MASK, opset))
+
+    def _body(self, scope: _Scope) -> None:
+        body = scope.body
+        _index(scope)
+        nodes: list[NodeProto] = []
+        calls = {(f.domain, f.name) for f in self._model.functions}
+        for place, node in enumerate(body.node):
+            number = self._ids[scope.path, place]
+            if node.name.startswith(_ERASED_PREFIX):
+                node.name = f"halve.{node.name}"
+            for label, graph in subgraphs(node):
+                path = child_path(scope.path, number, label)
+                self._body(_Scope(graph, path, scope, scope.mask, scope.opset))
+            if (node.domain, node.op_type) in calls:
+                node.input.append(scope.mask)
+            if number in self._inner or _became_initializer(node, scope):
+                continue
+            unit = self._last.get(number)
+            nodes += [node] if unit is None else self._gate(unit, scope)
+        made = [_copy(node) for node in (*scope.head, *nodes)]
+        del body.node[:]
+        body.node.extend(made)
+
+    def _gate(self, unit: Unit, scope: _Scope) -> list[NodeProto]:
+        """The nodes that stand for a unit."""
+        originals = [self._nodes[node.id] for node in unit.nodes]
+        last = originals[-1]
+        condition = self._condition(unit.index, scope)
+        if len(originals) == 1 and not unit.nodes[0].in_slots:
+            return self._gate_outputs(unit, originals[0], condition, scope)
+        then, results = self._rounded_nodes(unit, originals, scope)
+        outputs = [name for name in last.output if name]
+        plain = [_copy(node) for node in originals]
+        renamed = {name: self._name(name) for name in outputs}
+        for node in plain:
+            _rename_outputs(node, renamed)
+        branches = {
+            "then_branch": _graph("then", then, [results[name] for name in outputs]),
+            "else_branch": _graph("else", plain, [renamed[name] for name in outputs]),
+        }
+        if scope.parent is not None:
+            for branch in branches.values():
+                _own_weights(branch, scope)
+        gate = helper.make_node("If", [condition], outputs, name=f"halve.unit{unit.index}")
+        gate.attribute.extend(helper.make_attribute(k, v) for k, v in branches.items())
+        return [gate]
+
+    def _gate_outputs(
+        self, unit: Unit, node: NodeProto, condition: str, scope: _Scope
+    ) -> list[NodeProto]:
+        """Rule 3."""
+        node = _copy(node)
+        made = [node]
+        for slot in unit.nodes[0].out_slots:
+            name = node.output[slot]
+            inner, low, high = self._name(name), self._name(name), self._name(name)
+            node.output[slot] = inner
+            then: list[NodeProto] = []
+            self._pair(inner, low, then, scope)
+            branches = {
+                "then_branch": _graph("then", then, [low]),
+                "else_branch": _graph(
+                    "else", [helper.make_node("Identity", [inner], [high])], [high]
+                ),
+            }
+            gate = helper.make_node("If", [condition], [name], name=f"halve.unit{unit.index}")
+            gate.attribute.extend(helper.make_attribute(k, v) for k, v in branches.items())
+            made.append(gate)
+        return made
+
+    def _rounded_nodes(
+        self, unit: Unit, originals: list[NodeProto], scope: _Scope
+    ) -> tuple[list[NodeProto], dict[str, str]]:
+        """The nodes of `then`, and under which name each output of the last node leaves it."""
+        made: list[NodeProto] = []
+        known: dict[str, str] = {}
+        results: dict[str, str] = {}
+        for info, original in zip(unit.nodes, originals, strict=True):
+            node = _copy(original)
+            for slot in info.in_slots:
+                node.input[slot] = self._input(node.input[slot], known, made, scope)
+            for slot, name in enumerate(node.input):
+                node.input[slot] = results.get(name, name)
+            self._round_attribute(node)
+            after: list[tuple[str, str]] = []
+            for slot, name in enumerate(original.output):
+                if not name:
+                    continue
+                result = self._name(name)
+                results[name] = known[name] = result
+                if slot in info.out_slots:
+                    raw = self._name(name)
+                    after.append((raw, result))
+                    node.output[slot] = raw
+                else:
+                    node.output[slot] = result
+            made.append(node)
+            for raw, result in after:
+                self._pair(raw, result, made, scope)
+        return made, results
+
+    def _input(
+        self, name: str, known: dict[str, str], made: list[NodeProto], scope: _Scope
+    ) -> str:
+        """What a 16-bit operand reads in place of `name`."""
+        if not name or name in known.values():
+            return name
+        if name not in known:
+            owner = scope.owner_of(name)
+            if owner is not None:
+                known[name] = self._rounded_weight(name, owner)
+            else:
+                known[name] = self._name(name)
+                self._pair(name, known[name], made, scope)
+        return known[name]
+
+    def _rounded_weight(self, name: str, owner: _Scope) -> str:
+        """Rule 2."""
+        if name not in owner.rounded:
+            array = numpy_helper.to_array(owner.constants[name])
+            rounded = self._rounding(np.ascontiguousarray(array, np.float32)).reshape(array.shape)
+            same = np.array_equal(rounded.view(np.uint32), array.view(np.uint32))
+            owner.rounded[name] = name if same else self._name(name)
+            if not same:
+                _add_constant(owner, owner.rounded[name], rounded)
+        return owner.rounded[name]
+
+    def _round_attribute(self, node: NodeProto) -> None:
+        """A ConstantOfShape's value is a weight, too."""
+        if node.op_type != "ConstantOfShape" or node.domain:
+            return
+        for attribute in node.attribute:
+            if attribute.name == "value" and attribute.t.data_type == _FLOAT:
+                array = numpy_helper.to_array(attribute.t)
+                rounded = self._rounding(np.ascontiguousarray(array)).reshape(array.shape)
+                attribute.t.CopyFrom(numpy_helper.from_array(rounded))
+
+    def _pair(self, source: str, result: str, made: list[NodeProto], scope: _Scope) -> None:
+        low = self._name(source)
+        made.append(_cast(source, low, self._half, scope.opset))
+        made.append(_cast(low, result, _FLOAT, scope.opset))
+
+    def _condition(self, index: int, scope: _Scope) -> str:
+        """The name of a unit's element of the mask, made at the head of the outermost body."""
+        outer = scope
+        while outer.parent is not None:
+            outer = outer.parent
+        if index not in outer.conditions:
+            place, name = self._name("index"), self._name("condition")
+            outer.conditions[index] = name
+            constant = numpy_helper.from_array(np.array([index], np.int64), place)
+            outer.head.append(helper.make_node("Constant", [], [place], value=constant))
+            outer.head.append(helper.make_node("Gather", [outer.mask, place], [name]))
+        return outer.conditions[index]
+
+    def _name(self, base: str) -> str:
+        self._fresh += 1
+        return f"halve.{self._fresh}.{base}"
+
+
+def _copy(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
+
+
+def _cast(source: str, result: str, to: int, opset: int) -> NodeProto:
+    code: int | str = to if opset >= _CAST_WITH_CODES else TensorProto.DataType.Name(to)
+    return helper.make_node("Cast", [source], [result], to=code)
+
+
+def _graph(name: str, nodes: list[NodeProto], outputs: list[str]) -> GraphProto:
+    """A branch; the types of its outputs are left to ONNX Runtime to infer."""
+    infos = [ValueInfoProto(name=output) for output in outputs]
+    return helper.make_graph(nodes, name, [], infos)
+
+
+def _rename_outputs(node: NodeProto, names: Mapping[str, str]) -> None:
+    for slot, name in enumerate(node.output):
+        node.output[slot] = names.get(name, name)
+
+
+def _drop_initializer_inputs(graph: GraphProto) -> None:
+    """Rule 4."""
+    weights = {tensor.name for tensor in graph.initializer}
+    kept = [info for info in graph.input if info.name not in weights]
+    copies = [ValueInfoProto.FromString(info.SerializeToString()) for info in kept]
+    del graph.input[:]
+    graph.input.extend(copies)
+
+
+def _index(scope: _Scope) -> None:
+    """Tell a body's constants from all else that it defines."""
+    body = scope.body
+    if isinstance(body, GraphProto):
+        scope.made.update(info.name for info in body.input)
+        scope.constants.update({t.name: t for t in body.initializer if t.data_type == _FLOAT})
+    else:
+        scope.made.update(body.input)
+    for node in body.node:
+        tensor = _constant_value(node)
+        if tensor is not None:
+            scope.constants[node.output[0]] = tensor
+        else:
+            scope.made.update(node.output)
+
+
+def _constant_value(node: NodeProto) -> TensorProto | None:
+    """The float32 tensor of a Constant node."""
+    if node.op_type != "Constant" or node.domain:
+        return None
+    if any(attribute.ref_attr_name for attribute in node.attribute):
+        return None
+    for attribute in node.attribute:
+        if attribute.name == "value" and attribute.t.data_type == _FLOAT:
+            return attribute.t
+        if attribute.name == "value_float":
+            return numpy_helper.from_array(np.array(attribute.f, np.float32))
+        if attribute.name == "value_floats":
+            return numpy_helper.from_array(np.array(attribute.floats, np.float32))
+    return None
+
+
+def _became_initializer(node: NodeProto, scope: _Scope) -> bool:
+    """Whether a Constant node was replaced by an initializer (rule 2)."""
+    if not isinstance(scope.body, GraphProto) or _constant_value(node) is None:
+        return False
+    tensor = TensorProto()
+    tensor.CopyFrom(scope.constants[node.output[0]])
+    tensor.name = node.output[0]
+    scope.body.initializer.append(tensor)
+    return True
+
+
+def _own_weights(branch: GraphProto, scope: _Scope) -> None:
+    """Give a branch its own copies of the weights that it reads from further out than one body:
+    ONNX Runtime packs those of the next graph only, and its sums depend on that.
+    """
+    read = dict.fromkeys(name for node in branch.node for name in node.input if name)
+    for name in read:
+        owner = scope.owner_of(name)
+        if owner is not None and owner is not scope:
+            branch.initializer.add().CopyFrom(owner.constants[name])
+
+
+def _add_constant(scope: _Scope, name: str, array: NDArray[np.float32]) -> None:
+    tensor = numpy_helper.from_array(array, name)
+    scope.constants[name] = tensor
+    if isinstance(scope.body, GraphProto):
+        scope.body.initializer.append(tensor)
+    else:
+        scope.head.append(helper.make_node("Constant", [], [name], value=tensor))

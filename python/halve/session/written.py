@@ -1,0 +1,186 @@
+"""The final judge: a written model, loaded afresh, on every sample at the whole tolerance.
+
+It shares with the search's probe only the comparison of outputs: the model is read back and
+lowered by halve.session.lowering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from halve.compare.verdict import compare_outputs
+from halve.errors import ModelError, OptionError, SampleError, UnsupportedModelError
+from halve.search_types import FinalVerdict, SampleVerdict, Tolerances
+from halve.session.canary import check_canary
+from halve.session.judging import half_types, load_lowered, read_model
+from halve.session.lowering import lower
+from halve.session.runtime import CPU_PROVIDER, Session, load, run
+from halve.session.samples import Sample
+
+__all__ = ["JudgeSettings", "Outputs", "WrittenModel", "open_written", "reference_outputs"]
+
+Outputs = dict[str, NDArray[Any]]
+LEVELS = ("device", "emulated", "cpu")
+_UNOPTIMISED = "disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSettings:
+    """How the judge loads and runs models.
+
+    `level` is "device" (the file itself on `provider`), "cpu" (the file itself on the CPU
+    provider) or "emulated" (the file lowered to float32 arithmetic with true rounding).
+    `feedback` are (output, input) pairs; see `run_sample` in halve.session.steps.
+    """
+
+    level: str = "emulated"
+    provider: str = CPU_PROVIDER
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    session_options: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
+    custom_op_library: Path | None = None
+    feedback: tuple[tuple[str, str], ...] = ()
+    require_load: bool = True
+    """Whether the written file itself must load, too, where it is judged by its lowered form."""
+
+    def __post_init__(self) -> None:
+        """Check the level."""
+        if self.level not in LEVELS:
+            raise OptionError(f"level is {self.level!r}; allowed: {', '.join(LEVELS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenModel:
+    """A written model that is ready to be judged."""
+
+    session: Session
+    settings: JudgeSettings
+
+    def judge(
+        self,
+        samples: Sequence[Sample],
+        references: Sequence[Outputs],
+        tolerances: Tolerances | None,
+        *,
+        held_out: frozenset[int] = frozenset(),
+        accept: Callable[[Outputs, Outputs], bool] | None = None,
+    ) -> FinalVerdict:
+        """Run every sample and compare it with its reference.
+
+        `held_out` are positions in `samples` that the search did not see. `accept`, called with
+        (reference, outputs) once a sample, must agree as well. Without tolerances it alone
+        decides, and the default ones serve to report errors.
+
+        Raises:
+            ModelError: the written model lacks an output.
+            SampleError, SessionError: a sample does not fit, or the model does not run.
+        """
+        rows = tuple(
+            self._judge_sample(sample, reference, tolerances, index in held_out, accept)
+            for index, (sample, reference) in enumerate(zip(samples, references, strict=True))
+        )
+        return FinalVerdict(self.settings.level, all(row.passed for row in rows), rows)
+
+    def _judge_sample(
+        self,
+        sample: Sample,
+        reference: Outputs,
+        tolerances: Tolerances | None,
+        held_out: bool,
+        accept: Callable[[Outputs, Outputs], bool] | None,
+    ) -> SampleVerdict:
+        outputs = run_sample(self.session, sample, self.settings.feedback)
+        for name in reference:
+            if name not in outputs:
+                raise ModelError(
+                    f"{self.session.where}: there is no output {name!r}; allowed: the source's"
+                    " outputs"
+                )
+        names = list(reference)
+        values = [outputs[name] for name in names]
+        measured = tolerances or Tolerances()
+        trials = compare_outputs(names, values, list(reference.values()), measured)
+        passed = tolerances is None or all(trial.passed for trial in trials)
+        if accept is not None:
+            passed = accept(reference, outputs) and passed
+        return SampleVerdict(sample.id, held_out, passed, trials)
+
+
+def open_written(converted: Path | ModelProto, settings: JudgeSettings) -> WrittenModel:
+    """Load a written model as `settings.level` says.
+
+    Raises:
+        ModelError, UnsupportedModelError: it contradicts itself, or cannot be lowered.
+        SessionError: it does not load, or this runtime erases casts.
+    """
+    common: dict[str, Any] = {
+        "threads": settings.threads,
+        "custom_op_library": settings.custom_op_library,
+    }
+    if settings.level != "emulated":
+        provider = settings.provider if settings.level == "device" else CPU_PROVIDER
+        return WrittenModel(load(converted, provider=provider, **common), settings)
+    lowered = lower(read_model(converted))
+    for dtype in sorted(half_types(lowered.graph)):
+        check_canary(dtype, optimise=_UNOPTIMISED, threads=settings.threads)
+    if settings.require_load:
+        load(converted, **common)
+    label = f"{converted if isinstance(converted, Path) else 'model in memory'}, lowered"
+    session = load_lowered(lowered, {"where": label, "optimise": _UNOPTIMISED, **common})
+    return WrittenModel(session, settings)
+
+
+def reference_outputs(
+    source: Path | ModelProto, samples: Sequence[Sample], settings: JudgeSettings
+) -> list[Outputs]:
+    """What each sample is judged against: its golden outputs, else the source's float32 run.
+
+    Raises:
+        SampleError: a sample does not fit the model, or lacks one of its outputs.
+        SessionError: the source does not load or run.
+    """
+    session = load(
+        source,
+        provider=settings.provider if settings.level == "device" else CPU_PROVIDER,
+        optimise=_UNOPTIMISED,
+        threads=settings.threads,
+        custom_op_library=settings.custom_op_library,
+    )
+    return [_reference(session, sample, settings) for sample in samples]
+
+
+def _reference(session: Session, sample: Sample, settings: JudgeSettings) -> Outputs:
+    if sample.outputs is None:
+        return run_sample(session, sample, settings.feedback)
+    names = [port.name for port in session.outputs]
+    for name in names:
+        if name not in sample.outputs:
+            raise SampleError(
+                f"sample {sample.id}: output {name!r} is missing; its outputs:"
+                f" {sorted(sample.outputs)}"
+            )
+    return {name: sample.outputs[name] for name in names}
+
+
+def run_sample(
+    session: Session, sample: Sample, feedback: tuple[tuple[str, str], ...] = ()
+) -> Outputs:
+    """The outputs of one sample by name.
+
+    Raises:
+        UnsupportedModelError: an output is not a tensor.
+        SampleError, SessionError: as `run` raises.
+    """
+    for port in session.outputs:
+        if not port.type.startswith("tensor("):
+            raise UnsupportedModelError(
+                f"{session.where}: output {port.name!r} is {port.type}; allowed: tensors"
+            )
+    values = run(session, sample.inputs)
+    return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
