@@ -15,7 +15,8 @@ from halve.convert import convert
 from halve.search_options import SearchOptions
 from halve.search_types import FinalVerdict
 from halve.session.samples import Sample
-from halve.session.written import JudgeSettings, Outputs, open_written, reference_outputs
+from halve.session.steps import Outputs
+from halve.session.written import JudgeSettings, open_written, reference_outputs
 from halve.types import ConvertResult
 
 __all__ = ["Judge", "judge_settings"]

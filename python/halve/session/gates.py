@@ -44,6 +44,8 @@ _FLOAT = int(TensorProto.FLOAT)
 _MIN_IR_VERSION = 4
 # Until this opset, Cast's type is written as text.
 _CAST_WITH_CODES = 6
+# From this opset on, Split's sizes are an input.
+_SPLIT_BY_INPUT = 13
 _ERASED_PREFIX = "InsertedPrecisionFreeCast_"
 
 Rounding = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -178,9 +180,8 @@ class _Gates:
             "then_branch": _graph("then", then, [results[name] for name in outputs]),
             "else_branch": _graph("else", plain, [renamed[name] for name in outputs]),
         }
-        if scope.parent is not None:
-            for branch in branches.values():
-                _own_weights(branch, scope)
+        for branch in branches.values():
+            _own_weights(branch, scope)
         gate = helper.make_node("If", [condition], outputs, name=f"halve.unit{unit.index}")
         gate.attribute.extend(helper.make_attribute(k, v) for k, v in branches.items())
         return [gate]
@@ -285,12 +286,10 @@ class _Gates:
         outer = scope
         while outer.parent is not None:
             outer = outer.parent
-        if index not in outer.conditions:
-            place, name = self._name("index"), self._name("condition")
-            outer.conditions[index] = name
-            constant = numpy_helper.from_array(np.array([index], np.int64), place)
-            outer.head.append(helper.make_node("Constant", [], [place], value=constant))
-            outer.head.append(helper.make_node("Gather", [outer.mask, place], [name]))
+        if not outer.conditions:
+            names = [self._name("condition") for _ in range(self._count)]
+            outer.conditions = dict(enumerate(names))
+            outer.head += _split(outer.mask, names, self._name("sizes"), outer.opset)
         return outer.conditions[index]
 
     def _name(self, base: str) -> str:
@@ -307,6 +306,18 @@ def _copy(node: NodeProto) -> NodeProto:
 def _cast(source: str, result: str, to: int, opset: int) -> NodeProto:
     code: int | str = to if opset >= _CAST_WITH_CODES else TensorProto.DataType.Name(to)
     return helper.make_node("Cast", [source], [result], to=code)
+
+
+def _split(source: str, results: list[str], sizes: str, opset: int) -> list[NodeProto]:
+    """The elements of a vector, one a result."""
+    ones = [1] * len(results)
+    if opset < _SPLIT_BY_INPUT:
+        return [helper.make_node("Split", [source], results, axis=0, split=ones)]
+    constant = numpy_helper.from_array(np.array(ones, np.int64), sizes)
+    return [
+        helper.make_node("Constant", [], [sizes], value=constant),
+        helper.make_node("Split", [source, sizes], results, axis=0),
+    ]
 
 
 def _graph(name: str, nodes: list[NodeProto], outputs: list[str]) -> GraphProto:
@@ -373,14 +384,16 @@ def _became_initializer(node: NodeProto, scope: _Scope) -> bool:
 
 
 def _own_weights(branch: GraphProto, scope: _Scope) -> None:
-    """Give a branch its own copies of the weights that it reads from further out than one body:
-    ONNX Runtime packs those of the next graph only, and its sums depend on that.
+    """Give a branch its own copies of the weights that it reads: ONNX Runtime lays out and packs,
+    for its fastest kernels, only those of a node's own graph.
     """
     read = dict.fromkeys(name for node in branch.node for name in node.input if name)
     for name in read:
         owner = scope.owner_of(name)
-        if owner is not None and owner is not scope:
-            branch.initializer.add().CopyFrom(owner.constants[name])
+        if owner is not None:
+            copy = branch.initializer.add()
+            copy.CopyFrom(owner.constants[name])
+            copy.name = name
 
 
 def _add_constant(scope: _Scope, name: str, array: NDArray[np.float32]) -> None:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,7 @@ __all__ = [
     "CPU_PROVIDER",
     "OLDEST_SUPPORTED",
     "OPTIMISE_LEVELS",
+    "Run",
     "RuntimeInfo",
     "Session",
     "describe_runtime",
@@ -114,6 +117,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     threads: int = 1,
     custom_op_library: Path | None = None,
     external_data_folder: Path | None = None,
+    provider_options: Mapping[str, str] | None = None,
+    session_options: Mapping[str, str] | None = None,
     where: str = "",
 ) -> Session:
     """Load a model.
@@ -121,7 +126,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     A path is opened by ONNX Runtime itself, so it may be of any size; bytes and a ModelProto are
     limited to protobuf's 2 GiB, and find external data in `external_data_folder`. `optimise` is
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
-    node; nodes always run one after the other. `where` names the model for messages.
+    node; nodes always run one after the other. `provider_options` and `session_options` add to
+    those that are pinned here, by ONNX Runtime's names. `where` names the model for messages.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here, or ONNX Runtime is too
@@ -134,13 +140,15 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     _check_data_folder(ort, external_data_folder)
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
     options = _session_options(ort, optimise, threads, external_data_folder)
+    for key, value in (session_options or {}).items():
+        options.add_session_config_entry(key, value)
     try:
         if custom_op_library is not None:
             options.register_custom_ops_library(str(custom_op_library))
         inner = ort.InferenceSession(
             _model_argument(model, label),
             options,
-            providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}))],
+            providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(provider_options or {}))],
         )
     except _runtime_errors(ort) as error:
         raise SessionError(
@@ -159,7 +167,39 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     )
 
 
-def run(session: Session, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+class Run:
+    """A handle on one run: a time limit, and a way to end it from another thread."""
+
+    def __init__(self, timeout_s: float | None = None) -> None:
+        """A run that may take `timeout_s` seconds; None: any time."""
+        self.timeout_s = timeout_s
+        self.ended = ""
+        self._options = _onnxruntime().RunOptions()
+
+    def end(self, reason: str = "it was ended") -> None:
+        """Make the run raise a SessionError within about a node."""
+        self.ended = reason
+        self._options.terminate = True
+
+    @contextlib.contextmanager
+    def limit(self) -> Iterator[Any]:
+        """ONNX Runtime's options of the run, under the time limit."""
+        if self.timeout_s is None:
+            yield self._options
+            return
+        reason = f"it passed its time limit of {self.timeout_s:g} s"
+        timer = threading.Timer(self.timeout_s, self.end, [reason])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield self._options
+        finally:
+            timer.cancel()
+
+
+def run(
+    session: Session, feeds: Mapping[str, NDArray[Any]], *, handle: Run | None = None
+) -> list[NDArray[Any]]:
     """Run once; the outputs in graph order, as arrays of their own.
 
     A float32 array is rounded to nearest even where the model wants float16 or bfloat16; every
@@ -174,8 +214,13 @@ def run(session: Session, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any
     try:
         if any(is_bfloat16(port) for port in ports):
             return _run_with_values(session, ready)
-        return list(session.inner.run(None, ready))
+        if handle is None:
+            return list(session.inner.run(None, ready))
+        with handle.limit() as options:
+            return list(session.inner.run(None, ready, options))
     except _runtime_errors(_onnxruntime()) as error:
+        if handle is not None and handle.ended:
+            raise SessionError(f"{session.where}: a run has no result: {handle.ended}") from error
         raise SessionError(
             f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
             f"{_one_line(error)}"

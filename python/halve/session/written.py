@@ -22,10 +22,10 @@ from halve.session.judging import half_types, load_lowered, read_model
 from halve.session.lowering import lower
 from halve.session.runtime import CPU_PROVIDER, Session, load, run
 from halve.session.samples import Sample
+from halve.session.steps import Outputs, roll
 
-__all__ = ["JudgeSettings", "Outputs", "WrittenModel", "open_written", "reference_outputs"]
+__all__ = ["LEVELS", "JudgeSettings", "WrittenModel", "open_written", "reference_outputs", "run_sample"]
 
-Outputs = dict[str, NDArray[Any]]
 LEVELS = ("device", "emulated", "cpu")
 _UNOPTIMISED = "disabled"
 
@@ -36,7 +36,7 @@ class JudgeSettings:
 
     `level` is "device" (the file itself on `provider`), "cpu" (the file itself on the CPU
     provider) or "emulated" (the file lowered to float32 arithmetic with true rounding).
-    `feedback` are (output, input) pairs; see `run_sample` in halve.session.steps.
+    `feedback` are (output, input) pairs; see halve.session.steps.
     """
 
     level: str = "emulated"
@@ -171,7 +171,7 @@ def _reference(session: Session, sample: Sample, settings: JudgeSettings) -> Out
 def run_sample(
     session: Session, sample: Sample, feedback: tuple[tuple[str, str], ...] = ()
 ) -> Outputs:
-    """The outputs of one sample by name.
+    """The outputs of one sample by name; see halve.session.steps for `feedback`.
 
     Raises:
         UnsupportedModelError: an output is not a tensor.
@@ -182,5 +182,9 @@ def run_sample(
             raise UnsupportedModelError(
                 f"{session.where}: output {port.name!r} is {port.type}; allowed: tensors"
             )
-    values = run(session, sample.inputs)
-    return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
+
+    def step(feeds: Mapping[str, NDArray[Any]]) -> Outputs:
+        values = run(session, feeds)
+        return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
+
+    return roll(step, sample.inputs, feedback)

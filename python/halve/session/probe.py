@@ -1,0 +1,191 @@
+"""The probe: one float32 session in which a trial is a run with another mask.
+
+It emulates a 16-bit model with float32 accumulation on any machine: see halve.session.gates. What
+an operator does inside itself (the state of an LSTM, GRU or RNN) is not rounded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from halve._native.cast import cast_into
+from halve.compare.verdict import compare_outputs
+from halve.errors import SampleError, SessionError
+from halve.search_types import Tolerances, Trial, Unit, UnitSet
+from halve.session.canary import check_canary
+from halve.session.gates import MASK, Rounding, gate_units
+from halve.session.runtime import Run, load, run
+from halve.session.samples import Sample
+from halve.session.steps import Outputs, roll
+from halve.types import CastBounds, DType
+
+__all__ = ["Probe", "ProbeSettings", "weight_rounding"]
+
+_HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_dtypes.bfloat16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSettings:
+    """What a probe emulates, and how it runs.
+
+    `half_inputs` and `half_outputs` are the graph's inputs and outputs that the conversion makes
+    16-bit: every trial rounds them. `keep_values` keeps a trial's outputs for a validate function.
+    """
+
+    half: DType = DType.FLOAT16
+    bounds: CastBounds = CastBounds()
+    half_inputs: frozenset[str] = frozenset()
+    half_outputs: frozenset[str] = frozenset()
+    optimise: str = "all"
+    threads: int = 1
+    timeout_s: float | None = None
+    keep_values: bool = False
+    feedback: tuple[tuple[str, str], ...] = ()
+    custom_op_library: Path | None = None
+    session_options: Mapping[str, str] = field(default_factory=dict)
+
+
+def weight_rounding(half: DType, bounds: CastBounds) -> Rounding:
+    """float32 arrays rounded to `half` and back, as a conversion casts weights."""
+
+    def rounding(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        flat = np.ascontiguousarray(array, np.float32)
+        result = np.empty(flat.shape, _HALF_TYPES[half])
+        cast_into(flat, result, half, bounds)
+        return result.astype(np.float32)
+
+    return rounding
+
+
+class Probe:
+    """Evaluates sets of float32 units by emulation; one session for any number of threads."""
+
+    def __init__(
+        self,
+        model: ModelProto,
+        units: Sequence[Unit],
+        samples: Sequence[Sample],
+        tolerances: Tolerances,
+        settings: ProbeSettings,
+    ) -> None:
+        """Gate `model`, which is changed, load it, and run the float32 references.
+
+        `samples` are in the source's types; golden outputs, where a sample has them, are what it
+        is compared with.
+
+        Raises:
+            SessionError: this runtime erases casts, or cannot load or run the model.
+            SampleError: a sample does not fit the model.
+        """
+        check_canary(settings.half.name.lower(), optimise=settings.optimise)
+        rounding = weight_rounding(settings.half, settings.bounds)
+        gated = gate_units(model, units, int(settings.half), rounding)
+        self._session = load(
+            gated,
+            optimise=settings.optimise,
+            threads=settings.threads,
+            custom_op_library=settings.custom_op_library,
+            session_options=settings.session_options,
+            where="search probe",
+        )
+        self._count = len(units)
+        self._settings = settings
+        self._tolerances = tolerances
+        self._running: set[Run] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._samples = tuple(samples)
+        self._feeds = [self._rounded_feeds(sample.inputs) for sample in samples]
+        self._references = [self._reference(sample) for sample in samples]
+
+    def run(self, fp32: UnitSet, sample: int) -> Trial:
+        """See Evaluator.run."""
+        mask = np.ones(self._count, np.bool_)
+        mask[list(fp32)] = False
+        try:
+            outputs = self._outputs(self._feeds[sample], mask, rounded=True)
+        except SessionError as error:
+            return Trial(sample, failure=str(error))
+        reference = self._references[sample]
+        names = list(reference)
+        trials = compare_outputs(
+            names, [outputs[name] for name in names], list(reference.values()), self._tolerances
+        )
+        return Trial(sample, trials, values=outputs if self._settings.keep_values else None)
+
+    def reference(self, sample: int) -> Outputs:
+        """What a sample is compared with."""
+        return self._references[sample]
+
+    def close(self) -> None:
+        """End the runs in progress."""
+        with self._lock:
+            self._closed = True
+            for item in self._running:
+                item.end()
+
+    def _reference(self, sample: Sample) -> Outputs:
+        names = [port.name for port in self._session.outputs]
+        if sample.outputs is None:
+            mask = np.zeros(self._count, np.bool_)
+            return self._outputs(sample.inputs, mask, rounded=False)
+        missing = [name for name in names if name not in sample.outputs]
+        if missing:
+            raise SampleError(
+                f"sample {sample.id}: output {missing[0]!r} is missing; its outputs:"
+                f" {sorted(sample.outputs)}"
+            )
+        return {name: sample.outputs[name] for name in names}
+
+    def _outputs(
+        self, inputs: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_], *, rounded: bool
+    ) -> Outputs:
+        def step(feeds: Mapping[str, NDArray[Any]]) -> Outputs:
+            values = self._run({**feeds, MASK: mask})
+            names = [port.name for port in self._session.outputs]
+            outputs = dict(zip(names, values, strict=True))
+            return self._rounded_outputs(outputs) if rounded else outputs
+
+        return roll(step, inputs, self._settings.feedback)
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        handle = Run(self._settings.timeout_s)
+        with self._lock:
+            if self._closed:
+                raise SessionError(f"{self._session.where}: the search was ended")
+            self._running.add(handle)
+        try:
+            return run(self._session, feeds, handle=handle)
+        finally:
+            with self._lock:
+                self._running.discard(handle)
+
+    def _rounded_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        names = self._settings.half_inputs
+        return {
+            name: self._rounded(array) if name in names else array for name, array in feeds.items()
+        }
+
+    def _rounded_outputs(self, outputs: Outputs) -> Outputs:
+        names = self._settings.half_outputs
+        return {
+            name: self._rounded(array) if name in names else array
+            for name, array in outputs.items()
+        }
+
+    def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
+        """As a value that leaves or enters in 16 bits: no bounds, overflow is infinity."""
+        if array.dtype != np.float32:
+            return array
+        with np.errstate(over="ignore"):
+            result: NDArray[Any] = array.astype(_HALF_TYPES[self._settings.half])
+        return result.astype(np.float32)
