@@ -38,12 +38,14 @@ class UnitNode:
     """A node of a unit, and the float32 operands that become 16-bit with the unit.
 
     `id` is the node's id in the plan. `in_slots` and `out_slots` are positions among the node's
-    inputs and outputs.
+    inputs and outputs. `neutral` marks an activation that rounds nothing itself and is run with
+    the unit for speed: it is not decided.
     """
 
     id: int
     in_slots: tuple[int, ...]
     out_slots: tuple[int, ...]
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ class Unit:
     """Nodes whose precision is decided together: one arithmetic node, or a few that are fused.
 
     Inside a 16-bit unit the output of every node is rounded all the same. `index` is the unit's
-    place in graph order. `scope` is the path of the body that holds it. `cost` is what keeping it
+    place in graph order. `scope` is the path of the body that holds it. `sources` are the units
+    that make what this one reads: where all of them are 16-bit, nothing is left to round when it
+    is read; None where an input is never rounded before. `cost` is what keeping it
     float32 costs, in bytes of memory traffic (halve.plan.units says how it is counted), and
     `flops` the floating-point operations that then run in float32.
     """
@@ -62,11 +66,12 @@ class Unit:
     label: str
     cost: float = 1.0
     flops: float = 0.0
+    sources: tuple[int, ...] | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The plan ids of the nodes."""
-        return tuple(node.id for node in self.nodes)
+        """The plan ids of the nodes that are decided."""
+        return tuple(node.id for node in self.nodes if not node.neutral)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,9 +95,7 @@ def _ratio(difference: float, allowed: float) -> float:
     return difference / allowed if allowed > 0 else math.inf
 
 
-def _worst_ratio(
-    value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance
-) -> float:
+def _worst_ratio(value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance) -> float:
     worst = 0.0
     a, b = value.reshape(-1), reference.reshape(-1)
     for start in range(0, a.size, _CHUNK):

@@ -299,9 +299,7 @@ def _reachable(net: _Net, ties: list[_Tie]) -> set[int]:
     return found
 
 
-def _cut(
-    net: _Net, ties: list[_Tie], weights: Mapping[Value, int], forced: set[int]
-) -> set[int]:
+def _cut(net: _Net, ties: list[_Tie], weights: Mapping[Value, int], forced: set[int]) -> set[int]:
     """The free vertices on the source's side of the minimum cut (rules 3 to 5)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow

@@ -12,10 +12,12 @@ filter for convolutions; everything else counts one a result element.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
+from typing import TypeGuard
 
 from halve.options import ConvertOptions
-from halve.plan.analysis import Analysis, NodeInfo, Value
+from halve.plan.analysis import Analysis, Kind, NodeInfo, Value
 from halve.plan.decide import blocked_reasons, decide, float_slots
 from halve.plan.decision import Decision
 from halve.plan.neutral import initializer_tensors, is_neutral
@@ -29,6 +31,9 @@ __all__ = ["search_units"]
 Shapes = Mapping[tuple[str, str], Sequence[int]]
 """Shapes of values by (scope path, name)."""
 _EXTRA_BYTES = 2.0
+# What ONNX Runtime computes together with an activation behind it.
+_FUSED = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")
+_ACTIVATIONS = ("Clip", "Relu")
 
 
 def search_units(
@@ -47,29 +52,106 @@ def search_units(
     reasons = blocked_reasons(analysis, options, fp32_nodes)
     decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
     tensors = initializer_tensors(analysis)
+    neutral = {n.id for n in analysis.nodes if not n.bodies and is_neutral(n, tensors, options)} - {
+        n.id for n in analysis.nodes if not decisions[n.uid].half_vars
+    }
     instances: dict[int, list[NodeInfo]] = {}
     for node in analysis.nodes:
-        if node.bodies or is_neutral(node, tensors, options):
+        if node.bodies or node.id in neutral or node.op_type == "Constant":
             continue
-        if decisions[node.uid].half_vars and node.op_type != "Constant":
+        if decisions[node.uid].half_vars:
             instances.setdefault(node.id, []).append(node)
-    found = [
-        (rows, slots)
-        for _, rows in sorted(instances.items())
-        if any((slots := _slots(rows, decisions)))
-    ]
     sizes = _Sizes(shapes or {})
-    return tuple(
-        Unit(
-            index=index,
-            nodes=(UnitNode(rows[0].id, *slots),),
+    units: list[Unit] = []
+    for _, rows in sorted(instances.items()):
+        slots = _slots(rows, decisions)
+        if not any(slots):
+            continue
+        unit = Unit(
+            index=len(units),
+            nodes=_with_activation(rows, slots, neutral),
             scope=rows[0].scope.path,
             label=rows[0].op_type,
             cost=max(1.0, _EXTRA_BYTES * sizes.elements(rows[0])),
             flops=sizes.flops(rows[0]),
         )
-        for index, (rows, slots) in enumerate(found)
+        units.append(unit)
+    tracer = _Tracer(units, neutral, options)
+    return tuple(
+        replace(unit, sources=tracer.sources(instances[unit.nodes[0].id])) for unit in units
     )
+
+
+def _with_activation(
+    rows: Sequence[NodeInfo], slots: tuple[tuple[int, ...], tuple[int, ...]], neutral: set[int]
+) -> tuple[UnitNode, ...]:
+    """The node, with the activation that alone reads it: kernels compute both in one.
+
+    Rounding commutes with these activations, so that it may come after them.
+    """
+    node = rows[0]
+    plain = (UnitNode(node.id, *slots),)
+    value = node.outputs[0]
+    if len(rows) > 1 or node.op_type not in _FUSED or slots[1] != (0,) or value is None:
+        return plain
+    if len(value.readers) != 1 or value.exits or value.is_output:
+        return plain
+    reader, slot = value.readers[0]
+    if reader.id not in neutral or reader.op_type not in _ACTIVATIONS or slot != 0:
+        return plain
+    if reader.scope is not node.scope:
+        return plain
+    return (UnitNode(node.id, slots[0], ()), UnitNode(reader.id, (), (0,), neutral=True))
+
+
+class _Tracer:
+    """By whom a value was rounded, seen through precision-neutral nodes."""
+
+    def __init__(self, units: Sequence[Unit], neutral: set[int], options: ConvertOptions) -> None:
+        self._rounds = {
+            (node.id, slot): unit.index
+            for unit in units
+            for node in unit.nodes
+            for slot in node.out_slots
+        }
+        self._neutral = neutral
+        self._kept = options.keep_io_types
+        self._known: dict[Value, frozenset[int] | None] = {}
+
+    def sources(self, rows: Sequence[NodeInfo]) -> tuple[int, ...] | None:
+        """The units that round what a node reads in all its instances (see Unit)."""
+        found: set[int] = set()
+        for node in rows:
+            for value in node.inputs:
+                traced = self._trace(value) if _is_float(value) else frozenset()
+                if traced is None:
+                    return None
+                found |= traced
+        return tuple(sorted(found))
+
+    def _trace(self, value: Value) -> frozenset[int] | None:
+        """As `sources` for one value. Values of one scope are traced in the order of the file at
+        the latest, so the recursion is over runs of neutral nodes only.
+        """
+        if value not in self._known:
+            self._known[value] = self._traced(value)
+        return self._known[value]
+
+    def _traced(self, value: Value) -> frozenset[int] | None:
+        if value.kind in (Kind.INITIALIZER, Kind.CONSTANT):
+            return frozenset()
+        if value.source is None:
+            kept = self._kept if isinstance(self._kept, bool) else value.name in self._kept
+            return frozenset() if value.is_input and not kept else None
+        node, slot = value.source
+        if (node.id, slot) in self._rounds:
+            return frozenset({self._rounds[node.id, slot]})
+        if node.id not in self._neutral or node.op_type == "Cast":
+            return None
+        parts = [self._trace(item) for item in node.inputs if _is_float(item)]
+        if None in parts:
+            return None
+        return frozenset().union(*(part for part in parts if part is not None))
 
 
 def _slots(
@@ -117,7 +199,7 @@ class _Sizes:
         return self._shapes.get((value.scope.path, text(value.name)), ())
 
 
-def _is_float(value: Value | None) -> bool:
+def _is_float(value: Value | None) -> TypeGuard[Value]:
     return value is not None and value.elem == DType.FLOAT
 
 

@@ -3,14 +3,15 @@
 Rules:
 1. `then` of a unit rounds: what its 16-bit operands read, weights by value, and what its 16-bit
    outputs yield, each by a Cast to the 16-bit type and back around the float32 node. `else` is the
-   nodes as they were.
+   nodes as they were. What is read is rounded only where it may be needed: a second input, BORDER,
+   says which units read something that no unit rounded before.
 2. Weights are rounded within the bounds of the conversion and stay constants. Rounded copies exist
    only where rounding changes a value. Constant nodes become initializers: read from inside an
    `If`, only those are constants that ONNX Runtime packs for its kernels.
 3. A node without inputs to round (a generator) stays outside; only its outputs are gated.
 4. An initializer that is also a graph input stops being an input: else it would be no constant.
 5. Nodes that ONNX Runtime would take for casts of its own, and so erase, are renamed.
-6. A local function gets the mask as a further input.
+6. A local function gets both as further inputs.
 Graph inputs and outputs that the conversion makes 16-bit are rounded outside, where they are fed
 and read.
 """
@@ -36,9 +37,10 @@ from onnx import (
 from halve.search_types import Unit
 from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
 
-__all__ = ["MASK", "Rounding", "gate_units"]
+__all__ = ["BORDER", "MASK", "Rounding", "gate_units"]
 
 MASK = "halve.mask"
+BORDER = "halve.border"
 _FLOAT = int(TensorProto.FLOAT)
 # Initializers that are not graph inputs exist from this IR version on (rule 4).
 _MIN_IR_VERSION = 4
@@ -56,19 +58,18 @@ _Body = GraphProto | FunctionProto
 class _Scope:
     """A body: what its names stand for, and the rounded copies of its constants.
 
-    `constants` are its weights, `made` every other name that it defines, `mask` the name of the
-    mask inside it.
+    `constants` are its weights, `made` every other name that it defines, `conditions` the names
+    of the elements of MASK and BORDER, `head` the nodes to put first.
     """
 
     body: _Body
     path: str
     parent: _Scope | None
-    mask: str
     opset: int
     constants: dict[str, TensorProto] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
     rounded: dict[str, str] = field(default_factory=dict)
-    conditions: dict[int, str] = field(default_factory=dict)
+    conditions: dict[str, list[str]] = field(default_factory=dict)
     head: list[NodeProto] = field(default_factory=list)
 
     def owner_of(self, name: str) -> _Scope | None:
@@ -88,7 +89,8 @@ def gate_units(
 ) -> ModelProto:
     """Put every unit of `model` behind the mask (see the rules of this module), in place.
 
-    The mask is the further graph input MASK: bool[n], true where unit n is 16-bit. `half` is the
+    The mask is the further graph input MASK: bool[n], true where unit n is 16-bit. BORDER, bool[n],
+    must be true at a unit with `sources` where one of them is float32. `half` is the
     TensorProto code of the 16-bit type; `rounding` rounds weights as the conversion does. All
     payload of weights that units read must be in the model.
     """
@@ -111,8 +113,9 @@ class _Gates:
         self._inner = {node.id for unit in units for node in unit.nodes[:-1]}
         self._ids: dict[tuple[str, int], int] = {}
         self._nodes: dict[int, NodeProto] = {}
-        self._opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version
-                        for o in model.opset_import}
+        self._opsets = {
+            ("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import
+        }
         self._fresh = 0
 
     def run(self) -> None:
@@ -130,16 +133,18 @@ class _Gates:
         _drop_initializer_inputs(graph)
         for function in model.functions:
             self._function(function)
-        self._body(_Scope(graph, "", None, MASK, self._opsets.get("", 1)))
-        graph.input.append(
-            helper.make_tensor_value_info(MASK, TensorProto.BOOL, [self._count])
-        )
+        self._body(_Scope(graph, "", None, self._opsets.get("", 1)))
+        for name in (MASK, BORDER):
+            info = helper.make_tensor_value_info(name, TensorProto.BOOL, [self._count])
+            graph.input.append(info)
 
     def _function(self, function: FunctionProto) -> None:
-        opset = next((o.version for o in function.opset_import if o.domain in ("", "ai.onnx")),
-                     self._opsets.get("", 1))
-        function.input.append(MASK)
-        self._body(_Scope(function, function_path(function), None, MASK, opset))
+        opset = next(
+            (o.version for o in function.opset_import if o.domain in ("", "ai.onnx")),
+            self._opsets.get("", 1),
+        )
+        function.input.extend([MASK, BORDER])
+        self._body(_Scope(function, function_path(function), None, opset))
 
     def _body(self, scope: _Scope) -> None:
         body = scope.body
@@ -152,9 +157,9 @@ class _Gates:
                 node.name = f"halve.{node.name}"
             for label, graph in subgraphs(node):
                 path = child_path(scope.path, number, label)
-                self._body(_Scope(graph, path, scope, scope.mask, scope.opset))
+                self._body(_Scope(graph, path, scope, scope.opset))
             if (node.domain, node.op_type) in calls:
-                node.input.append(scope.mask)
+                node.input.extend([MASK, BORDER])
             if number in self._inner or _became_initializer(node, scope):
                 continue
             unit = self._last.get(number)
@@ -167,24 +172,40 @@ class _Gates:
         """The nodes that stand for a unit."""
         originals = [self._nodes[node.id] for node in unit.nodes]
         last = originals[-1]
-        condition = self._condition(unit.index, scope)
+        condition = self._condition(MASK, unit.index, scope)
         if len(originals) == 1 and not unit.nodes[0].in_slots:
             return self._gate_outputs(unit, originals[0], condition, scope)
-        then, results = self._rounded_nodes(unit, originals, scope)
         outputs = [name for name in last.output if name]
         plain = [_copy(node) for node in originals]
         renamed = {name: self._name(name) for name in outputs}
         for node in plain:
             _rename_outputs(node, renamed)
-        branches = {
-            "then_branch": _graph("then", then, [results[name] for name in outputs]),
-            "else_branch": _graph("else", plain, [renamed[name] for name in outputs]),
-        }
-        for branch in branches.values():
-            _own_weights(branch, scope)
-        gate = helper.make_node("If", [condition], outputs, name=f"halve.unit{unit.index}")
-        gate.attribute.extend(helper.make_attribute(k, v) for k, v in branches.items())
-        return [gate]
+        unrounded = _graph("else", plain, [renamed[name] for name in outputs])
+        _own_weights(unrounded, scope)
+        then = self._rounded_graph(unit, originals, scope)
+        return [_if(f"halve.unit{unit.index}", condition, outputs, then, unrounded)]
+
+    def _rounded_graph(self, unit: Unit, originals: list[NodeProto], scope: _Scope) -> GraphProto:
+        """`then`, which again asks whether what is read is to be rounded where that may vary."""
+        if unit.sources is None:
+            return self._rounded_branch(unit, originals, scope, pairs=True)
+        lean = self._rounded_branch(unit, originals, scope, pairs=False)
+        if not unit.sources:
+            return lean
+        full = self._rounded_branch(unit, originals, scope, pairs=True)
+        outputs = [self._name(info.name) for info in full.output]
+        border = self._condition(BORDER, unit.index, scope)
+        gate = _if(f"halve.border{unit.index}", border, outputs, full, lean)
+        return _graph("then", [gate], outputs)
+
+    def _rounded_branch(
+        self, unit: Unit, originals: list[NodeProto], scope: _Scope, *, pairs: bool
+    ) -> GraphProto:
+        made, results = self._rounded_nodes(unit, originals, scope, pairs=pairs)
+        outputs = [results[name] for name in originals[-1].output if name]
+        branch = _graph("rounded", made, outputs)
+        _own_weights(branch, scope)
+        return branch
 
     def _gate_outputs(
         self, unit: Unit, node: NodeProto, condition: str, scope: _Scope
@@ -198,19 +219,13 @@ class _Gates:
             node.output[slot] = inner
             then: list[NodeProto] = []
             self._pair(inner, low, then, scope)
-            branches = {
-                "then_branch": _graph("then", then, [low]),
-                "else_branch": _graph(
-                    "else", [helper.make_node("Identity", [inner], [high])], [high]
-                ),
-            }
-            gate = helper.make_node("If", [condition], [name], name=f"halve.unit{unit.index}")
-            gate.attribute.extend(helper.make_attribute(k, v) for k, v in branches.items())
-            made.append(gate)
+            same = helper.make_node("Identity", [inner], [high])
+            branches = _graph("then", then, [low]), _graph("else", [same], [high])
+            made.append(_if(f"halve.unit{unit.index}.{slot}", condition, [name], *branches))
         return made
 
     def _rounded_nodes(
-        self, unit: Unit, originals: list[NodeProto], scope: _Scope
+        self, unit: Unit, originals: list[NodeProto], scope: _Scope, *, pairs: bool
     ) -> tuple[list[NodeProto], dict[str, str]]:
         """The nodes of `then`, and under which name each output of the last node leaves it."""
         made: list[NodeProto] = []
@@ -219,7 +234,9 @@ class _Gates:
         for info, original in zip(unit.nodes, originals, strict=True):
             node = _copy(original)
             for slot in info.in_slots:
-                node.input[slot] = self._input(node.input[slot], known, made, scope)
+                node.input[slot] = self._input(
+                    node.input[slot], known, made if pairs else None, scope
+                )
             for slot, name in enumerate(node.input):
                 node.input[slot] = results.get(name, name)
             self._round_attribute(node)
@@ -241,15 +258,19 @@ class _Gates:
         return made, results
 
     def _input(
-        self, name: str, known: dict[str, str], made: list[NodeProto], scope: _Scope
+        self, name: str, known: dict[str, str], made: list[NodeProto] | None, scope: _Scope
     ) -> str:
-        """What a 16-bit operand reads in place of `name`."""
+        """What a 16-bit operand reads in place of `name`; without `made` all that is no weight is
+        rounded already.
+        """
         if not name or name in known.values():
             return name
         if name not in known:
             owner = scope.owner_of(name)
             if owner is not None:
                 known[name] = self._rounded_weight(name, owner)
+            elif made is None:
+                return name
             else:
                 known[name] = self._name(name)
                 self._pair(name, known[name], made, scope)
@@ -281,16 +302,16 @@ class _Gates:
         made.append(_cast(source, low, self._half, scope.opset))
         made.append(_cast(low, result, _FLOAT, scope.opset))
 
-    def _condition(self, index: int, scope: _Scope) -> str:
-        """The name of a unit's element of the mask, made at the head of the outermost body."""
+    def _condition(self, source: str, index: int, scope: _Scope) -> str:
+        """The name of a unit's element of MASK or BORDER, made at the outermost body's head."""
         outer = scope
         while outer.parent is not None:
             outer = outer.parent
-        if not outer.conditions:
+        if source not in outer.conditions:
             names = [self._name("condition") for _ in range(self._count)]
-            outer.conditions = dict(enumerate(names))
-            outer.head += _split(outer.mask, names, self._name("sizes"), outer.opset)
-        return outer.conditions[index]
+            outer.conditions[source] = names
+            outer.head += _split(source, names, self._name("sizes"), outer.opset)
+        return outer.conditions[source][index]
 
     def _name(self, base: str) -> str:
         self._fresh += 1
@@ -324,6 +345,14 @@ def _graph(name: str, nodes: list[NodeProto], outputs: list[str]) -> GraphProto:
     """A branch; the types of its outputs are left to ONNX Runtime to infer."""
     infos = [ValueInfoProto(name=output) for output in outputs]
     return helper.make_graph(nodes, name, [], infos)
+
+
+def _if(
+    name: str, condition: str, outputs: list[str], then: GraphProto, other: GraphProto
+) -> NodeProto:
+    return helper.make_node(
+        "If", [condition], outputs, name=name, then_branch=then, else_branch=other
+    )
 
 
 def _rename_outputs(node: NodeProto, names: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from halve.compare.verdict import compare_outputs
 from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.canary import check_canary
-from halve.session.gates import MASK, Rounding, gate_units
+from halve.session.gates import BORDER, MASK, Rounding, gate_units
 from halve.session.runtime import Run, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
@@ -98,6 +98,7 @@ class Probe:
             where="search probe",
         )
         self._count = len(units)
+        self._readers = _readers(units)
         self._settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
@@ -109,8 +110,7 @@ class Probe:
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
         """See Evaluator.run."""
-        mask = np.ones(self._count, np.bool_)
-        mask[list(fp32)] = False
+        mask = self._mask(fp32)
         try:
             outputs = self._outputs(self._feeds[sample], mask, rounded=True)
         except SessionError as error:
@@ -136,7 +136,7 @@ class Probe:
     def _reference(self, sample: Sample) -> Outputs:
         names = [port.name for port in self._session.outputs]
         if sample.outputs is None:
-            mask = np.zeros(self._count, np.bool_)
+            mask = self._mask(frozenset(range(self._count)))
             return self._outputs(sample.inputs, mask, rounded=False)
         missing = [name for name in names if name not in sample.outputs]
         if missing:
@@ -146,11 +146,18 @@ class Probe:
             )
         return {name: sample.outputs[name] for name in names}
 
+    def _mask(self, fp32: UnitSet) -> Outputs:
+        mask, border = np.ones(self._count, np.bool_), np.zeros(self._count, np.bool_)
+        for unit in fp32:
+            mask[unit] = False
+            border[self._readers.get(unit, [])] = True
+        return {MASK: mask, BORDER: border}
+
     def _outputs(
-        self, inputs: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_], *, rounded: bool
+        self, inputs: Mapping[str, NDArray[Any]], mask: Outputs, *, rounded: bool
     ) -> Outputs:
         def step(feeds: Mapping[str, NDArray[Any]]) -> Outputs:
-            values = self._run({**feeds, MASK: mask})
+            values = self._run({**feeds, **mask})
             names = [port.name for port in self._session.outputs]
             outputs = dict(zip(names, values, strict=True))
             return self._rounded_outputs(outputs) if rounded else outputs
@@ -189,3 +196,12 @@ class Probe:
         with np.errstate(over="ignore"):
             result: NDArray[Any] = array.astype(_HALF_TYPES[self._settings.half])
         return result.astype(np.float32)
+
+
+def _readers(units: Sequence[Unit]) -> dict[int, list[int]]:
+    """The units that read what a unit makes."""
+    found: dict[int, list[int]] = {}
+    for unit in units:
+        for source in unit.sources or ():
+            found.setdefault(source, []).append(unit.index)
+    return found

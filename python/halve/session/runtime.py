@@ -148,7 +148,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         inner = ort.InferenceSession(
             _model_argument(model, label),
             options,
-            providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(provider_options or {}))],
+            providers=[
+                (provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(provider_options or {}))
+            ],
         )
     except _runtime_errors(ort) as error:
         raise SessionError(

@@ -24,7 +24,14 @@ from halve.session.runtime import CPU_PROVIDER, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
 
-__all__ = ["LEVELS", "JudgeSettings", "WrittenModel", "open_written", "reference_outputs", "run_sample"]
+__all__ = [
+    "LEVELS",
+    "JudgeSettings",
+    "WrittenModel",
+    "open_written",
+    "reference_outputs",
+    "run_sample",
+]
 
 LEVELS = ("device", "emulated", "cpu")
 _UNOPTIMISED = "disabled"
