@@ -18,8 +18,8 @@ from conformance.stepwise import run_stepwise
 from halve.convert import convert
 from halve.errors import HalveError
 from halve.options import ConvertOptions
-from halve.source.scopes import iter_nodes
 from halve.session import load, lower, run
+from halve.source.scopes import iter_nodes
 from halve.types import ConvertResult
 
 __all__ = ["FLOAT16_BOUND", "Finding", "Outcome", "baseline", "evaluate"]

@@ -13,8 +13,8 @@ from conformance.harness import attempt, checker_refusal, run_ort
 from conformance.random_models import SHAPE, models
 from halve.convert import convert
 from halve.options import ConvertOptions
-from halve.source.scopes import iter_nodes
 from halve.session import load, lower
+from halve.source.scopes import iter_nodes
 
 FEEDS = {f"x{k}": np.linspace(-2, 3, 6, dtype=np.float32).reshape(SHAPE) + k for k in (0, 1)}
 EXAMPLES = settings(

@@ -24,9 +24,9 @@ from halve.errors import ModelError
 from halve.plan.infer import TypeClasses
 from halve.plan.operand_rules import tied_outputs
 from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
-from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
 from halve.plan.type_attributes import is_weight
 from halve.source import text
+from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
 
 __all__ = ["Analysis", "Kind", "NodeInfo", "Scope", "Value", "analyse", "declared_type"]
 

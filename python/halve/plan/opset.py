@@ -46,8 +46,8 @@ from halve.plan.opset_forms import (
     single_node_model,
 )
 from halve.plan.schemas import normal_domain
-from halve.source.scopes import iter_nodes, subgraphs
 from halve.source import payload_index, text
+from halve.source.scopes import iter_nodes, subgraphs
 from halve.types import DType, Plan, PlanNode, SourceModel
 
 __all__ = ["BFLOAT16_OPSET", "RaisedModel", "raise_opset"]

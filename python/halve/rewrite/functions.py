@@ -11,9 +11,9 @@ from __future__ import annotations
 from onnx import FunctionProto
 
 from halve.plan.analysis import Scope
-from halve.source.scopes import function_path
 from halve.rewrite.state import CAST_OPSET, Rewriting, unused
 from halve.source import iter_function_tensors, payload_index, set_payload
+from halve.source.scopes import function_path
 from halve.types import CastJob
 
 __all__ = ["Variants"]

@@ -10,9 +10,9 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProt
 from halve.errors import OptionError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
-from halve.source.scopes import subgraphs
 from halve.rewrite.names import replace_name, set_value_name, stem
 from halve.source import iter_function_tensors, payload_index, set_payload
+from halve.source.scopes import subgraphs
 from halve.types import CastJob, CastRow, DType, Plan, SourceModel
 
 __all__ = ["CAST_OPSET", "Reader", "Rewriting", "type_tag", "unused"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -200,9 +200,13 @@ class Run:
 
 
 def run(
-    session: Session, feeds: Mapping[str, NDArray[Any]], *, handle: Run | None = None
+    session: Session,
+    feeds: Mapping[str, NDArray[Any]],
+    *,
+    handle: Run | None = None,
+    fetch: Sequence[str] | None = None,
 ) -> list[NDArray[Any]]:
-    """Run once; the outputs in graph order, as arrays of their own.
+    """Run once; the outputs in graph order, or those of `fetch`, as arrays of their own.
 
     A float32 array is rounded to nearest even where the model wants float16 or bfloat16; every
     other difference in type is an error. bfloat16 arrays have ml_dtypes' type.
@@ -215,11 +219,11 @@ def run(
     ports = (*session.inputs, *session.optional, *session.outputs)
     try:
         if any(is_bfloat16(port) for port in ports):
-            return _run_with_values(session, ready)
+            return _run_with_values(session, ready, fetch)
         if handle is None:
-            return list(session.inner.run(None, ready))
+            return list(session.inner.run(fetch, ready))
         with handle.limit() as options:
-            return list(session.inner.run(None, ready, options))
+            return list(session.inner.run(fetch, ready, options))
     except _runtime_errors(_onnxruntime()) as error:
         if handle is not None and handle.ended:
             raise SessionError(f"{session.where}: a run has no result: {handle.ended}") from error
@@ -229,13 +233,15 @@ def run(
         ) from error
 
 
-def _run_with_values(session: Session, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def _run_with_values(
+    session: Session, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None
+) -> list[NDArray[Any]]:
     """As run, for models with bfloat16 inputs or outputs, which plain arrays cannot carry."""
     from halve.session.values import from_value, to_value
 
     ort = _onnxruntime()
     values = {name: to_value(ort, array) for name, array in feeds.items()}
-    results = session.inner.run_with_ort_values(None, values)
+    results = session.inner.run_with_ort_values(fetch, values)
     return [from_value(value, session.where) for value in results]
 
 

@@ -1,0 +1,159 @@
+"""A model made ready for a search: its units, its statistics, its samples, its probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from halve.errors import OptionError, SampleError
+from halve.options import ConvertOptions
+from halve.plan import Analysis, Plan, analyse, load_target, make_plan, match_plan
+from halve.plan.units import search_units
+from halve.search_options import SearchOptions
+from halve.search_types import Tolerances, Unit
+from halve.session.judging import read_model
+from halve.session.observe import ValueStatistics, observe
+from halve.session.probe import Probe, ProbeSettings
+from halve.session.samples import Sample
+from halve.source import open_model, text
+from halve.types import DType, SourceModel
+
+__all__ = ["Job", "Source", "make_probe", "prepare", "split_samples"]
+
+Source = Path | ModelProto
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the steps of a search share. `held_out` are positions in `samples`."""
+
+    source: Source
+    model: SourceModel
+    analysis: Analysis
+    plan: Plan
+    units: tuple[Unit, ...]
+    statistics: Mapping[str, ValueStatistics]
+    samples: tuple[Sample, ...]
+    held_out: frozenset[int]
+    options: SearchOptions
+
+    @property
+    def shown(self) -> tuple[Sample, ...]:
+        """The samples that the search may look at."""
+        return tuple(s for i, s in enumerate(self.samples) if i not in self.held_out)
+
+    def node_ids(self, units: Sequence[int] | frozenset[int]) -> tuple[int, ...]:
+        """The plan ids of units' nodes, ascending."""
+        return tuple(sorted(number for unit in units for number in self.units[unit].ids))
+
+    def given_ids(self) -> tuple[int, ...]:
+        """The plan ids that the options keep float32."""
+        return tuple(sorted({*self.options.convert.fp32_nodes}))
+
+
+def prepare(source: Source, samples: Sequence[Sample], options: SearchOptions) -> Job:
+    """Read the model's graph, run its statistics, and find its units.
+
+    Raises:
+        HalveError: the model, the samples or the options do not do; see halve.search.
+    """
+    options = _resolved(source, options)
+    convert = options.convert
+    model = open_model(source, allow_links=convert.allow_links)
+    analysis = analyse(model.proto)
+    profile = load_target(convert.target)
+    held_out = split_samples(samples, options.holdout)
+    shown = [sample for index, sample in enumerate(samples) if index not in held_out]
+    names = [text(value.name) for value in analysis.main.values.values() if _observed(value)]
+    measured = observe(
+        _loaded(source),
+        names,
+        shown,
+        threads=options.threads_per_trial,
+        feedback=options.feedback,
+        custom_op_library=convert.custom_op_library,
+    )
+    shapes = {("", name): item.shape for name, item in measured.items()}
+    shapes |= {("", text(t.name)): tuple(t.dims) for t in model.proto.graph.initializer}
+    return Job(
+        source=source,
+        model=model,
+        analysis=analysis,
+        plan=make_plan(analysis, convert, profile, model_hash=model.digest),
+        units=search_units(analysis, convert, profile, shapes=shapes),
+        statistics=measured,
+        samples=tuple(samples),
+        held_out=held_out,
+        options=options,
+    )
+
+
+def split_samples(samples: Sequence[Sample], holdout: int) -> frozenset[int]:
+    """The positions that are held out: every `holdout`-th of at least as many samples.
+
+    Raises:
+        SampleError: there are no samples.
+    """
+    if not samples:
+        raise SampleError("no samples were given; allowed: one or more")
+    if holdout == 1:
+        raise OptionError(
+            "holdout is 1, which leaves nothing to search with; allowed: 0, 2 or more"
+        )
+    return frozenset(range(holdout - 1, len(samples), holdout)) if holdout else frozenset()
+
+
+def make_probe(job: Job) -> Probe:
+    """The probe of a job; see halve.session.probe."""
+    options, convert = job.options, job.options.convert
+    graph = job.model.proto.graph
+    tolerances = job.options.tolerances
+    settings = ProbeSettings(
+        half=convert.half,
+        bounds=convert.bounds,
+        half_inputs=_halved([item.name for item in graph.input], convert),
+        half_outputs=_halved([item.name for item in graph.output], convert),
+        optimise=options.optimise,
+        threads=options.threads_per_trial,
+        timeout_s=options.trial_timeout_s,
+        keep_values=options.validate is not None,
+        feedback=options.feedback,
+        custom_op_library=convert.custom_op_library,
+        session_options=options.session_options,
+    )
+    within = Tolerances() if options.validate_only else tolerances.tightened(options.margin)
+    return Probe(_loaded(job.source), job.units, job.samples, within, settings)
+
+
+def _resolved(source: Source, options: SearchOptions) -> SearchOptions:
+    """The options with a plan file turned into ids."""
+    convert = options.convert
+    if convert.plan is None:
+        return options
+    model = open_model(source, allow_links=convert.allow_links)
+    ids, _ = match_plan(Plan.load(convert.plan), analyse(model.proto), model.digest)
+    fixed = replace(convert, plan=None, fp32_nodes=(*convert.fp32_nodes, *ids))
+    return replace(options, convert=fixed)
+
+
+def _loaded(source: Source) -> ModelProto:
+    """A copy of the model with its payload."""
+    if isinstance(source, ModelProto):
+        copy = ModelProto()
+        copy.CopyFrom(source)
+        return copy
+    return read_model(source)
+
+
+def _observed(value: object) -> bool:
+    return getattr(value, "elem", None) == DType.FLOAT and bool(getattr(value, "name", ""))
+
+
+def _halved(names: Sequence[str], convert: ConvertOptions) -> frozenset[str]:
+    kept = convert.keep_io_types
+    if kept is True:
+        return frozenset()
+    return frozenset(names) - frozenset(kept or ())

@@ -1,0 +1,351 @@
+"""Search, write, judge, repair: what `halve.search` and `halve.auto` do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from halve.auto.candidate import Judge
+from halve.auto.job import Job, Source, make_probe, prepare
+from halve.auto.records import AutoResult, Border
+from halve.auto.validating import checked
+from halve.auto.workspace import Workspace, open_workspace
+from halve.convert import convert
+from halve.errors import VerdictError
+from halve.plan import Plan
+from halve.search.diagnose import Diagnosis
+from halve.search.engine import find_units, repair
+from halve.search.problem import CheckError, Problem, SearchOutcome
+from halve.search_options import SearchOptions
+from halve.search_types import (
+    FinalVerdict,
+    SearchResult,
+    UnitEvidence,
+    UnitSet,
+)
+from halve.session.runtime import describe_runtime
+from halve.session.samples import Sample
+from halve.source import open_model
+from halve.types import CastRow, ConvertResult, PlanNode
+from halve.write import check_target
+
+__all__ = ["auto", "search", "search_model", "verify_plan"]
+
+_HALF_LIMITS = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+_Path = str | os.PathLike[str]
+
+
+def search(
+    source: _Path | ModelProto,
+    samples: Sequence[Sample],
+    *,
+    options: SearchOptions | None = None,
+) -> SearchResult:
+    """Find the nodes that must stay float32, and prove it on the written model.
+
+    The set is 1-minimal: the verdict fails without any one of `required`. The model that it makes
+    is written, read back and judged on every sample; nothing of it is kept but the plan.
+
+    Args:
+        source: a path, or a ModelProto, which is not changed.
+        samples: inputs in the source's types, and golden outputs where there are any.
+        options: see SearchOptions.
+
+    Raises:
+        VerdictError: the float32 model fails its own check, the validate function misbehaves, or
+            no set passes.
+        SampleError: a sample does not fit the model.
+        WorkspaceError: the workspace is of another model, other samples or other options.
+        ModelError, OptionError, SessionError, OutputError: as `halve.convert` raises.
+    """
+    options = options or SearchOptions()
+    with open_workspace(options.workspace, clean=options.clean) as workspace:
+        result, _ = _searched(_source(source), samples, options, workspace)
+    return result
+
+
+def auto(
+    source: _Path | ModelProto,
+    target: _Path,
+    samples: Sequence[Sample],
+    *,
+    options: SearchOptions | None = None,
+) -> AutoResult:
+    """Search, and write the mixed model to `target`. The written file is what was judged.
+
+    Raises:
+        OutputError: the target cannot be written, or is the source. What was there is untouched.
+        HalveError: as `search` raises; nothing is written then.
+    """
+    options, model, path = options or SearchOptions(), _source(source), Path(target)
+    check_target(open_model(model, allow_links=options.convert.allow_links), path)
+    with open_workspace(options.workspace, clean=options.clean) as workspace:
+        result, delivery = _searched(model, samples, options, workspace, name=path.name)
+        converted, verdict = delivery.write(path)
+        if not verdict.passed:
+            raise VerdictError(f"{path}: the written file fails its verdict; do not deploy it")
+        result = replace(result, verdict=verdict)
+        _save(result, workspace)
+    return AutoResult(result, converted, delivery.borders(converted.casts), path)
+
+
+def search_model(
+    source: ModelProto | _Path,
+    samples: Sequence[Sample],
+    *,
+    options: SearchOptions,
+) -> ModelProto:
+    """Search, and return the mixed model in memory.
+
+    Raises:
+        HalveError: as `search` raises.
+    """
+    result = search(source, samples, options=options)
+    kept = [node.id for node in result.plan.nodes if node.id in _kept_ids(result)]
+    converted = convert(source, options=replace(options.convert, fp32_nodes=tuple(kept)))
+    if converted.model is None:
+        raise VerdictError("the conversion returned no model")
+    return converted.model
+
+
+def verify_plan(
+    source: _Path | ModelProto,
+    plan: _Path,
+    samples: Sequence[Sample],
+    *,
+    options: SearchOptions | None = None,
+) -> FinalVerdict:
+    """Judge a plan again, without a search: the model that it makes, on every sample.
+
+    Raises:
+        PlanError: the plan cannot be read, or is of another model.
+        HalveError: as `search` raises.
+    """
+    options, model = options or SearchOptions(), _source(source)
+    convert_options = replace(options.convert, plan=Path(plan))
+    options = replace(options, convert=convert_options)
+    with open_workspace(None, clean=False) as workspace:
+        judge = Judge.prepare(model, samples, frozenset(), options, workspace)
+        path = workspace.scratch("scratch-plan") / "model.onnx"
+        convert(model, path, options=replace(convert_options, progress=None))
+        return judge.judge_file(path)
+
+
+class _Delivery:
+    """A judged set of units: how to write it, and what its borders are."""
+
+    def __init__(self, job: Job, judge: Judge, fp32: UnitSet, name: str) -> None:
+        self._job = job
+        self._judge = judge
+        self._name = name
+        self.fp32 = fp32
+        self.result, self.verdict = judge.candidate(self.ids(fp32), name)
+
+    def ids(self, fp32: UnitSet) -> tuple[int, ...]:
+        return tuple(sorted({*self._job.node_ids(fp32), *self._job.given_ids()}))
+
+    def passes(self, fp32: UnitSet) -> bool:
+        """Judge another set; the last one judged is what is written."""
+        self.fp32 = fp32
+        self.result, self.verdict = self._judge.candidate(self.ids(fp32), self._name)
+        return self.verdict.passed
+
+    def write(self, target: Path) -> tuple[ConvertResult, FinalVerdict]:
+        return self._judge.deliver(self.ids(self.fp32), target, self.result, self.verdict)
+
+    def borders(self, casts: Sequence[CastRow]) -> tuple[Border, ...]:
+        limit = _HALF_LIMITS[self._job.options.convert.dtype]
+        return tuple(_border(cast, self._job, limit) for cast in casts)
+
+
+def _border(cast: CastRow, job: Job, limit: float) -> Border:
+    known = None if cast.scope else job.statistics.get(cast.tensor)
+    largest = None if known is None else known.max_abs
+    elements = None
+    if known is not None:
+        elements = 1
+        for size in known.shape:
+            elements *= size
+    return Border(
+        tensor=cast.tensor,
+        scope=cast.scope,
+        to="float32" if cast.to == 1 else job.options.convert.dtype,
+        nbytes=None if elements is None else 6 * elements,
+        max_abs=largest,
+        headroom=limit / largest if largest else None,
+    )
+
+
+def _searched(
+    source: Source,
+    samples: Sequence[Sample],
+    options: SearchOptions,
+    workspace: Workspace,
+    name: str = "model.onnx",
+) -> tuple[SearchResult, _Delivery]:
+    started = time.monotonic()
+    job = prepare(source, samples, options)
+    outcome, diagnosis = _outcome(job, workspace)
+    judge = Judge.prepare(source, samples, job.held_out, job.options, workspace)
+    delivery = _Delivery(job, judge, outcome.fp32, name)
+    if not delivery.verdict.passed:
+        outcome = repair(_problem(job, diagnosis), outcome, delivery.passes)
+        if delivery.fp32 != outcome.fp32:
+            delivery.passes(outcome.fp32)
+    if not delivery.verdict.passed:
+        raise VerdictError(
+            "no set of float32 nodes passes the final verdict; widen the tolerance, or keep the"
+            " inputs and outputs float32 (keep_io_types)"
+        )
+    result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
+    _save(result, workspace)
+    return result, delivery
+
+
+def _outcome(job: Job, workspace: Workspace) -> tuple[SearchOutcome, Diagnosis]:
+    options = job.options
+    probe = make_probe(job)
+    diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
+    references = [list(probe.reference(i).values()) for i in range(len(job.samples))]
+    try:
+        outcome = find_units(
+            _problem(job, diagnosis),
+            probe,
+            workers=options.workers or os.cpu_count() or 1,
+            journal=workspace.journal,
+            header=_header(job),
+            validate=None if options.validate is None else checked(options.validate),
+            validate_only=options.validate_only,
+            references=references,
+            progress=options.progress,
+        )
+    except CheckError as error:
+        raise _check_error(error, job) from error
+    finally:
+        probe.close()
+    return outcome, diagnosis
+
+
+def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
+    options = job.options
+    return Problem(
+        units=job.units,
+        samples=len(job.samples),
+        held_out=job.held_out,
+        marked=diagnosis.marked(),
+        seed=options.seed,
+        max_trials=options.max_trials,
+        time_budget_s=options.time_budget_s,
+    )
+
+
+def _check_error(error: CheckError, job: Job) -> VerdictError:
+    kept = job.options.convert.keep_io_types
+    hint = "" if kept is True else " (only its inputs and outputs were cast): use --keep-io-types"
+    return VerdictError(
+        f"{error}; all nodes were float32{hint}, or give samples and a tolerance that the float32"
+        " model meets"
+    )
+
+
+def _header(job: Job) -> dict[str, object]:
+    """What answers depend on."""
+    options = job.options
+    record = job.plan.options
+    tolerances = {"": options.tolerances.default, **options.tolerances.outputs}
+    return {
+        "model_hash": job.model.digest,
+        "runtime": describe_runtime().version,
+        "convert": dict(record),
+        "blocked": [
+            list(options.convert.op_block),
+            list(options.convert.node_block),
+            list(job.given_ids()),
+        ],
+        "samples": [_digest(sample) for sample in job.samples],
+        "held_out": sorted(job.held_out),
+        "tolerances": {name: repr(item) for name, item in sorted(tolerances.items())},
+        "validate": options.validate is not None,
+        "margin": options.margin,
+        "threads_per_trial": options.threads_per_trial,
+        "optimise": options.optimise,
+        "feedback": [list(pair) for pair in options.feedback],
+        "seed": options.seed,
+        "units": [list(unit.ids) for unit in job.units],
+    }
+
+
+def _digest(sample: Sample) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for part in (sample.inputs, sample.outputs or {}):
+        for name, array in sorted(part.items()):
+            digest.update(f"{name}|{array.dtype}|{array.shape}|".encode())
+            digest.update(array.tobytes())
+        digest.update(b"/")
+    return digest.hexdigest()
+
+
+def _result(
+    job: Job,
+    outcome: SearchOutcome,
+    delivery: _Delivery,
+    diagnosis: Diagnosis,
+    elapsed_s: float,
+) -> SearchResult:
+    energies: Mapping[int, float] = outcome.sensitivity
+    total = sum(energies.values())
+    evidence = tuple(
+        diagnosis.evidence(unit, role, energies.get(unit), total)
+        for role, units in (("required", outcome.required), ("carried", outcome.carried))
+        for unit in sorted(units)
+    )
+    flops = sum(unit.flops for unit in job.units)
+    kept = sum(job.units[unit].flops for unit in outcome.fp32)
+    return SearchResult(
+        plan=_explained(delivery.result.plan, evidence, job.options),
+        required=job.node_ids(outcome.required),
+        carried=job.node_ids(outcome.carried),
+        units=job.units,
+        fp32=tuple(sorted(outcome.fp32)),
+        evidence=evidence,
+        verdict=delivery.verdict,
+        trials=outcome.trials,
+        sensitivity=dict(energies),
+        evaluator="probe",
+        complete=outcome.complete,
+        fp32_flop_share=kept / flops if flops else 0.0,
+        seed=job.options.seed,
+        elapsed_s=elapsed_s,
+        warnings=delivery.result.warnings,
+    )
+
+
+def _explained(plan: Plan, evidence: Sequence[UnitEvidence], options: SearchOptions) -> Plan:
+    """The plan with the reasons that the search found, and what it was verified on."""
+    reasons = {node: f"{row.cause}: {row.reason}" for row in evidence for node in row.nodes}
+    nodes: list[PlanNode] = []
+    for node in plan.nodes:
+        found = reasons.get(node.id) if node.dtype == "float32" else None
+        nodes.append(replace(node, reason=found) if found else node)
+    runtime = f"onnxruntime {describe_runtime().version}"
+    return replace(plan, nodes=tuple(nodes), runtime=runtime, provider=options.provider)
+
+
+def _kept_ids(result: SearchResult) -> frozenset[int]:
+    return frozenset((*result.required, *result.carried))
+
+
+def _save(result: SearchResult, workspace: Workspace) -> None:
+    if workspace.plan is not None:
+        result.plan.save(workspace.plan)
+
+
+def _source(source: _Path | ModelProto) -> Source:
+    return source if isinstance(source, ModelProto) else Path(source)

@@ -1,0 +1,1 @@
+"""The search for the units that must stay float32."""

@@ -1,0 +1,141 @@
+"""What a float32 run's values look like: shapes, extremes, and what 16 bits would do to them.
+
+Values of the main graph are looked at as they come, a batch of outputs a run, so that memory stays
+bounded; those inside bodies are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, ValueInfoProto
+
+from halve.compare import statistics
+from halve.session.runtime import load, run
+from halve.session.samples import Sample
+from halve.session.steps import roll
+
+__all__ = ["ValueStatistics", "observe"]
+
+# float16 rounds what is at least this to infinity, and to zero what is at most that.
+OVERFLOW = 65520.0
+UNDERFLOW = 2.0**-25
+# Above this float16 no longer has every integer.
+_INTEGERS = 2048.0
+_BATCH_BYTES = 256 << 20
+_FIRST_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ValueStatistics:
+    """A float32 value of the main graph over all samples.
+
+    `overflow` counts finite elements that float16 rounds to infinity, `underflow` nonzero ones
+    that it rounds to zero. `integers`: beyond 2048 and whole numbers all of them.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    elements: int
+    max_abs: float
+    overflow: int
+    underflow: int
+    nonfinite: int
+    integers: bool
+
+    def merged(self, other: ValueStatistics) -> ValueStatistics:
+        """Both together; the shape is the larger one."""
+        larger = max(self, other, key=lambda item: int(np.prod(item.shape, dtype=np.int64)))
+        return replace(
+            self,
+            shape=larger.shape,
+            elements=self.elements + other.elements,
+            max_abs=max(self.max_abs, other.max_abs),
+            overflow=self.overflow + other.overflow,
+            underflow=self.underflow + other.underflow,
+            nonfinite=self.nonfinite + other.nonfinite,
+            integers=self.integers and other.integers,
+        )
+
+
+def observe(
+    model: ModelProto,
+    names: Sequence[str],
+    samples: Iterable[Sample],
+    *,
+    threads: int = 1,
+    feedback: tuple[tuple[str, str], ...] = (),
+    **settings: Any,  # noqa: ANN401 - load's own keywords
+) -> dict[str, ValueStatistics]:
+    """Run `model`, which is changed, and measure the named values of its main graph.
+
+    Raises:
+        SessionError, SampleError: the model does not load or run, or a sample does not fit.
+    """
+    outputs = {item.name for item in model.graph.output}
+    graph_inputs = {item.name for item in model.graph.input}
+    wanted = [name for name in dict.fromkeys(names) if name not in graph_inputs]
+    model.graph.output.extend(ValueInfoProto(name=n) for n in wanted if n not in outputs)
+    session = load(model, optimise=False, threads=threads, where="statistics run", **settings)
+    floats = {port.name for port in session.outputs if port.type == "tensor(float)"}
+    wanted = [name for name in wanted if name in floats]
+    found: dict[str, ValueStatistics] = {}
+    for sample in samples:
+        for batch in _batches(wanted, found):
+
+            def step(
+                feeds: Mapping[str, NDArray[Any]], batch: Sequence[str] = batch
+            ) -> dict[str, NDArray[Any]]:
+                fetch = [*batch, *(output for output, _ in feedback)]
+                return dict(zip(fetch, run(session, feeds, fetch=fetch), strict=True))
+
+            for name, array in roll(step, sample.inputs, feedback).items():
+                _add(found, _measured(name, array))
+        for name, array in sample.inputs.items():
+            if array.dtype == np.float32:
+                _add(found, _measured(name, array))
+    return found
+
+
+def _batches(names: Sequence[str], found: Mapping[str, ValueStatistics]) -> Iterable[Sequence[str]]:
+    """Runs of names whose arrays fit the budget, by the sizes that are known so far."""
+    start = 0
+    while start < len(names):
+        size, stop = 0, start
+        while stop < len(names) and (stop == start or size < _BATCH_BYTES):
+            known = found.get(names[stop])
+            if known is None and stop - start >= _FIRST_BATCH and not found:
+                break
+            largest = max((4 * _count(item) for item in found.values()), default=0)
+            size += 4 * _count(known) if known else largest
+            stop += 1
+        yield names[start:stop]
+        start = stop
+
+
+def _count(item: ValueStatistics) -> int:
+    return int(np.prod(item.shape, dtype=np.int64))
+
+
+def _add(found: dict[str, ValueStatistics], item: ValueStatistics) -> None:
+    known = found.get(item.name)
+    found[item.name] = item if known is None else known.merged(item)
+
+
+def _measured(name: str, array: NDArray[Any]) -> ValueStatistics:
+    found = statistics(array, ge=OVERFLOW, le=UNDERFLOW)
+    whole = found.max_abs > _INTEGERS and bool(np.array_equal(array, np.rint(array)))
+    return ValueStatistics(
+        name=name,
+        shape=array.shape,
+        elements=found.elements,
+        max_abs=found.max_abs,
+        overflow=found.ge - found.inf,
+        underflow=found.le - found.zero,
+        nonfinite=found.nan + found.inf,
+        integers=whole,
+    )
