@@ -10,16 +10,16 @@ from onnx import ModelProto
 
 from halve.errors import OptionError, SampleError
 from halve.options import ConvertOptions
-from halve.plan import Analysis, Plan, analyse, load_target, make_plan, match_plan
-from halve.plan.units import search_units
+from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
+from halve.plan.units import carried_units, search_units
 from halve.search_options import SearchOptions
-from halve.search_types import Tolerances, Unit
+from halve.search_types import Tolerances, Unit, UnitSet
 from halve.session.judging import read_model
 from halve.session.observe import ValueStatistics, observe
 from halve.session.probe import Probe, ProbeSettings
 from halve.session.samples import Sample
 from halve.source import open_model, text
-from halve.types import DType, SourceModel
+from halve.types import DType, Plan, SourceModel
 
 __all__ = ["Job", "Source", "make_probe", "prepare", "split_samples"]
 
@@ -36,6 +36,7 @@ class Job:
     plan: Plan
     units: tuple[Unit, ...]
     statistics: Mapping[str, ValueStatistics]
+    shapes: Mapping[tuple[str, str], Sequence[int]]
     samples: tuple[Sample, ...]
     held_out: frozenset[int]
     options: SearchOptions
@@ -48,6 +49,18 @@ class Job:
     def node_ids(self, units: Sequence[int] | frozenset[int]) -> tuple[int, ...]:
         """The plan ids of units' nodes, ascending."""
         return tuple(sorted(number for unit in units for number in self.units[unit].ids))
+
+    def carry(self, kept: UnitSet) -> UnitSet:
+        """`kept` and what is cheaper in float32 than the casts around it."""
+        convert = self.options.convert
+        return carried_units(
+            self.analysis,
+            convert,
+            load_target(convert.target),
+            units=self.units,
+            kept=kept,
+            shapes=self.shapes,
+        )
 
     def given_ids(self) -> tuple[int, ...]:
         """The plan ids that the options keep float32."""
@@ -76,7 +89,9 @@ def prepare(source: Source, samples: Sequence[Sample], options: SearchOptions) -
         feedback=options.feedback,
         custom_op_library=convert.custom_op_library,
     )
-    shapes = {("", name): item.shape for name, item in measured.items()}
+    shapes: dict[tuple[str, str], Sequence[int]] = {
+        ("", name): item.shape for name, item in measured.items()
+    }
     shapes |= {("", text(t.name)): tuple(t.dims) for t in model.proto.graph.initializer}
     return Job(
         source=source,
@@ -85,6 +100,7 @@ def prepare(source: Source, samples: Sequence[Sample], options: SearchOptions) -
         plan=make_plan(analysis, convert, profile, model_hash=model.digest),
         units=search_units(analysis, convert, profile, shapes=shapes),
         statistics=measured,
+        shapes=shapes,
         samples=tuple(samples),
         held_out=held_out,
         options=options,

@@ -17,7 +17,6 @@ from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert
 from halve.errors import VerdictError
-from halve.plan import Plan
 from halve.search.diagnose import Diagnosis
 from halve.search.engine import find_units, repair
 from halve.search.problem import CheckError, Problem, SearchOutcome
@@ -31,7 +30,7 @@ from halve.search_types import (
 from halve.session.runtime import describe_runtime
 from halve.session.samples import Sample
 from halve.source import open_model
-from halve.types import CastRow, ConvertResult, PlanNode
+from halve.types import CastRow, ConvertResult, Plan, PlanNode
 from halve.write import check_target
 
 __all__ = ["auto", "search", "search_model", "verify_plan"]
@@ -238,6 +237,7 @@ def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
         samples=len(job.samples),
         held_out=job.held_out,
         marked=diagnosis.marked(),
+        carry=job.carry,
         seed=options.seed,
         max_trials=options.max_trials,
         time_budget_s=options.time_budget_s,

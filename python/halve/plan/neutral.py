@@ -34,10 +34,10 @@ from halve.plan.decision import Decision
 from halve.plan.links import Link, links_of
 from halve.plan.sizes import value_bytes
 from halve.plan.type_attributes import attribute
-from halve.source import payload_index
+from halve.source import payload_index, text
 from halve.types import DType
 
-__all__ = ["initializer_tensors", "is_neutral", "settle_neutral"]
+__all__ = ["carried_nodes", "initializer_tensors", "is_neutral", "settle_neutral"]
 
 # Operators that only move values (onnx's Operators.md), in the default domain.
 _MOVES = frozenset({
@@ -92,13 +92,23 @@ def settle_neutral(
     return _moved_decisions(analysis, net, decisions, moved)
 
 
-def _net(analysis: Analysis, decisions: list[Decision], options: ConvertOptions) -> _Net:
+def _net(
+    analysis: Analysis,
+    decisions: list[Decision],
+    options: ConvertOptions,
+    priced: Mapping[int, float] | None = None,
+) -> _Net:
+    """The network; nodes of `priced` ids are free even where they compute."""
     sides: dict[_Key, int] = {}
     owners = [node for node in analysis.nodes if node.bodies]
     tensors = initializer_tensors(analysis)
     for node in analysis.nodes:
         half = decisions[node.uid].half_vars
-        free = not node.bodies and bool(half) and is_neutral(node, tensors, options)
+        free = (
+            not node.bodies
+            and bool(half)
+            and (node.id in (priced or ()) or is_neutral(node, tensors, options))
+        )
         for var in _float_vars(node):
             side = (_FREE if free else _HALF) if var in half else _FLOAT32
             sides[node.id, var] = min(side, sides.get((node.id, var), _FREE))
@@ -113,6 +123,48 @@ def _net(analysis: Analysis, decisions: list[Decision], options: ConvertOptions)
     for node in owners:
         _tie_links(net, node)
     return net
+
+
+def carried_nodes(
+    analysis: Analysis,
+    decisions: list[Decision],
+    options: ConvertOptions,
+    prices: Mapping[int, float],
+    sizes: Mapping[str, float],
+) -> set[int]:
+    """Nodes that are cheaper in float32 than the casts around them: the minimum cut.
+
+    `decisions` keep float32 what must be. `prices` is what float32 costs, by the id of each node
+    that may be moved; `sizes` are measured bytes of the main graph's float32 values by name (where
+    there is none, as halve.plan.sizes has it). A cast reads 4 bytes an element and writes 2, or
+    the other way round: 1.5 times the value's bytes. Prices are bytes, too.
+    """
+    net = _net(analysis, decisions, options, prices)
+    ties = list(_ties(analysis, net, options))
+    reached = _reachable(net, ties)
+    ties = [(value, p, readers) for value, p, readers in ties if {p, *readers} & reached]
+    if not ties:
+        return set()
+    weights = value_bytes(analysis, [value for value, _, _ in ties])
+    weights |= {v: int(sizes[text(v.name)]) for v in weights if _is_measured(v, sizes)}
+    weights = {value: (3 * weight + 1) // 2 for value, weight in weights.items()}
+    settled = _net(analysis, decisions, options)
+    fixed = _same_vertices(settled, net, _transparent(analysis, settled, options))
+    costs: dict[int, float] = {}
+    for (number, _), vertex in net.sites.items():
+        if number in prices and net.state[vertex] == _FREE and vertex in reached:
+            costs[vertex] = max(costs.get(vertex, 0.0), prices[number])
+    moved = _cut(net, ties, weights, fixed, costs)
+    return {number for (number, _), v in net.sites.items() if number in prices and v in moved}
+
+
+def _is_measured(value: Value, sizes: Mapping[str, float]) -> bool:
+    return value.scope.owner is None and text(value.name) in sizes
+
+
+def _same_vertices(first: _Net, second: _Net, vertices: set[int]) -> set[int]:
+    """Where `vertices` of one network are in another of the same nodes."""
+    return {second.sites[key] for key, vertex in first.sites.items() if vertex in vertices}
 
 
 def _new_vertex(net: _Net) -> int:
@@ -299,12 +351,18 @@ def _reachable(net: _Net, ties: list[_Tie]) -> set[int]:
     return found
 
 
-def _cut(net: _Net, ties: list[_Tie], weights: Mapping[Value, int], forced: set[int]) -> set[int]:
+def _cut(
+    net: _Net,
+    ties: list[_Tie],
+    weights: Mapping[Value, int],
+    forced: set[int],
+    costs: Mapping[int, float] | None = None,
+) -> set[int]:
     """The free vertices on the source's side of the minimum cut (rules 3 to 5)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-    edges, size = _edges(net, ties, weights)
+    edges, size = _edges(net, ties, weights, costs or {})
     edges += [(_FLOAT32, vertex, _CAPACITY_SUM) for vertex in sorted(forced)]
     rows, columns, capacities = (np.array(column) for column in zip(*edges, strict=True))
     graph = coo_array((capacities.astype(np.int32), (rows, columns)), shape=(size, size)).tocsr()
@@ -319,10 +377,12 @@ def _cut(net: _Net, ties: list[_Tie], weights: Mapping[Value, int], forced: set[
 
 
 def _edges(
-    net: _Net, ties: list[_Tie], weights: Mapping[Value, int]
+    net: _Net, ties: list[_Tie], weights: Mapping[Value, int], costs: Mapping[int, float]
 ) -> tuple[list[tuple[int, int, int]], int]:
-    """(from, to, capacity): each value's bytes once a direction, by a vertex between."""
-    total = sum(weights[value] for value, _, _ in ties)
+    """(from, to, capacity): each value's bytes once a direction, by a vertex between; and what a
+    vertex costs on the side of the source.
+    """
+    total = sum(weights[value] for value, _, _ in ties) + sum(costs.values())
     scale = max(1.0, 2 * total / _CAPACITY_SUM)
     endless = _CAPACITY_SUM
     edges: dict[tuple[int, int], int] = {}
@@ -340,6 +400,8 @@ def _edges(
         for reader in readers:
             add(down, reader, endless)
             add(reader, up, endless)
+    for vertex, cost in costs.items():
+        add(vertex, _HALF, max(1, int(cost / scale)))
     return [(a, b, capacity) for (a, b), capacity in edges.items()], size
 
 

@@ -4,7 +4,9 @@ A unit is a node that the plan would make 16-bit and that rounds there: precisio
 follow their neighbours (halve.plan.neutral) and owners of bodies follow what is inside, so neither
 is a unit.
 
-Cost: a float32 operand moves 2 bytes an element more than a 16-bit one, weights included.
+Cost: a float32 operand moves 2 bytes an element more than a 16-bit one, weights included, and an
+operation takes longer: as long as moving 0.07 bytes, where a device does 67e12 of them a second in
+float32, 990e12 in 16 bits, and moves 4.8e12 bytes (the data sheet of NVIDIA's H200).
 FLOPs are counted for matrix work only: 2·M·N·K for products, 2 an output element and weight of a
 filter for convolutions; everything else counts one a result element.
 """
@@ -20,17 +22,18 @@ from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Value
 from halve.plan.decide import blocked_reasons, decide, float_slots
 from halve.plan.decision import Decision
-from halve.plan.neutral import initializer_tensors, is_neutral
+from halve.plan.neutral import carried_nodes, initializer_tensors, is_neutral
 from halve.plan.targets import TargetProfile
-from halve.search_types import Unit, UnitNode
+from halve.search_types import Unit, UnitNode, UnitSet
 from halve.source import text
 from halve.types import DType
 
-__all__ = ["search_units"]
+__all__ = ["carried_units", "search_units"]
 
 Shapes = Mapping[tuple[str, str], Sequence[int]]
 """Shapes of values by (scope path, name)."""
 _EXTRA_BYTES = 2.0
+_BYTES_AN_OPERATION = 0.07
 # What ONNX Runtime computes together with an activation behind it.
 _FUSED = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Clip", "Relu")
@@ -72,7 +75,7 @@ def search_units(
             nodes=_with_activation(rows, slots, neutral),
             scope=rows[0].scope.path,
             label=rows[0].op_type,
-            cost=max(1.0, _EXTRA_BYTES * sizes.elements(rows[0])),
+            cost=max(1.0, sizes.cost(rows[0])),
             flops=sizes.flops(rows[0]),
         )
         units.append(unit)
@@ -175,6 +178,10 @@ class _Sizes:
         operands = (*node.inputs, *node.outputs)
         return float(sum(prod(self._shape(v)) for v in operands if _is_float(v)))
 
+    def cost(self, node: NodeInfo) -> float:
+        """What float32 costs beyond 16 bits, in bytes."""
+        return _EXTRA_BYTES * self.elements(node) + _BYTES_AN_OPERATION * self.flops(node)
+
     def flops(self, node: NodeInfo) -> float:
         """Floating-point operations, as the module says."""
         first = next((v for v in node.outputs if _is_float(v)), None)
@@ -205,3 +212,22 @@ def _is_float(value: Value | None) -> TypeGuard[Value]:
 
 def _flag(node: NodeInfo, name: str) -> bool:
     return any(attr.name == name and attr.i for attr in node.proto.attribute)
+
+
+def carried_units(  # noqa: PLR0913 - what search_units takes, and the sets
+    analysis: Analysis,
+    options: ConvertOptions,
+    profile: TargetProfile,
+    *,
+    units: Sequence[Unit],
+    kept: UnitSet,
+    shapes: Shapes,
+) -> UnitSet:
+    """`kept` and the units that are cheaper in float32 than the casts around them."""
+    ids = [number for unit in kept for number in units[unit].ids]
+    reasons = blocked_reasons(analysis, options, ids)
+    decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
+    prices = {u.nodes[0].id: u.cost for u in units if u.index not in kept}
+    sizes = {name: 4.0 * prod(shape) for (path, name), shape in shapes.items() if not path}
+    moved = carried_nodes(analysis, decisions, options, prices, sizes)
+    return kept | {unit.index for unit in units if unit.nodes[0].id in moved}

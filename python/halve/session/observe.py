@@ -6,6 +6,7 @@ bounded; those inside bodies are not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,7 +50,7 @@ class ValueStatistics:
 
     def merged(self, other: ValueStatistics) -> ValueStatistics:
         """Both together; the shape is the larger one."""
-        larger = max(self, other, key=lambda item: int(np.prod(item.shape, dtype=np.int64)))
+        larger = max(self, other, key=_nbytes)
         return replace(
             self,
             shape=larger.shape,
@@ -101,24 +102,26 @@ def observe(
     return found
 
 
-def _batches(names: Sequence[str], found: Mapping[str, ValueStatistics]) -> Iterable[Sequence[str]]:
+def _batches(
+    names: Sequence[str], found: Mapping[str, ValueStatistics]
+) -> Iterable[Sequence[str]]:
     """Runs of names whose arrays fit the budget, by the sizes that are known so far."""
     start = 0
     while start < len(names):
+        # Where nothing is known yet, a few show how large values are.
+        limit = len(names) if found else start + _FIRST_BATCH
+        largest = max((_nbytes(item) for item in found.values()), default=0)
         size, stop = 0, start
-        while stop < len(names) and (stop == start or size < _BATCH_BYTES):
+        while stop < min(limit, len(names)) and (stop == start or size < _BATCH_BYTES):
             known = found.get(names[stop])
-            if known is None and stop - start >= _FIRST_BATCH and not found:
-                break
-            largest = max((4 * _count(item) for item in found.values()), default=0)
-            size += 4 * _count(known) if known else largest
+            size += largest if known is None else _nbytes(known)
             stop += 1
         yield names[start:stop]
         start = stop
 
 
-def _count(item: ValueStatistics) -> int:
-    return int(np.prod(item.shape, dtype=np.int64))
+def _nbytes(item: ValueStatistics) -> int:
+    return 4 * math.prod(item.shape)
 
 
 def _add(found: dict[str, ValueStatistics], item: ValueStatistics) -> None:

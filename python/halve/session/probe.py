@@ -42,7 +42,7 @@ class ProbeSettings:
     """
 
     half: DType = DType.FLOAT16
-    bounds: CastBounds = CastBounds()
+    bounds: CastBounds = field(default_factory=CastBounds)
     half_inputs: frozenset[str] = frozenset()
     half_outputs: frozenset[str] = frozenset()
     optimise: str = "all"
