@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
@@ -17,13 +18,15 @@ from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert
 from halve.errors import VerdictError
+from halve.search import CheckError, Journal, Problem, SearchOutcome, repair
+from halve.search import search as find_units
 from halve.search.diagnose import Diagnosis
-from halve.search.engine import find_units, repair
-from halve.search.problem import CheckError, Problem, SearchOutcome
+from halve.search.journal import journal_header
 from halve.search_options import SearchOptions
 from halve.search_types import (
     FinalVerdict,
     SearchResult,
+    Trial,
     UnitEvidence,
     UnitSet,
 )
@@ -189,45 +192,81 @@ def _searched(
 ) -> tuple[SearchResult, _Delivery]:
     started = time.monotonic()
     job = prepare(source, samples, options)
-    outcome, diagnosis = _outcome(job, workspace)
-    judge = Judge.prepare(source, samples, job.held_out, job.options, workspace)
-    delivery = _Delivery(job, judge, outcome.fp32, name)
-    if not delivery.verdict.passed:
-        outcome = repair(_problem(job, diagnosis), outcome, delivery.passes)
-        if delivery.fp32 != outcome.fp32:
-            delivery.passes(outcome.fp32)
-    if not delivery.verdict.passed:
-        raise VerdictError(
-            "no set of float32 nodes passes the final verdict; widen the tolerance, or keep the"
-            " inputs and outputs float32 (keep_io_types)"
-        )
+    options = job.options
+    diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
+    problem = _problem(job, diagnosis)
+    judge = Judge.prepare(source, samples, job.held_out, options, workspace)
+    with _Trials(job, problem, workspace) as trials:
+        outcome = trials.search()
+        delivery = _Delivery(job, judge, outcome.fp32, name)
+        if outcome.passed and not delivery.verdict.passed:
+            outcome = trials.repair(outcome, delivery.passes)
+            if outcome.passed and delivery.fp32 != outcome.fp32:
+                delivery.passes(outcome.fp32)
+    if not (outcome.passed and delivery.verdict.passed):
+        raise VerdictError(_nothing_passes(delivery.verdict))
     result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
     _save(result, workspace)
     return result, delivery
 
 
-def _outcome(job: Job, workspace: Workspace) -> tuple[SearchOutcome, Diagnosis]:
-    options = job.options
-    probe = make_probe(job)
-    diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
-    references = [list(probe.reference(i).values()) for i in range(len(job.samples))]
-    try:
-        outcome = find_units(
-            _problem(job, diagnosis),
-            probe,
-            workers=options.workers or os.cpu_count() or 1,
-            journal=workspace.journal,
-            header=_header(job),
-            validate=None if options.validate is None else checked(options.validate),
-            validate_only=options.validate_only,
-            references=references,
-            progress=options.progress,
-        )
-    except CheckError as error:
-        raise _check_error(error, job) from error
-    finally:
-        probe.close()
-    return outcome, diagnosis
+def _nothing_passes(verdict: FinalVerdict) -> str:
+    rows = [(row.id, item) for row in verdict.samples for item in row.outputs if not item.passed]
+    where = ""
+    if rows:
+        number, worst = max(rows, key=lambda pair: pair[1].error)
+        where = f" (sample {number}, output {worst.name!r}: {worst.error:.3g} times the tolerance)"
+    return (
+        f"no set of float32 nodes was found that passes the verdict{where}; widen the tolerance,"
+        " allow more trials or time, or keep inputs and outputs float32 (keep_io_types)"
+    )
+
+
+class _Trials:
+    """The evaluator of a search with its journal, closed at the end."""
+
+    def __init__(self, job: Job, problem: Problem, workspace: Workspace) -> None:
+        self._job = job
+        self._problem = problem
+        options = job.options
+        header = journal_header(problem, **_depends(job))
+        path = workspace.journal
+        self._journal = path and Journal(path, header, validate_only=options.validate_only)
+        self._probe = make_probe(job)
+        self._ask = None if options.validate is None else checked(options.validate)
+
+    def __enter__(self) -> _Trials:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._probe.close()
+        if self._journal:
+            self._journal.close()
+
+    def search(self) -> SearchOutcome:
+        try:
+            return find_units(self._problem, self._probe, **self._settings())
+        except CheckError as error:
+            raise _check_error(error, self._job) from error
+
+    def repair(self, outcome: SearchOutcome, judge: Callable[[UnitSet], bool]) -> SearchOutcome:
+        return repair(self._problem, outcome, self._probe, judge, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        options = self._job.options
+        return {
+            "journal": self._journal,
+            "workers": options.workers or os.cpu_count() or 1,
+            "validate": None if self._ask is None else self._validate,
+            "validate_only": options.validate_only,
+            "progress": options.progress,
+        }
+
+    def _validate(self, sample: int, trial: Trial) -> bool:
+        reference, values = self._probe.reference(sample), trial.values or {}
+        if self._ask is None:
+            return True
+        return self._ask(list(reference.values()), [values[name] for name in reference])
 
 
 def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
@@ -253,8 +292,8 @@ def _check_error(error: CheckError, job: Job) -> VerdictError:
     )
 
 
-def _header(job: Job) -> dict[str, object]:
-    """What answers depend on."""
+def _depends(job: Job) -> dict[str, object]:
+    """What answers depend on, beside the problem."""
     options = job.options
     record = job.plan.options
     tolerances = {"": options.tolerances.default, **options.tolerances.outputs}
@@ -267,16 +306,13 @@ def _header(job: Job) -> dict[str, object]:
             list(options.convert.node_block),
             list(job.given_ids()),
         ],
-        "samples": [_digest(sample) for sample in job.samples],
-        "held_out": sorted(job.held_out),
+        "sample_digests": [_digest(sample) for sample in job.samples],
         "tolerances": {name: repr(item) for name, item in sorted(tolerances.items())},
         "validate": options.validate is not None,
         "margin": options.margin,
         "threads_per_trial": options.threads_per_trial,
         "optimise": options.optimise,
         "feedback": [list(pair) for pair in options.feedback],
-        "seed": options.seed,
-        "units": [list(unit.ids) for unit in job.units],
     }
 
 

@@ -393,7 +393,8 @@ def _constant_value(node: NodeProto) -> TensorProto | None:
         return None
     for attribute in node.attribute:
         if attribute.name == "value" and attribute.t.data_type == _FLOAT:
-            return attribute.t
+            tensor: TensorProto = attribute.t
+            return tensor
         if attribute.name == "value_float":
             return numpy_helper.from_array(np.array(attribute.f, np.float32))
         if attribute.name == "value_floats":

@@ -1,1 +1,0 @@
-"""The search for the units that must stay float32."""
