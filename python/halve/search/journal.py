@@ -149,7 +149,7 @@ class Journal:
         try:
             theirs, ours = json.loads(found), json.loads(expected)
             names = [n for n in {**ours, **theirs} if theirs.get(n) != ours.get(n)]
-        except (ValueError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise self._not_a_journal(0) from error
         name = names[0] if names else "the order of its fields"
         raise WorkspaceError(

@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from halve.search.asks import JUDGE, Answer, Ask, Key, Steps, answer_of, bits
+from halve.search.problem import CheckError
 from halve.search_types import Evaluator, Trial
 
 __all__ = ["Replay", "Runner", "run_ahead"]
@@ -33,7 +34,7 @@ def run_ahead(
                 yield ask
                 answer = opposite(ask.likely) if ask.key == flip else ask.likely
             ask = steps.send(answer)
-    except StopIteration:
+    except (StopIteration, CheckError):  # both are ends of a search
         return
     finally:
         steps.close()
