@@ -1,0 +1,248 @@
+"""The search as a generator: asks for runs, is sent answers, and returns an outcome.
+
+It depends on nothing but the problem and the answers, so replaying the answers replays the search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from halve.search.asks import Answer, Key, Steps, bits, mask_of
+from halve.search.bisect import bisect
+from halve.search.energies import Energies
+from halve.search.grow import Grower
+from halve.search.ledger import Ledger, Note, OutOfBudgetError, Verdict
+from halve.search.problem import CheckError, Problem, SearchOutcome
+from halve.search.refine import Refiner, isolate
+from halve.search_types import UnitSet
+
+__all__ = ["Algorithm"]
+
+
+class Algorithm:
+    """One search and its phases. `search` and `repair` are run by the driver, one at a time."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Nothing is known but the problem."""
+        self.problem = problem
+        self.ledger = Ledger(problem)
+        self.energies = Energies(self.ledger)
+        self.verdict = Verdict(self.ledger, problem.searched)
+        self._interacting = False
+        self._required: int | None = None
+
+    @classmethod
+    def resumed(cls, problem: Problem, outcome: SearchOutcome) -> Algorithm:
+        """Go on from a finished search: its answers, trials and energies."""
+        algorithm = cls(problem)
+        ledger = algorithm.ledger
+        for (fp32, sample), answer in outcome.memo.items():
+            ledger.answers.setdefault(fp32, {})[sample] = answer
+        ledger.rows = list(outcome.trials)
+        ledger.row_of = {mask_of(row.fp32, ledger.count): row.number for row in outcome.trials}
+        ledger.calibrate()
+        algorithm.energies.of_unit = [
+            density * max(cost, 1e-300)
+            for density, cost in zip(outcome.density, ledger.costs, strict=True)
+        ]
+        algorithm.energies.alone = dict(outcome.sensitivity)
+        return algorithm
+
+    def search(self) -> Steps[SearchOutcome]:
+        """Find a verified set; raises CheckError where float32 itself fails."""
+        every = self.ledger.every
+        failed = None
+        try:
+            failed = yield from self.ledger.check(range(self.problem.samples))
+        except OutOfBudgetError:
+            return self._outcome(every, 0, complete=False)
+        if failed is not None:
+            raise CheckError(failed, self.ledger.answers[every][failed])
+        self.verdict.keep(every)
+        return (yield from self._within_budget(self._phases()))
+
+    def repair(self, failing: UnitSet) -> Steps[SearchOutcome]:
+        """Find a set that the final judge accepts, starting from one that it did not.
+
+        The outcome has `passed` false where the judge refuses even all units in float32, or
+        where the budget ended before anything was accepted.
+        """
+        self.verdict = Verdict(self.ledger, tuple(range(self.problem.samples)), judge=True)
+        start = mask_of(failing, self.ledger.count) | self.ledger.given
+        return (yield from self._within_budget(self._repair_and_carry(start)))
+
+    def _within_budget(self, phases: Steps[tuple[int, int]]) -> Steps[SearchOutcome]:
+        try:
+            fp32, carried = yield from phases
+        except OutOfBudgetError:
+            best = self.ledger.every if self.verdict.best is None else self.verdict.best
+            return self._outcome(best, 0, complete=False)
+        return self._outcome(fp32, carried, complete=True)
+
+    def _phases(self) -> Steps[tuple[int, int]]:
+        if self.problem.strategy == "bisection":
+            fp32 = yield from self._bisection()
+        else:
+            fp32 = yield from self._portfolio()
+        carried = yield from self._carry(fp32)
+        if not self.problem.held_out:
+            return fp32, carried
+        self._enter("holdout")
+        final = Verdict(self.ledger, tuple(range(self.problem.samples)))
+        final.keep(self.ledger.every)
+        self.verdict = final
+        if (yield from final(fp32 | carried, Note(0))):
+            return fp32, carried
+        return (yield from self._repair_and_carry(fp32))
+
+    def _bisection(self) -> Steps[int]:
+        self._enter("grow")
+        free = self.ledger.every & ~self.ledger.given
+        base = yield from bisect(self.ledger, self.verdict, bits(free))
+        return self.ledger.every & ~base
+
+    def _portfolio(self) -> Steps[int]:
+        ledger = self.ledger
+        everything = ledger.every & ~ledger.given
+        ledger.phase = "check"
+        energy = yield from self._measure(everything)
+        if (yield from self.verdict(ledger.given, Note(everything))):
+            return ledger.given
+        universe = everything & ~mask_of(self.problem.marked, ledger.count)
+        if universe != everything:
+            self.energies.exclude(bits(everything & ~universe))
+            energy = yield from self._measure(universe)
+        self._enter("sensitivity")
+        yield from self._sensitivity(universe, energy)
+        return (yield from self._grow(everything))
+
+    def _measure(self, base: int) -> Steps[float]:
+        """The energy with `base` in 16 bits; a pass counts for the verdict."""
+        fp32 = self.ledger.every & ~base
+        energy = yield from self.ledger.measure(fp32, self.problem.searched, Note(base))
+        if self.ledger.known(fp32, self.problem.searched):
+            self.verdict.keep(fp32)
+        return energy
+
+    def _sensitivity(self, base: int, energy: float) -> Steps[None]:
+        if energy == math.inf:
+            universe = self.energies.order(bits(base), "graph")
+            base, energy = yield from isolate(self.ledger, self.energies, universe)
+        fp32 = self.ledger.every & ~base
+        if not base or self.ledger.known(fp32, self.problem.searched):
+            return
+        root = self.energies.cluster(
+            self.energies.order(bits(base), "graph"), energy, row=self.ledger.row_of.get(fp32)
+        )
+        refiner = Refiner(self.ledger, self.energies, root)
+        while True:
+            yield from refiner.run()
+            if refiner.interacting or not refiner.unknown:
+                break
+            if not refiner.pool((yield from self._measure(refiner.candidate()))):
+                break
+        self._interacting = refiner.interacting
+
+    def _grow(self, free: int) -> Steps[int]:
+        """Try the portfolio's orders; the later ones only where energies alone decide."""
+        ledger = self.ledger
+        grower = Grower(ledger, self.energies, self.verdict)
+        first, *others = self.problem.parameters.orders
+        self._enter("grow")
+        base = yield from self._grown(grower, free, "graph" if self._interacting else first)
+        self._enter("minimise")
+        base = yield from grower.minimise(base)
+        for order in others if self._undecided(free & ~base) else ():
+            self._enter("grow")
+            other = yield from self._grown(grower, free, order, first_failure=True)
+            if ledger.price(ledger.every & ~other) < ledger.price(ledger.every & ~base):
+                self._enter("minimise")
+                base = yield from grower.minimise(other)
+        return ledger.every & ~base
+
+    def _grown(
+        self, grower: Grower, free: int, order: str, *, first_failure: bool = False
+    ) -> Steps[int]:
+        units = self.energies.order(bits(free), order)
+        if order == "graph" and first_failure:
+            return (yield from bisect(self.ledger, self.verdict, units))
+        return (yield from grower.extend(0, units, first_failure=first_failure))
+
+    def _undecided(self, kept: int) -> bool:
+        """Whether another set may be cheaper: not where every kept unit fails on its own."""
+        limit = self.ledger.limit
+        return any(self.energies.of_unit[unit] <= limit for unit in bits(kept))
+
+    def _carry(self, fp32: int) -> Steps[int]:
+        """Units that are cheaper in float32 than the casts around them, where that passes."""
+        self._required = fp32
+        if self.problem.carry is None:
+            return 0
+        self._enter("carry")
+        wider = mask_of(self.problem.carry(frozenset(bits(fp32))), self.ledger.count) | fp32
+        if wider == fp32 or self._dearer(wider, fp32):
+            return 0
+        passed = yield from self.verdict(wider, Note(wider & ~fp32))
+        return wider & ~fp32 if passed else 0
+
+    def _dearer(self, wider: int, fp32: int) -> bool:
+        return self.problem.price is not None and self.ledger.price(wider) > self.ledger.price(fp32)
+
+    def _repair_and_carry(self, fp32: int) -> Steps[tuple[int, int]]:
+        repaired = yield from self._repair(fp32)
+        carried = yield from self._carry(repaired)
+        return repaired, carried
+
+    def _repair(self, fp32: int) -> Steps[int]:
+        """Add units by sensitivity in doubling steps, search inside the last one, minimise."""
+        self._enter("repair")
+        order = self.energies.order(bits(self.ledger.every & ~fp32), "density")
+        step, added = 1, 0
+        while not (yield from self.verdict(fp32, Note(added))):
+            if not order:
+                raise OutOfBudgetError
+            added = mask_of(order[-step:], self.ledger.count)
+            del order[-step:]
+            fp32 |= added
+            step *= 2
+        grower = Grower(self.ledger, self.energies, self.verdict)
+        inside = self.energies.order(bits(added), "density")
+        base = yield from grower.extend(self.ledger.every & ~fp32, inside, searching=True)
+        base = yield from grower.minimise(base)
+        return self.ledger.every & ~base
+
+    def _enter(self, phase: str) -> None:
+        self.ledger.phase = phase
+        self.ledger.view.expected = None
+
+    def _outcome(self, fp32: int, carried: int, *, complete: bool) -> SearchOutcome:
+        ledger, samples = self.ledger, range(self.problem.samples)
+        final = fp32 | carried
+        ledger.view.halves, ledger.view.floats = ledger.every & ~final, final
+        ledger.view.clusters = ()
+        return SearchOutcome(
+            fp32=frozenset(bits(final)),
+            required=frozenset(bits(fp32 & ~ledger.given)),
+            carried=frozenset(bits(carried)),
+            trials=tuple(ledger.rows),
+            sensitivity=dict(sorted(self.energies.alone.items())),
+            complete=complete,
+            passed=self._passed(final),
+            held_out_judged=ledger.known(final, samples) is not None,
+            price=ledger.price(final),
+            memo=dict(_flat(ledger)),
+            density=tuple(self.energies.density(unit) for unit in range(ledger.count)),
+        )
+
+    def _passed(self, final: int) -> bool:
+        """Whether the set satisfied the verdict in force."""
+        verdict = self.verdict
+        seen = self.ledger.known(final, verdict.samples)
+        return seen is True and (not verdict.judge or self.ledger.accepted(final))
+
+
+def _flat(ledger: Ledger) -> Iterable[tuple[Key, Answer]]:
+    for fp32, answers in ledger.answers.items():
+        for sample, answer in answers.items():
+            yield (fp32, sample), answer

@@ -1,0 +1,143 @@
+"""Growing the 16-bit set: groups of adaptive size, and keeping what remains 1-minimal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from halve.search.asks import Steps, mask_of
+from halve.search.energies import Energies
+from halve.search.ledger import Ledger, Note, Verdict
+
+__all__ = ["Grower"]
+
+
+class Grower:
+    """Adds units to a 16-bit set while a verdict passes.
+
+    Nothing here assumes that a subset of a passing set passes: a unit is kept only where the set
+    with it was judged, or where the group that it ends was, on top of the same set.
+    """
+
+    def __init__(self, ledger: Ledger, energies: Energies, verdict: Verdict) -> None:
+        """Grow within `verdict`, guided by what is known of the energies."""
+        self.ledger = ledger
+        self.energies = energies
+        self.verdict = verdict
+
+    def extend(
+        self,
+        base: int,
+        order: Sequence[int],
+        *,
+        first_failure: bool = False,
+        searching: bool = False,
+    ) -> Steps[int]:
+        """Go through `order` once, adding to `base` what passes; returns the 16-bit set.
+
+        With `first_failure` it ends at the first unit that fails. With `searching`, all of
+        `order` on top of `base` is known to fail, whatever the energies say.
+
+        A failing group is narrowed from its front: a first half that passes is added, and the
+        second is then known to fail on top of it, so it is not judged as a whole.
+        """
+        sweep = _Sweep(tuple(order), bound=len(order) if searching else 0)
+        while sweep.place < len(order):
+            if sweep.bound == sweep.place + 1:  # all that is left of a failing group: it stays
+                sweep.keep_one()
+                if first_failure:
+                    break
+                continue
+            units = sweep.order[sweep.place : sweep.place + self._size(base, sweep)]
+            group = mask_of(units, self.ledger.count)
+            fp32 = self.ledger.every & ~(base | group)
+            self._show(base, sweep, units)
+            if (yield from self.verdict(fp32, self._note(base, group, units, sweep.parent))):
+                base |= group
+                sweep.passed(len(units))
+            else:
+                sweep.failed(len(units), self.ledger.row_of.get(fp32))
+        return base
+
+    def minimise(self, base: int) -> Steps[int]:
+        """Extend until no kept unit can be added alone: the rest is 1-minimal."""
+        ledger = self.ledger
+        while True:
+            free = ledger.every & ~base & ~ledger.given
+            order = self.energies.remaining(free, base)
+            grown = yield from self.extend(base, order)
+            if grown == base:
+                return base
+            base = grown
+
+    def _size(self, base: int, sweep: _Sweep) -> int:
+        """How many units to add next: as many as should fit, or as the pace of failures says."""
+        units = sweep.ahead
+        fitting = self.energies.fitting(base, units)
+        if sweep.narrowing:
+            trusted = 0 < fitting < len(units) and sweep.misses < 2
+            return fitting if trusted else max(1, len(units) // 2)
+        return max(1, min(fitting, sweep.pace()))
+
+    def _note(self, base: int, group: int, units: Sequence[int], parent: int | None) -> Note:
+        energy = self.energies.expected(base, units)
+        return Note(group, parent, energy <= self.ledger.limit, energy)
+
+    def _show(self, base: int, sweep: _Sweep, units: Sequence[int]) -> None:
+        view = self.ledger.view
+        view.halves = base
+        view.clusters = ((min(units), max(units)),)
+        view.expected = len(sweep.order) - sweep.place if len(units) == 1 else None
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """A way through an order: what is behind `place` is decided; up to `bound` is known to fail."""
+
+    order: tuple[int, ...]
+    bound: int = 0
+    place: int = 0
+    parent: int | None = None
+    misses: int = 0
+    gaps: list[int] = field(default_factory=list)
+    last: int = 0
+
+    @property
+    def narrowing(self) -> bool:
+        """Whether the units ahead are known to fail together."""
+        return self.bound > self.place
+
+    @property
+    def ahead(self) -> tuple[int, ...]:
+        """The units to choose the next group from."""
+        return self.order[self.place : self.bound if self.narrowing else None]
+
+    def passed(self, size: int) -> None:
+        """The next `size` units were added."""
+        self.place += size
+
+    def failed(self, size: int, row: int | None) -> None:
+        """The next `size` units failed together."""
+        self.bound = self.place + size
+        self.parent = row
+        self.misses += 1
+
+    def keep_one(self) -> None:
+        """The next unit stays float32."""
+        self.place += 1
+        self.bound, self.misses, self.parent = self.place, 0, None
+        self.gaps.append(self.place - self.last)
+        self.last = self.place
+
+    def pace(self) -> int:
+        """How many units to take at once, from how far apart failing ones lie.
+
+        A group passes half the time where it holds 0.7 of the distance between failures; the last
+        two distances count, as their geometric mean, since failures come in runs.
+        """
+        recent = self.gaps[-2:]
+        if not recent:
+            return len(self.order)
+        mean = math.exp(math.fsum(math.log(gap) for gap in recent) / len(recent))
+        return max(1, round(0.7 * mean))

@@ -1,0 +1,210 @@
+"""What a search has asked and learnt so far; the one funnel through which sets are judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from halve.search.asks import JUDGE, Answer, Ask, Steps, bits, mask_of
+from halve.search.problem import Problem
+from halve.search_types import TrialRow
+
+__all__ = ["Ledger", "Note", "OutOfBudgetError", "Verdict", "View"]
+
+
+class OutOfBudgetError(Exception):
+    """No trial is left, or no time; the best verified set is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why a set is judged: the units it asks about, the trial they come from, the expectation.
+
+    `energy` is the expected energy and `likely` whether the set is expected to pass.
+    """
+
+    tested: int
+    parent: int | None = None
+    likely: bool = True
+    energy: float = math.inf
+
+    def answer(self) -> Answer:
+        """The expectation as an answer, for running ahead."""
+        error = 0.5 if self.likely else 2.0
+        return Answer(self.likely, error, self.energy, self.energy)
+
+
+@dataclass(slots=True)
+class View:
+    """What people see of a search: 16-bit and float32 units, groups decided together."""
+
+    halves: int = 0
+    floats: int = 0
+    clusters: tuple[tuple[int, int], ...] = ()
+    expected: int | None = None
+    """Trials still to come, as far as the phase knows."""
+
+
+class Ledger:
+    """Every answer so far by set, the rows of the trials, and what energies are allowed."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Start with nothing known."""
+        self.problem = problem
+        self.count = len(problem.units)
+        self.every = (1 << self.count) - 1
+        self.given = mask_of(problem.given, self.count)
+        self.costs = [unit.cost for unit in problem.units]
+        self.rows: list[TrialRow] = []
+        self.row_of: dict[int, int] = {}
+        self.answers: dict[int, dict[int, Answer]] = {}
+        self.phase = "check"
+        self.limit = math.inf
+        self.view = View(floats=self.given)
+        self._fails = [0] * problem.samples
+        self._closest = math.inf
+
+    def price(self, fp32: int) -> float:
+        """What a float32 set costs."""
+        units = bits(fp32)
+        if self.problem.price is not None:
+            return self.problem.price(frozenset(units))
+        return sum(self.costs[unit] for unit in units)
+
+    def known(self, fp32: int, samples: Iterable[int]) -> bool | None:
+        """The verdict where the answers so far decide it, else None."""
+        answers = self.answers.get(fp32, {})
+        if any(s in answers and not answers[s].passed for s in samples):
+            return False
+        return True if all(s in answers for s in samples) else None
+
+    def passes(self, fp32: int, samples: Iterable[int], note: Note) -> Steps[bool]:
+        """Judge a set: samples that failed most often first, until one fails."""
+        known = self.known(fp32, samples)
+        if known is not None:
+            return known
+        yield from self._run(fp32, samples, note, whole=False)
+        return self.known(fp32, samples) is True
+
+    def measure(self, fp32: int, samples: Iterable[int], note: Note) -> Steps[float]:
+        """The energy of a set: all samples, until one is not finite."""
+        energy = self.energy(fp32, samples)
+        if energy is None:
+            yield from self._run(fp32, samples, note, whole=True)
+            energy = self.energy(fp32, samples)
+        return math.inf if energy is None else energy
+
+    def energy(self, fp32: int, samples: Iterable[int]) -> float | None:
+        """The mean over the samples of all outputs' energy, None where a sample is missing."""
+        answers = self.answers.get(fp32, {})
+        if any(answers[s].total == math.inf for s in samples if s in answers):
+            return math.inf
+        totals = [answers[s].total if s in answers else None for s in samples]
+        if any(total is None for total in totals):
+            return None
+        return math.fsum(t for t in totals if t is not None) / len(totals)
+
+    def check(self, samples: Iterable[int]) -> Steps[int | None]:
+        """Judge all units in float32; the first sample that fails, None where all pass."""
+        yield from self.passes(self.every, samples, Note(0, energy=0.0))
+        answers = self.answers[self.every]
+        return next((s for s in samples if s in answers and not answers[s].passed), None)
+
+    def judged(self, fp32: int, note: Note) -> Steps[bool]:
+        """Ask the final judge."""
+        if self.known(fp32, (JUDGE,)) is None:
+            yield from self._run(fp32, (JUDGE,), note, whole=False)
+        return self.answers[fp32][JUDGE].passed
+
+    def accepted(self, fp32: int) -> bool:
+        """Whether the final judge accepted a set."""
+        answer = self.answers.get(fp32, {}).get(JUDGE)
+        return answer is not None and answer.passed
+
+    def calibrate(self) -> None:
+        """Learn the allowed energy from answers and rows that were put here from outside."""
+        for row in self.rows:
+            self._estimate_limit(row.error, row.energy)
+
+    def _run(self, fp32: int, samples: Iterable[int], note: Note, *, whole: bool) -> Steps[None]:
+        limit = self.problem.max_trials
+        if limit is not None and len(self.rows) >= limit:
+            raise OutOfBudgetError
+        answers = self.answers.setdefault(fp32, {})
+        ran: list[Answer] = []
+        for sample in sorted((s for s in samples if s not in answers), key=self._failing_first):
+            answer = yield Ask(fp32, sample, note.answer())
+            answers[sample] = answer
+            ran.append(answer)
+            if sample != JUDGE:
+                self._fails[sample] += not answer.passed
+            if answer.total == math.inf if whole else not answer.passed:
+                break
+        self._learn(fp32, ran, note)
+
+    def _failing_first(self, sample: int) -> tuple[int, int]:
+        return (0 if sample == JUDGE else -self._fails[sample], sample)
+
+    def _learn(self, fp32: int, ran: list[Answer], note: Note) -> None:
+        number = len(self.rows)
+        error = max(answer.error for answer in ran)
+        self.row_of[fp32] = number
+        self.rows.append(
+            TrialRow(
+                number,
+                self.phase,
+                tuple(bits(fp32)),
+                tuple(bits(note.tested)),
+                note.parent,
+                all(answer.passed for answer in ran),
+                error,
+                max(answer.energy for answer in ran),
+                len(ran),
+            )
+        )
+        self._estimate_limit(error, math.fsum(answer.total for answer in ran) / len(ran))
+
+    def _estimate_limit(self, error: float, energy: float) -> None:
+        """Estimate the energy that is allowed.
+
+        The energy grows with the square of the largest error, so one trial that uses the share
+        `error` of the tolerance tells at which energy it would use all; the closer it is to that
+        point, the better it tells.
+        """
+        if not (0 < error < math.inf and 0 < energy < math.inf):
+            return
+        distance = abs(math.log(error))
+        if distance <= self._closest:
+            self._closest = distance
+            self.limit = energy / error**2
+
+
+class Verdict:
+    """What a set must satisfy: some samples, and the final judge where one is asked.
+
+    Remembers the cheapest set that satisfied it.
+    """
+
+    def __init__(self, ledger: Ledger, samples: tuple[int, ...], *, judge: bool = False) -> None:
+        """Nothing has passed yet."""
+        self.ledger = ledger
+        self.samples = samples
+        self.judge = judge
+        self.best: int | None = None
+        self.best_price = math.inf
+
+    def __call__(self, fp32: int, note: Note) -> Steps[bool]:
+        """Judge a set of float32 units."""
+        passed = yield from self.ledger.passes(fp32, self.samples, note)
+        if passed and self.judge:
+            passed = yield from self.ledger.judged(fp32, note)
+        if passed:
+            self.keep(fp32)
+        return passed
+
+    def keep(self, fp32: int) -> None:
+        """Remember a set that passed, if it is the cheapest."""
+        price = self.ledger.price(fp32)
+        if price < self.best_price:
+            self.best, self.best_price = fp32, price

@@ -1,0 +1,180 @@
+"""Sensitivity: which clusters of units hold the energy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from halve.search.asks import Steps, mask_of
+from halve.search.energies import Cluster, Energies
+from halve.search.ledger import Ledger, Note
+
+__all__ = ["Refiner", "isolate"]
+
+DOMINANT = 0.97
+"""A half with this share of its parent's energy hides what the other half has: energies add up
+to within one or two parts in a hundred."""
+DOUBTFUL = 3
+"""After so many splits on inherited energy alone, a cluster is measured itself."""
+
+
+def isolate(
+    ledger: Ledger, energies: Energies, universe: Sequence[int]
+) -> Steps[tuple[int, float]]:
+    """Find units without which the result is finite: the rest, as a mask, and its energy.
+
+    `universe` as a whole is known not to be finite. A group that keeps the result finite is
+    added; one that does not is narrowed to the unit where that begins. Group sizes follow the
+    distance between such units.
+    """
+    base, energy = 0, 0.0
+    place, bound = 0, len(universe)
+    culprits: list[int] = []
+    while place < len(universe):
+        if bound == place + 1:
+            energies.exclude([universe[place]])
+            place += 1
+            culprits.append(place)
+            continue
+        units = universe[place : place + _next_size(place, bound, len(universe), culprits)]
+        group = mask_of(units, ledger.count)
+        fp32 = ledger.every & ~(base | group)
+        ledger.view.halves = base
+        ledger.view.clusters = ((min(units), max(units)),)
+        note = Note(group, ledger.row_of.get(ledger.every & ~base), likely=True, energy=energy)
+        value = yield from ledger.measure(fp32, ledger.problem.searched, note)
+        if value < math.inf:
+            base, place, energy = base | group, place + len(units), value
+        else:
+            bound = place + len(units)
+    ledger.view.floats |= ledger.every & ~base
+    return base, energy
+
+
+def _next_size(place: int, bound: int, length: int, culprits: list[int]) -> int:
+    """Half of what is known to fail; else a group that fails about half the time."""
+    if bound > place:
+        return (bound - place) // 2
+    spacing = culprits[-1] / len(culprits)
+    left = length - place
+    return left if spacing >= left else max(1, min(left, round(0.7 * spacing)))
+
+
+class Refiner:
+    """Splits clusters where knowing more should save most, each measured alone in 16 bits."""
+
+    def __init__(self, ledger: Ledger, energies: Energies, root: Cluster) -> None:
+        """Start from one cluster of known, finite energy."""
+        self.ledger = ledger
+        self.energies = energies
+        self.clusters = [root]
+        self.interacting = False
+        self._splits = 0
+
+    @property
+    def unknown(self) -> bool:
+        """Whether some cluster's energy is not known."""
+        return any(math.isnan(cluster.energy) for cluster in self.clusters)
+
+    def run(self) -> Steps[None]:
+        """Split until little is to be gained, or energies turn out not to add up."""
+        parameters = self.ledger.problem.parameters
+        most = 48 + parameters.refine_share * self.ledger.count
+        while self._splits < most and not self.interacting:
+            chosen = self._worthwhile(parameters.refine_until)
+            if chosen is None:
+                break
+            self._show(chosen)
+            if chosen.inherited >= DOUBTFUL:
+                yield from self._confirm(chosen)
+            else:
+                yield from self._split(chosen)
+        self.energies.adopt(self.clusters)
+
+    def candidate(self) -> int:
+        """The 16-bit set that should just pass: clusters by density, while their sum fits."""
+        mask, energy = 0, 0.0
+        for cluster in sorted(self.clusters, key=lambda c: (c.density, c.units)):
+            energy += 0.0 if math.isnan(cluster.energy) else cluster.energy
+            if energy > self.ledger.limit:
+                break
+            mask |= cluster.mask
+        return mask
+
+    def pool(self, energy: float) -> bool:
+        """Give the clusters of unknown energy, together, what the rest leaves of `energy`.
+
+        Returns whether that is enough to go on splitting.
+        """
+        unknown = [c for c in self.clusters if math.isnan(c.energy)]
+        inside = self.candidate()
+        known = math.fsum(
+            c.energy for c in self.clusters if c.mask & inside and not math.isnan(c.energy)
+        )
+        left = energy - known
+        if not unknown or left <= self.ledger.limit or not math.isfinite(left):
+            return False
+        units = sorted(unit for cluster in unknown for unit in cluster.units)
+        self.clusters = [c for c in self.clusters if not math.isnan(c.energy)]
+        self.clusters.append(self.energies.cluster(units, left))
+        return True
+
+    def _worthwhile(self, until: float) -> Cluster | None:
+        """The cluster whose split should save most; None where no more than `until` is left.
+
+        By the fractional knapsack: at the price of energy that the last cluster to fit sets,
+        a cluster is worth at most its cost, and at most its energy at that price.
+        """
+        kept, price = self._knapsack()
+        best, most, total = None, 0.0, 0.0
+        for cluster in self.clusters:
+            if len(cluster.units) == 1 or math.isnan(cluster.energy):
+                continue
+            gain = min(cluster.cost, cluster.energy / price if price else 0.0)
+            total += gain
+            if gain > most:
+                best, most = cluster, gain
+        return best if total > until * kept else None
+
+    def _knapsack(self) -> tuple[float, float]:
+        """The cost kept in float32, and the density at which clusters stop fitting."""
+        energy, kept, price = 0.0, 0.0, 0.0
+        for cluster in sorted(self.clusters, key=lambda c: (c.density, c.units)):
+            energy += 0.0 if math.isnan(cluster.energy) else cluster.energy
+            if energy > self.ledger.limit:
+                kept += cluster.cost
+                price = price or cluster.density
+        return kept, price or max(cluster.density for cluster in self.clusters)
+
+    def _split(self, parent: Cluster) -> Steps[None]:
+        middle = len(parent.units) // 2
+        first = self.energies.cluster(parent.units[:middle], parent.energy / 2)
+        energy = yield from self._measure(first, parent.energy / 2, parent.row)
+        rest = parent.energy - energy
+        if energy > DOMINANT * parent.energy:
+            rest = math.nan
+        inherited = parent.inherited + 1 if rest > DOMINANT * parent.energy else 0
+        row = self.ledger.row_of[self.ledger.every & ~first.mask]
+        second = self.energies.cluster(parent.units[middle:], rest, inherited, row)
+        self.clusters.remove(parent)
+        self.clusters += [replace(first, energy=energy, row=row), second]
+        self._splits += 1
+        self.interacting = energy > 2 * parent.energy
+
+    def _confirm(self, cluster: Cluster) -> Steps[None]:
+        """Measure a cluster that only ever inherited its energy: pairs fail only together."""
+        energy = yield from self._measure(cluster, cluster.energy, cluster.row)
+        row = self.ledger.row_of[self.ledger.every & ~cluster.mask]
+        self.clusters.remove(cluster)
+        self.clusters.append(replace(cluster, energy=energy, inherited=0, row=row))
+        self.interacting = not 0.5 * cluster.energy < energy < 2 * cluster.energy
+
+    def _measure(self, cluster: Cluster, likely: float, parent: int | None) -> Steps[float]:
+        note = Note(cluster.mask, parent, likely <= self.ledger.limit, likely)
+        fp32 = self.ledger.every & ~cluster.mask
+        return (yield from self.ledger.measure(fp32, self.ledger.problem.searched, note))
+
+    def _show(self, cluster: Cluster) -> None:
+        self.ledger.view.clusters = tuple((c.units[0], c.units[-1]) for c in self.clusters)
+        self.ledger.view.halves = self.candidate() & ~cluster.mask
