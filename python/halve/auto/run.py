@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from onnx import ModelProto
 
@@ -21,6 +20,7 @@ from halve.errors import VerdictError
 from halve.search import CheckError, Journal, Problem, SearchOutcome, repair
 from halve.search import search as find_units
 from halve.search.diagnose import Diagnosis
+from halve.search.engine import Setting
 from halve.search.journal import journal_header
 from halve.search_options import SearchOptions
 from halve.search_types import (
@@ -229,9 +229,10 @@ class _Trials:
         self._job = job
         self._problem = problem
         options = job.options
-        header = journal_header(problem, **_depends(job))
-        path = workspace.journal
-        self._journal = path and Journal(path, header, validate_only=options.validate_only)
+        header = journal_header(problem, _depends(job))
+        self._journal: Journal | None = None
+        if workspace.journal is not None:
+            self._journal = Journal(workspace.journal, header, validate_only=options.validate_only)
         self._probe = make_probe(job)
         self._ask = None if options.validate is None else checked(options.validate)
 
@@ -245,22 +246,22 @@ class _Trials:
 
     def search(self) -> SearchOutcome:
         try:
-            return find_units(self._problem, self._probe, **self._settings())
+            return find_units(self._problem, self._probe, setting=self._setting())
         except CheckError as error:
             raise _check_error(error, self._job) from error
 
     def repair(self, outcome: SearchOutcome, judge: Callable[[UnitSet], bool]) -> SearchOutcome:
-        return repair(self._problem, outcome, self._probe, judge, **self._settings())
+        return repair(self._problem, outcome, self._probe, judge, setting=self._setting())
 
-    def _settings(self) -> dict[str, Any]:
+    def _setting(self) -> Setting:
         options = self._job.options
-        return {
-            "journal": self._journal,
-            "workers": options.workers or os.cpu_count() or 1,
-            "validate": None if self._ask is None else self._validate,
-            "validate_only": options.validate_only,
-            "progress": options.progress,
-        }
+        return Setting(
+            journal=self._journal,
+            workers=options.workers or os.cpu_count() or 1,
+            validate=None if self._ask is None else self._validate,
+            validate_only=options.validate_only,
+            progress=options.progress,
+        )
 
     def _validate(self, sample: int, trial: Trial) -> bool:
         reference, values = self._probe.reference(sample), trial.values or {}

@@ -100,7 +100,9 @@ class Diagnosis:
                     return found
         return None
 
-    def _of_input(self, node: NodeInfo, slot: int) -> _Finding | None:
+    def _of_input(  # noqa: PLR0911 - one a cause
+        self, node: NodeInfo, slot: int
+    ) -> _Finding | None:
         value = node.inputs[slot]
         if value is None:
             return None

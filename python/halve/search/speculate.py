@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -46,6 +47,10 @@ def opposite(likely: Answer) -> Answer:
     return replace(likely, passed=passed, error=0.5 if passed else 2.0)
 
 
+# Of a search's time, at most this much goes into finding out what may be asked next.
+_REPLAY_SHARE = 0.1
+
+
 class Runner:
     """Runs asks on worker threads, and likely next ones on the workers that are free.
 
@@ -58,6 +63,8 @@ class Runner:
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, "halve-trial") if workers > 1 else None
         self._pending: dict[Key, Future[Trial]] = {}
+        self._replays_s = 0.0
+        self._started_s = time.monotonic()
         self._ahead: dict[Key, Trial] = {}
 
     def run(self, ask: Ask, memo: Mapping[Key, Answer], replay: Replay) -> Trial:
@@ -82,12 +89,21 @@ class Runner:
 
     def _fill(self, ask: Ask, memo: Mapping[Key, Answer], replay: Replay) -> None:
         """Give free workers the asks that are likely to follow."""
-        if len(self._pending) >= self._workers:
+        if len(self._pending) >= self._workers or not self._worthwhile():
             return
+        started_s = time.monotonic()
         for key in self._wishes(ask, memo, replay):
             if len(self._pending) >= self._workers:
-                return
+                break
             self._submit(key)
+        self._replays_s += time.monotonic() - started_s
+
+    def _worthwhile(self) -> bool:
+        """Replays grow with the search; where trials are short they would cost more than they
+        save. Only time is at stake, never the result.
+        """
+        elapsed_s = time.monotonic() - self._started_s
+        return self._replays_s <= _REPLAY_SHARE * elapsed_s
 
     def _wishes(self, ask: Ask, memo: Mapping[Key, Answer], replay: Replay) -> Iterator[Key]:
         def known(key: Key) -> Answer | None:

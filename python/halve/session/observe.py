@@ -102,9 +102,7 @@ def observe(
     return found
 
 
-def _batches(
-    names: Sequence[str], found: Mapping[str, ValueStatistics]
-) -> Iterable[Sequence[str]]:
+def _batches(names: Sequence[str], found: Mapping[str, ValueStatistics]) -> Iterable[Sequence[str]]:
     """Runs of names whose arrays fit the budget, by the sizes that are known so far."""
     start = 0
     while start < len(names):

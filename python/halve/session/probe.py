@@ -31,9 +31,8 @@ from halve.types import CastBounds, DType
 __all__ = ["Probe", "ProbeSettings", "weight_rounding"]
 
 _HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_dtypes.bfloat16}
-# Quantised islands stay as they are written: ONNX Runtime's fusion of them reaches across the gates
-# (1.31 aborts the process there), and float16 providers have no such kernels.
-_OPTIONS = {"session.disable_quant_qdq": "1"}
+# Moving quantisation across the gates makes ONNX Runtime 1.31 abort the process.
+_DISABLED_OPTIMIZERS = ("QDQPropagationTransformer",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +96,8 @@ class Probe:
             optimise=settings.optimise,
             threads=settings.threads,
             custom_op_library=settings.custom_op_library,
-            session_options=_OPTIONS | dict(settings.session_options),
+            session_options=settings.session_options,
+            disabled_optimizers=_DISABLED_OPTIMIZERS,
             where="search probe",
         )
         self._count = len(units)
