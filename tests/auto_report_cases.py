@@ -59,9 +59,7 @@ def make_report(nodes: int = 40, *, trials: bool = True, name: str = "/block/nod
         evidence=_evidence(units, required, carried),
         verdict=FinalVerdict("emulated", True, make_samples()),
         trials=make_trials(len(units), required) if trials else (),
-        sensitivity={
-            i: 10 ** (-(i % 7)) * (2.0 if i in required else 0.3) for i in range(len(units))
-        },
+        sensitivity=_sensitivity(units, required),
         evaluator="probe",
         complete=True,
         fp32_flop_share=0.031,
@@ -139,6 +137,11 @@ def _node(row: tuple[int, str, str, str], kept: bool, nodes: int) -> PlanNode:
         return PlanNode(id, name, kind, scope, f"k{id}", "float32", {}, "no float16 kernel")
     dtype = "float32" if kept else "float16"
     return PlanNode(id, name, kind, scope, f"k{id}", dtype, {}, "search" if kept else "")
+
+
+def _sensitivity(units: tuple[Unit, ...], required: tuple[int, ...]) -> dict[int, float]:
+    alone = {unit.index: 0.3 * 10.0 ** -(unit.index % 7) for unit in units}
+    return alone | {row.unit: row.energy or 0.0 for row in _evidence(units, required, ())}
 
 
 def _evidence(

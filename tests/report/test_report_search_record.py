@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from auto_report_cases import make_borders, make_report
-from halve.report.search_record import AutoReport, ranges
+from halve.report.ranges import ranges
+from halve.report.search_record import AutoReport
 from halve.report.search_text import auto_summary_lines, print_auto_report, unit_error_text
 from halve.search_types import FinalVerdict, OutputTrial, SampleVerdict
 

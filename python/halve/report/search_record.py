@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from halve.report.ranges import ranges
 from halve.report.record import plain_json
 from halve.search_types import (
     FinalVerdict,
@@ -28,7 +29,6 @@ __all__ = [
     "BorderFacts",
     "BorderRow",
     "KeptNode",
-    "ranges",
 ]
 
 SCHEMA_VERSION = 1
@@ -260,17 +260,6 @@ class AutoReport:
             "nbytes": self.cast_bytes,
             "borders": [_border_json(row) for row in self.borders],
         }
-
-
-def ranges(indices: Sequence[int]) -> list[list[int]]:
-    """Ascending whole numbers as [first, last] pairs of neighbours: a set may have thousands."""
-    pairs: list[list[int]] = []
-    for index in sorted(indices):
-        if pairs and index == pairs[-1][1] + 1:
-            pairs[-1][1] = index
-        else:
-            pairs.append([index, index])
-    return pairs
 
 
 def _importance(row: KeptNode) -> tuple[int, float, int]:

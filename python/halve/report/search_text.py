@@ -75,7 +75,7 @@ def _table(kept: tuple[KeptNode, ...]) -> Table:
 
 def _cells(row: KeptNode) -> tuple[str, ...]:
     node = row.node
-    name = f"{node.scope}/{node.name}" if node.scope else node.name
+    name = f"{node.scope}: {node.name}" if node.scope else node.name
     return (
         str(node.id),
         shorten(name, NAME_CHARACTERS),
