@@ -178,7 +178,7 @@ def test_a_report_never_replaces_the_new_weights(
 
 
 def test_warnings_are_shown_to_a_limit(capsys: pytest.CaptureFixture[str]) -> None:
-    command._show_warnings([f"w{number}" for number in range(12)])
+    command.show_warnings([f"w{number}" for number in range(12)])
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "halve: warning: w0"
     assert len(lines) == 11

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from halve.cli import values
 from halve.cli.parser import split_list
 from halve.errors import OptionError
 from halve.options import ConvertOptions, parse_size
@@ -26,35 +26,8 @@ class Flag:
     convert: Callable[[Sequence[str]], object]
 
 
-def _last(values: Sequence[str]) -> str:
-    return values[-1]
-
-
-def _path(values: Sequence[str]) -> Path:
-    return Path(values[-1])
-
-
 def _size(values: Sequence[str]) -> int:
     return parse_size(values[-1])
-
-
-def _number(name: str) -> Callable[[Sequence[str]], float]:
-    def convert(values: Sequence[str]) -> float:
-        try:
-            return float(values[-1])
-        except ValueError as error:
-            raise OptionError(f"{name} is {values[-1]!r}; allowed: a number") from error
-
-    return convert
-
-
-def _whole(name: str) -> Callable[[Sequence[str]], int]:
-    def convert(values: Sequence[str]) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]+", values[-1].strip()):
-            raise OptionError(f"{name} is {values[-1]!r}; allowed: a whole number")
-        return int(values[-1])
-
-    return convert
 
 
 def _keep(values: Sequence[str]) -> bool | tuple[str, ...]:
@@ -62,12 +35,12 @@ def _keep(values: Sequence[str]) -> bool | tuple[str, ...]:
     return True if "" in values else split_list(values)
 
 
-def _ids(values: Sequence[str]) -> tuple[int, ...]:
-    return tuple(_whole("--fp32-nodes")([item]) for item in split_list(values))
+def _ids(texts: Sequence[str]) -> tuple[int, ...]:
+    return tuple(values.whole_number("--fp32-nodes", item) for item in split_list(texts))
 
 
 FLAGS = (
-    Flag("--dtype", "dtype", "float16|bfloat16", "the 16-bit type (default float16)", _last),
+    Flag("--dtype", "dtype", "float16|bfloat16", "the 16-bit type (default float16)", values.last),
     Flag(
         "--keep-io-types",
         "keep_io_types",
@@ -102,7 +75,7 @@ FLAGS = (
         "min_positive",
         "X",
         "raise nonzero magnitudes below X to X (default 0: off)",
-        _number("--min-positive-val"),
+        values.number("--min-positive-val"),
     ),
     Flag(
         "--max-finite-val",
@@ -110,14 +83,14 @@ FLAGS = (
         "X",
         "lower finite magnitudes above X to X (default 65504 for float16, off for bfloat16; "
         "inf: off)",
-        _number("--max-finite-val"),
+        values.number("--max-finite-val"),
     ),
     Flag(
         "--target",
         "target",
         "cuda|cpu|tensorrt|any",
         "whose kernels decide what must stay float32 (default cuda)",
-        _last,
+        values.last,
     ),
     Flag(
         "--external-data",
@@ -125,7 +98,7 @@ FLAGS = (
         "auto|always|never",
         "where weights go: beside the model, inside it, or (auto, the default) beside it from "
         "1 GiB",
-        _last,
+        values.last,
     ),
     Flag(
         "--shard-size",
@@ -139,14 +112,14 @@ FLAGS = (
         "threads",
         "N",
         "worker threads (default 0: one a core)",
-        _whole("--threads"),
+        values.whole("--threads"),
     ),
     Flag(
         "--custom-op-library",
         "custom_op_library",
         "FILE",
         "a shared library with custom ops, for what runs a model (convert runs none)",
-        _path,
+        values.path,
     ),
     Flag(
         "--allow-links",
@@ -179,10 +152,10 @@ def convert_options(parsed: argparse.Namespace, **more: object) -> ConvertOption
         OptionError: a value is not understood or not allowed.
     """
     given = {flag: getattr(parsed, flag.field) for flag in FLAGS if hasattr(parsed, flag.field)}
-    values: dict[str, object] = dict(more)
+    fields: dict[str, object] = dict(more)
     for flag, raw in given.items():
-        values.update(_field_values(flag, raw))
-    return ConvertOptions(**values)  # type: ignore[arg-type]  # FLAGS has one type for each field
+        fields.update(_field_values(flag, raw))
+    return ConvertOptions(**fields)  # type: ignore[arg-type]  # FLAGS has one type for each field
 
 
 def _field_values(flag: Flag, raw: Sequence[str]) -> dict[str, object]:

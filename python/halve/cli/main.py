@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from halve import __version__
-from halve.errors import HalveError, OptionError
+from halve.errors import HalveError, OptionError, VerdictError
 
 __all__ = ["COMMANDS", "Command", "main", "program"]
 
@@ -29,10 +29,11 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "convert": Command("halve.cli.convert", "convert a float32 model to float16 or bfloat16"),
+    "auto": Command("halve.cli.auto", "find what must stay float32, convert, and verify"),
     "doctor": Command("halve.cli.doctor", "say what this machine can do, and why not"),
     "demo": Command("halve.cli.demo", "convert and check a model that ships with halve"),
 }
-_DONE, _ERROR, _INTERRUPTED = 0, 1, 130
+_DONE, _ERROR, _FAILED_VERDICT, _INTERRUPTED = 0, 1, 2, 130
 
 
 # Objects made between runs of the cyclic collector. Imports and graphs make many that stay, among
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _ERROR
     except HalveError as error:
         _report(f"error: {error}", args)
-        return _ERROR
+        return _FAILED_VERDICT if isinstance(error, VerdictError) else _ERROR
     except OSError as error:
         _report(f"error: {_system_error(error)}", args)
         return _ERROR

@@ -13,7 +13,14 @@ from pathlib import Path
 from halve.errors import OutputError
 from halve.types import CastCounts, CastRow, ConvertResult, DType, PlanNode, TensorRow
 
-__all__ = ["SCHEMA_VERSION", "ConversionReport", "dtype_name", "merge_counts", "write_json"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "ConversionReport",
+    "dtype_name",
+    "merge_counts",
+    "plain_json",
+    "write_json",
+]
 
 SCHEMA_VERSION = 1
 _MAXIMA = ("max_abs", "max_abs_error", "max_rel_error")
@@ -100,7 +107,7 @@ class ConversionReport:
                 "files": list(self.files),
                 "bytes_written": self.bytes_written,
             },
-            "options": _plain(self.options),
+            "options": plain_json(self.options),
             "verified_on": {"runtime": self.runtime, "provider": self.provider},
             "nodes": {
                 "total": self.node_count,
@@ -187,12 +194,12 @@ def _tensor_json(row: TensorRow) -> dict[str, object]:
     }
 
 
-def _plain(value: object) -> object:
+def plain_json(value: object) -> object:
     """`value` in JSON's types; a float that JSON lacks becomes its name ("inf")."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     return value if isinstance(value, str | int | float | None) else str(value)

@@ -1,0 +1,229 @@
+"""`halve auto IN OUT --sample-dir D`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, cast
+
+from halve import __version__
+from halve.cli.convert import show_warnings
+from halve.cli.flags import add_convert_flags
+from halve.cli.parser import Parser
+from halve.cli.paths import add_paths, check_report_path, model_paths
+from halve.cli.sample_flags import SampleRequest, add_sample_flags, sample_request, spread
+from halve.cli.search_flags import add_search_flags, search_options, shown_options
+from halve.errors import OptionError, OutputError
+from halve.report import write_json
+from halve.report.search_record import AutoReport, BorderFacts
+from halve.report.search_text import auto_summary_lines, print_auto_report
+from halve.search_options import SearchOptions
+from halve.search_types import FinalVerdict, SearchEvent, SearchResult
+from halve.session import Sample
+from halve.types import ConvertResult
+
+__all__ = ["make_parser", "run", "search_progress", "show_verdict"]
+
+_DONE, _FAILED_VERDICT = 0, 2
+_REPORT_KINDS = (".html", ".json")
+# What stands in a workspace after a search, by the name that a report gives it.
+_WORKSPACE_FILES = {"plan": "plan.json", "journal": "journal.jsonl"}
+_PROGRAMS = ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
+
+
+def make_parser() -> Parser:
+    """The parser of `halve auto`."""
+    parser = Parser(
+        "auto",
+        description="Find the nodes that must stay float32, write the mixed model, and verify it. "
+        "Exit status 2 where no verified model was found.",
+        usage="IN OUT --sample-dir DIR",
+        example="halve auto model.onnx mixed.onnx --sample-dir samples --rtol 1e-2 "
+        "--report out.html",
+    )
+    add_paths(parser)
+    parser.add_argument(
+        "--verify-plan",
+        metavar="PLAN.json",
+        help="judge the plan again, without a search; OUT is not needed",
+    )
+    parser.add_argument(
+        "--report", metavar="F.html|F.json", help="write the page or the JSON record of the search"
+    )
+    parser.add_argument("--output-json", metavar="F.json", help="write the JSON record as well")
+    add_sample_flags(parser)
+    add_search_flags(parser)
+    add_convert_flags(parser)
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Searches, writes and judges; returns 0, or 2 where the verdict is a failure.
+
+    Raises:
+        HalveError: wrong usage, or what `halve.auto` raises.
+    """
+    parser = make_parser()
+    parsed = parser.parse(spread(args))
+    if hasattr(parsed, "verify_plan"):
+        return _verify(parser, parsed)
+    source, target = model_paths(parser, parsed)
+    reports = _report_paths(parsed, source, target)
+    with search_progress(quiet=parsed.quiet) as progress:
+        options = search_options(parsed, progress=progress)
+        request = sample_request(parsed, seed=options.seed)
+        result = _library().auto(source, target, request.load(source), options=options)
+    report = _report(result, source, options, request)
+    _write_reports(reports, report)
+    _show(report, parsed)
+    return _DONE if result.verdict.passed else _FAILED_VERDICT
+
+
+@contextmanager
+def search_progress(*, quiet: bool) -> Iterator[Callable[[SearchEvent], None] | None]:
+    """A callback for SearchOptions.progress, or None where stderr is no terminal or `quiet`."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from halve.report.bar import SearchBar
+
+    with SearchBar() as bar:
+        yield bar
+
+
+def show_verdict(verdict: FinalVerdict, *, quiet: bool, as_json: bool) -> int:
+    """Prints the verdict on a plan, and returns the exit status that it stands for."""
+    if as_json:
+        rows = [{"id": row.id, "passed": row.passed} for row in verdict.samples]
+        print(json.dumps({"level": verdict.level, "passed": verdict.passed, "samples": rows}))
+    elif not quiet:
+        passed = sum(row.passed for row in verdict.samples)
+        word = "passed" if verdict.passed else "FAILED"
+        print(f"verdict    {word}, {verdict.level}")
+        print(f"samples    {passed} of {len(verdict.samples)} passed")
+    return _DONE if verdict.passed else _FAILED_VERDICT
+
+
+class _Result(Protocol):
+    """What `halve.auto` returns, as far as it is shown."""
+
+    search: SearchResult
+    convert: ConvertResult
+    borders: tuple[BorderFacts, ...]
+    verdict: FinalVerdict
+
+
+class _Library(Protocol):
+    """The functions of `halve.auto` that are called here."""
+
+    def auto(
+        self, source: Path, target: Path, samples: Sequence[Sample], *, options: SearchOptions
+    ) -> _Result: ...
+
+    def verify_plan(
+        self, source: Path, plan: Path, samples: Sequence[Sample], *, options: SearchOptions
+    ) -> FinalVerdict: ...
+
+
+def _library() -> _Library:
+    """Loaded late: it brings ONNX Runtime, which `--help` does not need."""
+    return cast(_Library, importlib.import_module("halve.auto"))
+
+
+def _verify(parser: Parser, parsed: argparse.Namespace) -> int:
+    given = [parsed.input_onnx] if hasattr(parsed, "input_onnx") else []
+    paths = given + parsed.paths
+    if len(paths) != 1:
+        parser.error(f"--verify-plan takes the model IN alone, received {paths or 'nothing'}")
+    options = search_options(parsed)
+    samples = sample_request(parsed, seed=options.seed).load(Path(paths[0]))
+    plan = Path(parsed.verify_plan)
+    verdict = _library().verify_plan(Path(paths[0]), plan, samples, options=options)
+    return show_verdict(verdict, quiet=parsed.quiet, as_json=parsed.json)
+
+
+def _report_paths(parsed: argparse.Namespace, source: Path, target: Path) -> list[Path]:
+    """Where reports go, each checked before the work."""
+    found = []
+    for flag, kinds in (("report", _REPORT_KINDS), ("output_json", (".json",))):
+        if not hasattr(parsed, flag):
+            continue
+        path, name = Path(getattr(parsed, flag)), f"--{flag.replace('_', '-')}"
+        kind = path.suffix.lower()
+        if flag == "report" and kind not in kinds:
+            raise OptionError(f"{name} is {str(path)!r}; allowed: a name that ends in .html, .json")
+        kind = kind if kind in kinds else kinds[0]
+        check_report_path(path, source, target, flag=name, kind=kind)
+        found.append(path)
+    return found
+
+
+def _report(
+    result: _Result, source: Path, options: SearchOptions, request: SampleRequest
+) -> AutoReport:
+    search = result.search
+    if request.note:
+        search = replace(search, notes=(*search.notes, request.note))
+    return AutoReport.of(
+        search,
+        result.convert,
+        halve_version=__version__,
+        source=source,
+        borders=result.borders,
+        output_files=_workspace_files(options.workspace),
+        options=shown_options(options),
+        versions=_versions(),
+    )
+
+
+def _workspace_files(workspace: Path | None) -> dict[str, Path]:
+    if workspace is None:
+        return {}
+    files = {name: workspace / file for name, file in _WORKSPACE_FILES.items()}
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PROGRAMS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_reports(paths: Sequence[Path], report: AutoReport) -> None:
+    written = [Path(file).resolve() for file in report.files]
+    for path in paths:
+        if path.resolve() in written:
+            raise OutputError(
+                f"{path} is a file of the new model, which is complete; no report was written: "
+                "give it a name of its own"
+            )
+        if path.suffix.lower() == ".html":
+            from halve.report.html import write_page
+
+            write_page(path, report)
+        else:
+            write_json(path, report.as_json())
+
+
+def _show(report: AutoReport, parsed: argparse.Namespace) -> None:
+    if not parsed.quiet:
+        show_warnings(report.warnings)
+    if parsed.json:
+        print(json.dumps(report.as_json(), indent=2, allow_nan=False))
+    elif not parsed.quiet and sys.stdout.isatty():
+        from rich.console import Console
+
+        print_auto_report(report, Console())
+    elif not parsed.quiet:
+        print("\n".join(auto_summary_lines(report)))
