@@ -119,7 +119,6 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     external_data_folder: Path | None = None,
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
-    disabled_optimizers: Sequence[str] = (),
     where: str = "",
 ) -> Session:
     """Load a model.
@@ -128,8 +127,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     limited to protobuf's 2 GiB, and find external data in `external_data_folder`. `optimise` is
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
     node; nodes always run one after the other. `provider_options` and `session_options` add to
-    those that are pinned here, and `disabled_optimizers` are left out of the optimisation, by
-    ONNX Runtime's names. `where` names the model for messages.
+    those that are pinned here, by ONNX Runtime's names. `where` names the model for messages.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here, or ONNX Runtime is too
