@@ -30,9 +30,8 @@ ALLOWED = {
     "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
     "session": LEAVES | {"_native", "source", "compare"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
-    "candidates": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
-    "auto": LEAVES | {"source", "plan", "convert", "session", "compare", "search", "candidates"},
-    "auto_mixed_precision": LEAVES | {"source", "session", "auto"},
+    "auto": LEAVES | {"source", "plan", "write", "convert", "session", "search"},
+    "auto_mixed_precision": LEAVES | {"session", "auto", "float16"},
     "report": {"errors", "types", "search_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert"},
     "cli": LEAVES

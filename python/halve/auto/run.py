@@ -30,6 +30,7 @@ from halve.search_types import (
     UnitEvidence,
     UnitSet,
 )
+from halve.session.probe import Probe
 from halve.session.runtime import describe_runtime
 from halve.session.samples import Sample
 from halve.source import open_model
@@ -195,8 +196,10 @@ def _searched(
     options = job.options
     diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
     problem = _problem(job, diagnosis)
+    probe = make_probe(job)
+    job, note = _with_margin(job, probe)
     judge = Judge.prepare(source, samples, job.held_out, options, workspace)
-    with _Trials(job, problem, workspace) as trials:
+    with _Trials(job, problem, probe, workspace) as trials:
         outcome = trials.search()
         delivery = _Delivery(job, judge, outcome.fp32, name)
         if outcome.passed and not delivery.verdict.passed:
@@ -206,8 +209,24 @@ def _searched(
     if not (outcome.passed and delivery.verdict.passed):
         raise VerdictError(_nothing_passes(delivery.verdict))
     result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
+    result = replace(result, notes=note)
     _save(result, workspace)
     return result, delivery
+
+
+def _with_margin(job: Job, probe: Probe) -> tuple[Job, tuple[str, ...]]:
+    """The job with the whole tolerance where all float32 passes that, but not the margin."""
+    margin = job.options.margin
+    every = frozenset(range(len(job.units)))
+    errors = [probe.run(every, sample).error for sample in range(len(job.samples))]
+    if job.options.validate_only or not 1 < max(errors) <= 1 / margin:
+        return job, ()
+    probe.tolerances = job.options.tolerances
+    note = (
+        f"with every node float32 the cast inputs and outputs alone use {max(errors) * margin:.3g}"
+        f" of the tolerance, so the search worked at all of it instead of {margin:g}"
+    )
+    return replace(job, options=replace(job.options, margin=1.0)), (note,)
 
 
 def _nothing_passes(verdict: FinalVerdict) -> str:
@@ -225,7 +244,7 @@ def _nothing_passes(verdict: FinalVerdict) -> str:
 class _Trials:
     """The evaluator of a search with its journal, closed at the end."""
 
-    def __init__(self, job: Job, problem: Problem, workspace: Workspace) -> None:
+    def __init__(self, job: Job, problem: Problem, probe: Probe, workspace: Workspace) -> None:
         self._job = job
         self._problem = problem
         options = job.options
@@ -233,7 +252,7 @@ class _Trials:
         self._journal: Journal | None = None
         if workspace.journal is not None:
             self._journal = Journal(workspace.journal, header, validate_only=options.validate_only)
-        self._probe = make_probe(job)
+        self._probe = probe
         self._ask = None if options.validate is None else checked(options.validate)
 
     def __enter__(self) -> _Trials:

@@ -11,7 +11,7 @@ from halve.search.asks import JUDGE, Answer, Ask, Key, Steps, answer_of, bits
 from halve.search.problem import CheckError
 from halve.search_types import Evaluator, Trial
 
-__all__ = ["Replay", "Runner", "run_ahead"]
+__all__ = ["Replay", "Runner", "opposite", "run_ahead"]
 
 Replay = Callable[[], Steps[object]]
 """Starts the search again from nothing."""

@@ -24,7 +24,9 @@ __all__ = [
     "Judgement",
     "OutputMetrics",
     "SampleJudgement",
+    "half_types",
     "judge",
+    "load_lowered",
     "measure_output",
     "read_model",
 ]

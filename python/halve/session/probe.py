@@ -70,7 +70,10 @@ def weight_rounding(half: DType, bounds: CastBounds) -> Rounding:
 
 
 class Probe:
-    """Evaluates sets of float32 units by emulation; one session for any number of threads."""
+    """Evaluates sets of float32 units by emulation; one session for any number of threads.
+
+    `tolerances` are what trials are judged by; they may be changed between trials.
+    """
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ class Probe:
         self._count = len(units)
         self._readers = _readers(units)
         self._settings = settings
-        self._tolerances = tolerances
+        self.tolerances = tolerances
         self._running: set[Run] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -121,7 +124,7 @@ class Probe:
         reference = self._references[sample]
         names = list(reference)
         trials = compare_outputs(
-            names, [outputs[name] for name in names], list(reference.values()), self._tolerances
+            names, [outputs[name] for name in names], list(reference.values()), self.tolerances
         )
         return Trial(sample, trials, values=outputs if self._settings.keep_values else None)
 
