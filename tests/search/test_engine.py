@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 import pytest
 from simulated import LIMIT, Simulated, budget, hard, problem
@@ -65,7 +64,7 @@ def test_everything_needs_float32() -> None:
 
 def test_float32_fails_its_own_check() -> None:
     evaluator = Simulated(9, lambda _halves, sample: 1.0 * (sample == 1))
-    with pytest.raises(CheckError, match="sample 1 fails its check .output 'y'"):
+    with pytest.raises(CheckError, match=r"sample 1 fails its check .output 'y'"):
         search(problem(9, samples=3), evaluator)
     assert issubclass(CheckError, VerdictError)
 

@@ -12,7 +12,7 @@ from halve.search.asks import Answer, Key, Steps, bits, mask_of
 from halve.search.bisect import bisect
 from halve.search.energies import Energies
 from halve.search.grow import Grower
-from halve.search.ledger import Ledger, Note, OutOfBudgetError, Verdict
+from halve.search.ledger import Ledger, Note, OutOfBudgetError, Row, Verdict
 from halve.search.problem import CheckError, Problem, SearchOutcome
 from halve.search.refine import Refiner, isolate
 from halve.search_types import UnitSet
@@ -39,8 +39,8 @@ class Algorithm:
         ledger = algorithm.ledger
         for (fp32, sample), answer in outcome.memo.items():
             ledger.answers.setdefault(fp32, {})[sample] = answer
-        ledger.rows = list(outcome.trials)
-        ledger.row_of = {mask_of(row.fp32, ledger.count): row.number for row in outcome.trials}
+        ledger.rows = [Row.packed(row, ledger.count) for row in outcome.trials]
+        ledger.row_of = {row.fp32: row.number for row in ledger.rows}
         ledger.calibrate()
         algorithm.energies.of_unit = [
             density * max(cost, 1e-300)
@@ -225,7 +225,7 @@ class Algorithm:
             fp32=frozenset(bits(final)),
             required=frozenset(bits(fp32 & ~ledger.given)),
             carried=frozenset(bits(carried)),
-            trials=tuple(ledger.rows),
+            trials=tuple(row.listed() for row in ledger.rows),
             sensitivity=dict(sorted(self.energies.alone.items())),
             complete=complete,
             passed=self._passed(final),

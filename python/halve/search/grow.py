@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from halve.search.asks import Steps, mask_of
 from halve.search.energies import Energies
@@ -53,7 +54,7 @@ class Grower:
             group = mask_of(units, self.ledger.count)
             fp32 = self.ledger.every & ~(base | group)
             self._show(base, sweep, units)
-            if (yield from self.verdict(fp32, self._note(base, group, units, sweep.parent))):
+            if (yield from self.verdict(fp32, self._note(base, sweep, units))):
                 base |= group
                 sweep.passed(len(units))
             else:
@@ -80,9 +81,22 @@ class Grower:
             return fitting if trusted else max(1, len(units) // 2)
         return max(1, min(fitting, sweep.pace()))
 
-    def _note(self, base: int, group: int, units: Sequence[int], parent: int | None) -> Note:
-        energy = self.energies.expected(base, units)
-        return Note(group, parent, energy <= self.ledger.limit, energy)
+    def _note(self, base: int, sweep: _Sweep, units: Sequence[int]) -> Note:
+        likely = self.energies.expected(base, units) <= self.ledger.limit
+        group = mask_of(units, self.ledger.count)
+        ahead = partial(self._ahead, base, sweep, len(units), likely)
+        return Note(group, sweep.parent, likely, ahead)
+
+    def _ahead(self, base: int, sweep: _Sweep, size: int, likely: bool) -> Iterator[int]:
+        """What follows: where the group passes, more; where it fails, its half, or the next."""
+        units, rest = sweep.ahead[:size], sweep.order[sweep.place + size :]
+        taken = base | mask_of(units, self.ledger.count)
+        fails = [units[: size // 2]] if size > 1 else [(unit,) for unit in rest[:8]]
+        passes = [rest[: max(1, (len(sweep.ahead) - size) // 2 if sweep.narrowing else 1)]]
+        after = [(taken, passes), (base, fails)]
+        for start, groups in after if likely else reversed(after):
+            for group in groups:
+                yield self.ledger.every & ~(start | mask_of(group, self.ledger.count))
 
     def _show(self, base: int, sweep: _Sweep, units: Sequence[int]) -> None:
         view = self.ledger.view

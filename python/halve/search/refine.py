@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from halve.search.asks import Steps, mask_of
 from halve.search.energies import Cluster, Energies
@@ -42,7 +43,8 @@ def isolate(
         fp32 = ledger.every & ~(base | group)
         ledger.view.halves = base
         ledger.view.clusters = ((min(units), max(units)),)
-        note = Note(group, ledger.row_of.get(ledger.every & ~base), likely=True, energy=energy)
+        ahead = _halves(ledger.every, base, units, universe[place + len(units) : bound])
+        note = Note(group, ledger.row_of.get(ledger.every & ~base), ahead=ahead)
         value = yield from ledger.measure(fp32, ledger.problem.searched, note)
         if value < math.inf:
             base, place, energy = base | group, place + len(units), value
@@ -50,6 +52,21 @@ def isolate(
             bound = place + len(units)
     ledger.view.floats |= ledger.every & ~base
     return base, energy
+
+
+def _halves(
+    every: int, base: int, units: Sequence[int], others: Sequence[int]
+) -> Callable[[], Iterator[int]]:
+    """What follows where a group fails (its own half) and where it does not (half the rest)."""
+
+    def ahead() -> Iterator[int]:
+        count = every.bit_length()
+        if others:
+            yield every & ~(base | mask_of((*units, *others[: max(1, len(others) // 2)]), count))
+        if len(units) > 1:
+            yield every & ~(base | mask_of(units[: len(units) // 2], count))
+
+    return ahead
 
 
 def _next_size(place: int, bound: int, length: int, culprits: list[int]) -> int:
@@ -131,7 +148,7 @@ class Refiner:
         for cluster in self.clusters:
             if len(cluster.units) == 1 or math.isnan(cluster.energy):
                 continue
-            gain = min(cluster.cost, cluster.energy / price if price else 0.0)
+            gain = self._gain(cluster, price)
             total += gain
             if gain > most:
                 best, most = cluster, gain
@@ -171,9 +188,24 @@ class Refiner:
         self.interacting = not 0.5 * cluster.energy < energy < 2 * cluster.energy
 
     def _measure(self, cluster: Cluster, likely: float, parent: int | None) -> Steps[float]:
-        note = Note(cluster.mask, parent, likely <= self.ledger.limit, likely)
+        note = Note(
+            cluster.mask, parent, likely <= self.ledger.limit, partial(self._ahead, cluster)
+        )
         fp32 = self.ledger.every & ~cluster.mask
         return (yield from self.ledger.measure(fp32, self.ledger.problem.searched, note))
+
+    def _ahead(self, cluster: Cluster) -> Iterator[int]:
+        """First halves of the clusters worth most, and the halves of this one."""
+        others = [c for c in self.clusters if not c.mask & cluster.mask and len(c.units) > 1]
+        _, price = self._knapsack()
+        others.sort(key=lambda c: -self._gain(c, price))
+        for units in (c.units for c in (*others[:4], cluster, *others[4:8])):
+            yield self.ledger.every & ~mask_of(units[: len(units) // 2], self.ledger.count)
+
+    def _gain(self, cluster: Cluster, price: float) -> float:
+        if math.isnan(cluster.energy):
+            return 0.0
+        return min(cluster.cost, cluster.energy / price if price else 0.0)
 
     def _show(self, cluster: Cluster) -> None:
         self.ledger.view.clusters = tuple((c.units[0], c.units[-1]) for c in self.clusters)
