@@ -150,7 +150,7 @@ class Algorithm:
         grower = Grower(ledger, self.energies, self.verdict)
         first, *others = self.problem.parameters.orders
         self._enter("grow")
-        base = yield from self._grown(grower, free, "graph" if self._interacting else first)
+        base = yield from self._grown(grower, free, first)
         self._enter("minimise")
         base = yield from grower.minimise(base)
         for order in others if self._undecided(free & ~base) else ():

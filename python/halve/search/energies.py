@@ -17,7 +17,9 @@ class Cluster:
     """Units whose energy is known together.
 
     `energy` is NaN where it is not known: it was lost beside a far larger one. `inherited` counts
-    the splits since it was last measured itself. `row` is the trial that it came from.
+    the splits since it was last measured itself. `pure`: one of its halves had all of its
+    parent's energy, so that it seems to come from one unit. `guessed`: its
+    energy is what explains a trial of several clusters best. `row` is the trial that it came from.
     """
 
     units: tuple[int, ...]
@@ -25,6 +27,8 @@ class Cluster:
     energy: float
     cost: float
     inherited: int = 0
+    pure: bool = False
+    guessed: bool = False
     row: int | None = None
 
     @property
@@ -54,7 +58,7 @@ class Energies:
         costs = self.ledger.costs
         cost = math.fsum(costs[unit] for unit in units)
         mask = mask_of(units, self.ledger.count)
-        return Cluster(tuple(units), mask, energy, cost, inherited, row)
+        return Cluster(tuple(units), mask, energy, cost, inherited, row=row)
 
     def adopt(self, clusters: Sequence[Cluster]) -> None:
         """Take the energies of clusters as those of their units."""
@@ -99,6 +103,10 @@ class Energies:
     def expected(self, base: int, group: Sequence[int]) -> float:
         """The energy of a 16-bit set with a group added."""
         return self.energy(base) + math.fsum(self.of_unit[unit] for unit in group)
+
+    def unresolved(self, units: Sequence[int]) -> int:
+        """How many units, from the first on, have no energy of their own."""
+        return next((n for n, unit in enumerate(units) if unit in self.alone), len(units))
 
     def fitting(self, base: int, units: Sequence[int]) -> int:
         """How many of the units, from the first on, should fit on top of a 16-bit set."""

@@ -79,6 +79,8 @@ class Grower:
         if sweep.narrowing:
             trusted = 0 < fitting < len(units) and sweep.misses < 2
             return fitting if trusted else max(1, len(units) // 2)
+        if not fitting and units[0] not in self.energies.alone:
+            fitting = self.energies.unresolved(units)
         return max(1, min(fitting, sweep.pace()))
 
     def _note(self, base: int, sweep: _Sweep, units: Sequence[int]) -> Note:
@@ -116,6 +118,7 @@ class _Sweep:
     misses: int = 0
     gaps: list[int] = field(default_factory=list)
     last: int = 0
+    streak: int = 0
 
     @property
     def narrowing(self) -> bool:
@@ -129,11 +132,13 @@ class _Sweep:
 
     def passed(self, size: int) -> None:
         """The next `size` units were added."""
+        self.streak = 0 if self.narrowing else self.streak + 1
         self.place += size
 
     def failed(self, size: int, row: int | None) -> None:
         """The next `size` units failed together."""
         self.bound = self.place + size
+        self.streak = 0
         self.parent = row
         self.misses += 1
 
@@ -148,10 +153,11 @@ class _Sweep:
         """How many units to take at once, from how far apart failing ones lie.
 
         A group passes half the time where it holds 0.7 of the distance between failures; the last
-        two distances count, as their geometric mean, since failures come in runs.
+        two distances count, as their geometric mean, since failures come in runs. Every group
+        that passes at once doubles the next.
         """
         recent = self.gaps[-2:]
         if not recent:
             return len(self.order)
         mean = math.exp(math.fsum(math.log(gap) for gap in recent) / len(recent))
-        return max(1, round(0.7 * mean))
+        return max(1, round(0.7 * mean)) << min(self.streak, 20)
