@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 from typing import TypeVar
 
@@ -64,7 +64,10 @@ def answer_of(
     trial: Trial, validated: bool | None = None, *, validate_only: bool = False
 ) -> Answer:
     """Reduce a trial to what is kept; with `validate_only` the tolerances are not looked at."""
-    outputs = tuple(replace(output, comparison=None) for output in trial.outputs)
+    outputs = tuple(
+        OutputTrial(output.name, bool(output.passed), float(output.error), float(output.energy))
+        for output in trial.outputs
+    )
     return verdict_of(outputs, trial.failure, validated, validate_only)
 
 

@@ -69,11 +69,12 @@ class Energies:
             if len(cluster.units) == 1 and not math.isnan(cluster.energy):
                 self.alone[cluster.units[0]] = cluster.energy
 
-    def exclude(self, units: Sequence[int]) -> None:
+    def exclude(self, units: Sequence[int], *, measured: bool) -> None:
         """These make the result infinite: last in every order."""
         for unit in units:
             self.of_unit[unit] = math.inf
-            self.alone[unit] = math.inf
+            if measured:
+                self.alone[unit] = math.inf
 
     def density(self, unit: int) -> float:
         """Energy per cost of a unit."""
@@ -106,7 +107,11 @@ class Energies:
 
     def unresolved(self, units: Sequence[int]) -> int:
         """How many units, from the first on, have no energy of their own."""
-        return next((n for n, unit in enumerate(units) if unit in self.alone), len(units))
+        return next((n for n, unit in enumerate(units) if self.resolved(unit)), len(units))
+
+    def resolved(self, unit: int) -> bool:
+        """Whether a unit's energy is known to be its own."""
+        return unit in self.alone or self.of_unit[unit] == math.inf
 
     def fitting(self, base: int, units: Sequence[int]) -> int:
         """How many of the units, from the first on, should fit on top of a 16-bit set."""

@@ -79,7 +79,7 @@ class Grower:
         if sweep.narrowing:
             trusted = 0 < fitting < len(units) and sweep.misses < 2
             return fitting if trusted else max(1, len(units) // 2)
-        if not fitting and units[0] not in self.energies.alone:
+        if not fitting and not self.energies.resolved(units[0]):
             fitting = self.energies.unresolved(units)
         return max(1, min(fitting, sweep.pace()))
 

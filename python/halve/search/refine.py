@@ -42,7 +42,7 @@ def isolate(
     culprits: list[int] = []
     while place < len(universe):
         if bound == place + 1:
-            energies.exclude([universe[place]])
+            energies.exclude([universe[place]], measured=True)
             place += 1
             culprits.append(place)
             continue
