@@ -8,7 +8,7 @@ import pytest
 from simulated import LIMIT, Simulated, budget, hard, problem
 
 from halve.errors import VerdictError
-from halve.search import CheckError, SearchOutcome, search
+from halve.search import CheckError, Parameters, SearchOutcome, search
 from halve.search_types import UnitSet
 
 KINDS = ("infinite", "finite", "pairs", "infinite pairs", "both", "mixed")
@@ -88,3 +88,74 @@ def test_one_minimal_without_monotonicity(seed: int) -> None:
     assert outcome.passed
     assert evaluator.run(outcome.fp32, 0).passed
     assert is_one_minimal(evaluator, outcome)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trials_against_bisection_where_failures_are_hard(kind: str) -> None:
+    """At most 1.2 times the trials, and the kept set is 1-minimal, which bisection's need not be.
+
+    The mean over seeds: one seed says little, since both depend on where the failures lie.
+    """
+    ours, classic = [], []
+    for seed in range(12):
+        ours.append(len(search(problem(300), hard(seed, kind)).trials))
+        bisection = search(problem(300, strategy="bisection"), hard(seed, kind))
+        assert bisection.passed
+        classic.append(len(bisection.trials))
+    share = {"finite": 0.65, "infinite": 0.8, "infinite pairs": 0.85}.get(kind, 1.2)
+    assert statistics.mean(ours) <= share * statistics.mean(classic)
+
+
+@pytest.mark.parametrize(("seed", "over"), [(0, 3.0), (1, 3.0), (2, 10.0)])
+def test_half_the_cost_of_bisection_within_an_error_budget(seed: int, over: float) -> None:
+    evaluator, costs = budget(seed, 200, over=over)
+    ours = search(problem(200, costs), evaluator)
+    classic = search(problem(200, costs, strategy="bisection"), evaluator)
+    assert ours.passed
+    assert ours.price <= 0.5 * classic.price
+    assert len(ours.trials) <= 1.2 * len(classic.trials)
+
+
+def test_bisection_counts_and_does_not_minimise() -> None:
+    evaluator = hard(3, "infinite")
+    outcome = search(problem(300, strategy="bisection"), evaluator)
+    assert len(outcome.fp32) == 5
+    assert {row.phase for row in outcome.trials} == {"check", "grow"}
+    assert sum(row.runs for row in outcome.trials) == len(evaluator.runs)
+
+
+@pytest.mark.parametrize("orders", [("graph",), ("energy",), ("density", "energy", "graph")])
+def test_every_order_of_the_portfolio(orders: tuple[str, ...]) -> None:
+    evaluator, costs = budget(0, 60, over=5)
+    searched = problem(60, costs, parameters=Parameters(orders=orders))
+    outcome = search(searched, evaluator)
+    assert outcome.passed
+    assert is_one_minimal(evaluator, outcome)
+
+
+def test_samples_that_fail_most_run_first() -> None:
+    evaluator = Simulated(
+        64, lambda halves, sample: math.inf if sample == 2 and halves & {9, 50} else 0.0
+    )
+    outcome = search(problem(64, samples=4), evaluator)
+    assert outcome.required == {9, 50}
+    last = [row for row in outcome.trials if row.phase == "grow" and not row.passed]
+    assert last
+    assert all(row.runs == 1 for row in last)
+
+
+def test_sensitivity_is_what_a_unit_alone_adds() -> None:
+    evaluator = hard(0, "finite")
+    outcome = search(problem(300), evaluator)
+    everything = frozenset(range(300))
+    for unit in outcome.required:
+        alone = evaluator.run(everything - {unit}, 0).energy
+        assert outcome.sensitivity[unit] == pytest.approx(alone, rel=0.05)
+
+
+def test_ten_thousand_units() -> None:
+    evaluator = hard(7, "mixed", 10_000)
+    outcome = search(problem(10_000), evaluator)
+    assert outcome.passed
+    assert len(outcome.required) == 4
+    assert len(outcome.trials) < 100

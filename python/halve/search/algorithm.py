@@ -12,7 +12,7 @@ from halve.search.asks import Answer, Key, Steps, bits, mask_of
 from halve.search.bisect import bisect
 from halve.search.energies import Energies
 from halve.search.grow import Grower
-from halve.search.ledger import Ledger, Note, OutOfBudgetError, Verdict
+from halve.search.ledger import Ledger, Note, OutOfBudgetError, Row, Verdict
 from halve.search.problem import CheckError, Problem, SearchOutcome
 from halve.search.refine import Refiner, isolate
 from halve.search_types import UnitSet
@@ -28,8 +28,7 @@ class Algorithm:
         self.problem = problem
         self.ledger = Ledger(problem)
         self.energies = Energies(self.ledger)
-        self.verdict = Verdict(self.ledger, problem.searched)
-        self._interacting = False
+        self.verdict = self._candidate = Verdict(self.ledger, problem.searched)
         self._required: int | None = None
 
     @classmethod
@@ -39,8 +38,8 @@ class Algorithm:
         ledger = algorithm.ledger
         for (fp32, sample), answer in outcome.memo.items():
             ledger.answers.setdefault(fp32, {})[sample] = answer
-        ledger.rows = list(outcome.trials)
-        ledger.row_of = {mask_of(row.fp32, ledger.count): row.number for row in outcome.trials}
+        ledger.rows = [Row.packed(row, ledger.count) for row in outcome.trials]
+        ledger.row_of = {row.fp32: row.number for row in ledger.rows}
         ledger.calibrate()
         algorithm.energies.of_unit = [
             density * max(cost, 1e-300)
@@ -76,9 +75,19 @@ class Algorithm:
         try:
             fp32, carried = yield from phases
         except OutOfBudgetError:
-            best = self.ledger.every if self.verdict.best is None else self.verdict.best
-            return self._outcome(best, 0, complete=False)
+            return self._outcome(self._best(), 0, complete=False)
         return self._outcome(fp32, carried, complete=True)
+
+    def _best(self) -> int:
+        """The cheapest set that passed what it was judged by, held-out samples included."""
+        if self.verdict.best is None:
+            return self.ledger.every
+        unrefuted = self._candidate.best
+        everything = range(self.problem.samples)
+        if self.verdict.judge or unrefuted is None:
+            return self.verdict.best
+        refuted = self.ledger.known(unrefuted, everything) is False
+        return self.verdict.best if refuted else unrefuted
 
     def _phases(self) -> Steps[tuple[int, int]]:
         if self.problem.strategy == "bisection":
@@ -111,7 +120,7 @@ class Algorithm:
             return ledger.given
         universe = everything & ~mask_of(self.problem.marked, ledger.count)
         if universe != everything:
-            self.energies.exclude(bits(everything & ~universe))
+            self.energies.exclude(bits(everything & ~universe), measured=False)
             energy = yield from self._measure(universe)
         self._enter("sensitivity")
         yield from self._sensitivity(universe, energy)
@@ -142,7 +151,6 @@ class Algorithm:
                 break
             if not refiner.pool((yield from self._measure(refiner.candidate()))):
                 break
-        self._interacting = refiner.interacting
 
     def _grow(self, free: int) -> Steps[int]:
         """Try the portfolio's orders; the later ones only where energies alone decide."""
@@ -150,7 +158,7 @@ class Algorithm:
         grower = Grower(ledger, self.energies, self.verdict)
         first, *others = self.problem.parameters.orders
         self._enter("grow")
-        base = yield from self._grown(grower, free, "graph" if self._interacting else first)
+        base = yield from self._grown(grower, free, first)
         self._enter("minimise")
         base = yield from grower.minimise(base)
         for order in others if self._undecided(free & ~base) else ():
@@ -165,7 +173,7 @@ class Algorithm:
         self, grower: Grower, free: int, order: str, *, first_failure: bool = False
     ) -> Steps[int]:
         units = self.energies.order(bits(free), order)
-        if order == "graph" and first_failure:
+        if order == "graph":
             return (yield from bisect(self.ledger, self.verdict, units))
         return (yield from grower.extend(0, units, first_failure=first_failure))
 
@@ -225,7 +233,7 @@ class Algorithm:
             fp32=frozenset(bits(final)),
             required=frozenset(bits(fp32 & ~ledger.given)),
             carried=frozenset(bits(carried)),
-            trials=tuple(ledger.rows),
+            trials=tuple(row.listed() for row in ledger.rows),
             sensitivity=dict(sorted(self.energies.alone.items())),
             complete=complete,
             passed=self._passed(final),
@@ -236,10 +244,12 @@ class Algorithm:
         )
 
     def _passed(self, final: int) -> bool:
-        """Whether the set satisfied the verdict in force."""
-        verdict = self.verdict
-        seen = self.ledger.known(final, verdict.samples)
-        return seen is True and (not verdict.judge or self.ledger.accepted(final))
+        """Whether the set satisfied all that it was judged by."""
+        ledger = self.ledger
+        if self.verdict.judge and not ledger.accepted(final):
+            return False
+        searched = ledger.known(final, self.problem.searched)
+        return bool(searched) and ledger.known(final, range(self.problem.samples)) is not False
 
 
 def _flat(ledger: Ledger) -> Iterable[tuple[Key, Answer]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import compress
 from typing import TypeVar
 
 from halve.search_types import OutputTrial, Trial
@@ -14,6 +15,7 @@ __all__ = ["JUDGE", "Answer", "Ask", "Key", "Steps", "answer_of", "bits", "mask_
 _T = TypeVar("_T")
 Key = tuple[int, int]
 """(bits of the float32 units, sample)."""
+_DIGITS = bytes.maketrans(b"01", b"\0\1")
 JUDGE = -1
 """The sample of an ask that goes to the final judge, which has samples of its own."""
 
@@ -38,11 +40,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question of the search: `fp32` in float32 on one sample; `likely` is what it expects."""
+    """A question of the search: `fp32` in float32 on one sample.
+
+    `ahead` gives what it will probably ask next, the likeliest first. It may be called until the
+    ask is answered.
+    """
 
     fp32: int
     sample: int
-    likely: Answer
+    ahead: Callable[[], Iterator[Key]]
 
     @property
     def key(self) -> Key:
@@ -58,7 +64,10 @@ def answer_of(
     trial: Trial, validated: bool | None = None, *, validate_only: bool = False
 ) -> Answer:
     """Reduce a trial to what is kept; with `validate_only` the tolerances are not looked at."""
-    outputs = tuple(replace(output, comparison=None) for output in trial.outputs)
+    outputs = tuple(
+        OutputTrial(output.name, bool(output.passed), float(output.error), float(output.energy))
+        for output in trial.outputs
+    )
     return verdict_of(outputs, trial.failure, validated, validate_only)
 
 
@@ -91,12 +100,8 @@ def mask_of(units: Iterable[int], count: int) -> int:
 
 def bits(mask: int) -> list[int]:
     """The units of a mask, ascending."""
-    text = bin(mask)[:1:-1]
-    found, place = [], text.find("1")
-    while place >= 0:
-        found.append(place)
-        place = text.find("1", place + 1)
-    return found
+    text = bin(mask)[:1:-1].encode().translate(_DIGITS)
+    return list(compress(range(len(text)), text))
 
 
 def _finite(value: float) -> float:

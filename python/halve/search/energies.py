@@ -17,7 +17,9 @@ class Cluster:
     """Units whose energy is known together.
 
     `energy` is NaN where it is not known: it was lost beside a far larger one. `inherited` counts
-    the splits since it was last measured itself. `row` is the trial that it came from.
+    the splits since it was last measured itself. `pure`: one of its halves had all of its
+    parent's energy, so that it seems to come from one unit. `guessed`: its
+    energy is what explains a trial of several clusters best. `row` is the trial that it came from.
     """
 
     units: tuple[int, ...]
@@ -25,6 +27,8 @@ class Cluster:
     energy: float
     cost: float
     inherited: int = 0
+    pure: bool = False
+    guessed: bool = False
     row: int | None = None
 
     @property
@@ -54,7 +58,7 @@ class Energies:
         costs = self.ledger.costs
         cost = math.fsum(costs[unit] for unit in units)
         mask = mask_of(units, self.ledger.count)
-        return Cluster(tuple(units), mask, energy, cost, inherited, row)
+        return Cluster(tuple(units), mask, energy, cost, inherited, row=row)
 
     def adopt(self, clusters: Sequence[Cluster]) -> None:
         """Take the energies of clusters as those of their units."""
@@ -65,11 +69,12 @@ class Energies:
             if len(cluster.units) == 1 and not math.isnan(cluster.energy):
                 self.alone[cluster.units[0]] = cluster.energy
 
-    def exclude(self, units: Sequence[int]) -> None:
+    def exclude(self, units: Sequence[int], *, measured: bool) -> None:
         """These make the result infinite: last in every order."""
         for unit in units:
             self.of_unit[unit] = math.inf
-            self.alone[unit] = math.inf
+            if measured:
+                self.alone[unit] = math.inf
 
     def density(self, unit: int) -> float:
         """Energy per cost of a unit."""
@@ -99,6 +104,14 @@ class Energies:
     def expected(self, base: int, group: Sequence[int]) -> float:
         """The energy of a 16-bit set with a group added."""
         return self.energy(base) + math.fsum(self.of_unit[unit] for unit in group)
+
+    def unresolved(self, units: Sequence[int]) -> int:
+        """How many units, from the first on, have no energy of their own."""
+        return next((n for n, unit in enumerate(units) if self.resolved(unit)), len(units))
+
+    def resolved(self, unit: int) -> bool:
+        """Whether a unit's energy is known to be its own."""
+        return unit in self.alone or self.of_unit[unit] == math.inf
 
     def fitting(self, base: int, units: Sequence[int]) -> int:
         """How many of the units, from the first on, should fit on top of a 16-bit set."""

@@ -12,7 +12,7 @@ from halve.search.asks import JUDGE, Answer, Ask, Key, Steps, answer_of, bits
 from halve.search.journal import Journal, judged
 from halve.search.ledger import Ledger, OutOfBudgetError
 from halve.search.problem import Problem, SearchOutcome
-from halve.search.speculate import Replay, Runner
+from halve.search.speculate import Runner
 from halve.search_types import Evaluator, SearchEvent, Trial, UnitSet
 
 __all__ = ["Setting", "repair", "search"]
@@ -51,7 +51,7 @@ def search(
         WorkspaceError: the journal cannot be written.
     """
     run = _Run(problem, evaluator, setting or Setting())
-    return run.drive(lambda: Algorithm(problem), Algorithm.search)
+    return run.drive(Algorithm(problem), Algorithm.search)
 
 
 def repair(
@@ -77,7 +77,7 @@ def repair(
     run = _Run(problem, evaluator, setting or Setting(), judge)
     run.memo.update(outcome.memo)
     return run.drive(
-        lambda: Algorithm.resumed(problem, outcome),
+        Algorithm.resumed(problem, outcome),
         lambda algorithm: algorithm.repair(outcome.fp32),
     )
 
@@ -95,18 +95,17 @@ class _Run:
     spent_s: float = 0.0
     fresh: int = 0
 
-    def drive(self, make: Callable[[], Algorithm], start: Callable[[Algorithm], Steps[_T]]) -> _T:
+    def drive(self, algorithm: Algorithm, start: Callable[[Algorithm], Steps[_T]]) -> _T:
         """Run the generator to its end; an exception leaves no run in progress."""
-        algorithm = make()
         steps = start(algorithm)
         runner = Runner(self.evaluator, max(1, self.setting.workers))
         try:
-            return self._loop(algorithm, steps, runner, lambda: start(make()))
+            return self._loop(algorithm, steps, runner)
         finally:
             steps.close()
             runner.close()
 
-    def _loop(self, algorithm: Algorithm, steps: Steps[_T], runner: Runner, replay: Replay) -> _T:
+    def _loop(self, algorithm: Algorithm, steps: Steps[_T], runner: Runner) -> _T:
         ledger, seen = algorithm.ledger, len(algorithm.ledger.rows)
         advance: Callable[[], Ask] = lambda: next(steps)  # noqa: E731
         while True:
@@ -119,16 +118,16 @@ class _Run:
             if len(ledger.rows) > seen:
                 seen = len(ledger.rows)
                 self._tell(algorithm, True)
-            advance = self._next(steps, ask, runner, replay)
+            advance = self._next(steps, ask, runner)
 
     def _next(
-        self, steps: Generator[Ask, Answer, _T], ask: Ask, runner: Runner, replay: Replay
+        self, steps: Generator[Ask, Answer, _T], ask: Ask, runner: Runner
     ) -> Callable[[], Ask]:
         """How the generator goes on: with an answer, or with the end of the budget."""
         known = self.setting.journal.memo.get(ask.key) if self.setting.journal else None
         if known is None and self._late():
             return lambda: steps.throw(OutOfBudgetError())
-        answer = known or self._run(ask, runner, replay)
+        answer = known or self._run(ask, runner)
         self.memo[ask.key] = answer
         if self.setting.journal:
             self.setting.journal.record(ask.key, answer)
@@ -138,12 +137,12 @@ class _Run:
         budget = self.problem.time_budget_s
         return budget is not None and time.monotonic() - self.started_s > budget
 
-    def _run(self, ask: Ask, runner: Runner, replay: Replay) -> Answer:
+    def _run(self, ask: Ask, runner: Runner) -> Answer:
         started_s = time.monotonic()
         if ask.sample == JUDGE:
             answer = self._judged(ask.fp32)
         else:
-            answer = self._weigh(ask.sample, runner.run(ask, self.memo, replay))
+            answer = self._weigh(ask.sample, runner.run(ask))
         self.spent_s += time.monotonic() - started_s
         self.fresh += 1
         return answer
@@ -176,7 +175,7 @@ class _Run:
                 len(ledger.rows),
                 _states(ledger),
                 view.clusters,
-                ledger.rows[-1] if row and ledger.rows else None,
+                ledger.rows[-1].listed() if row and ledger.rows else None,
                 None if best is None else best.bit_count(),
                 time.monotonic() - self.started_s,
                 self._remaining_s(ledger),

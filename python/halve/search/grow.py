@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from halve.search.asks import Steps, mask_of
 from halve.search.energies import Energies
@@ -53,7 +54,7 @@ class Grower:
             group = mask_of(units, self.ledger.count)
             fp32 = self.ledger.every & ~(base | group)
             self._show(base, sweep, units)
-            if (yield from self.verdict(fp32, self._note(base, group, units, sweep.parent))):
+            if (yield from self.verdict(fp32, self._note(base, sweep, units))):
                 base |= group
                 sweep.passed(len(units))
             else:
@@ -78,11 +79,26 @@ class Grower:
         if sweep.narrowing:
             trusted = 0 < fitting < len(units) and sweep.misses < 2
             return fitting if trusted else max(1, len(units) // 2)
+        if not fitting and not self.energies.resolved(units[0]):
+            fitting = self.energies.unresolved(units)
         return max(1, min(fitting, sweep.pace()))
 
-    def _note(self, base: int, group: int, units: Sequence[int], parent: int | None) -> Note:
-        energy = self.energies.expected(base, units)
-        return Note(group, parent, energy <= self.ledger.limit, energy)
+    def _note(self, base: int, sweep: _Sweep, units: Sequence[int]) -> Note:
+        likely = self.energies.expected(base, units) <= self.ledger.limit
+        group = mask_of(units, self.ledger.count)
+        ahead = partial(self._ahead, base, sweep, len(units), likely)
+        return Note(group, sweep.parent, likely, ahead)
+
+    def _ahead(self, base: int, sweep: _Sweep, size: int, likely: bool) -> Iterator[int]:
+        """What follows: where the group passes, more; where it fails, its half, or the next."""
+        units, rest = sweep.ahead[:size], sweep.order[sweep.place + size :]
+        taken = base | mask_of(units, self.ledger.count)
+        fails = [units[: size // 2]] if size > 1 else [(unit,) for unit in rest[:8]]
+        passes = [rest[: max(1, (len(sweep.ahead) - size) // 2 if sweep.narrowing else 1)]]
+        after = [(taken, passes), (base, fails)]
+        for start, groups in after if likely else reversed(after):
+            for group in groups:
+                yield self.ledger.every & ~(start | mask_of(group, self.ledger.count))
 
     def _show(self, base: int, sweep: _Sweep, units: Sequence[int]) -> None:
         view = self.ledger.view
@@ -102,6 +118,7 @@ class _Sweep:
     misses: int = 0
     gaps: list[int] = field(default_factory=list)
     last: int = 0
+    streak: int = 0
 
     @property
     def narrowing(self) -> bool:
@@ -115,11 +132,13 @@ class _Sweep:
 
     def passed(self, size: int) -> None:
         """The next `size` units were added."""
+        self.streak = 0 if self.narrowing else self.streak + 1
         self.place += size
 
     def failed(self, size: int, row: int | None) -> None:
         """The next `size` units failed together."""
         self.bound = self.place + size
+        self.streak = 0
         self.parent = row
         self.misses += 1
 
@@ -134,10 +153,11 @@ class _Sweep:
         """How many units to take at once, from how far apart failing ones lie.
 
         A group passes half the time where it holds 0.7 of the distance between failures; the last
-        two distances count, as their geometric mean, since failures come in runs.
+        two distances count, as their geometric mean, since failures come in runs. Every group
+        that passes at once doubles the next.
         """
         recent = self.gaps[-2:]
         if not recent:
             return len(self.order)
         mean = math.exp(math.fsum(math.log(gap) for gap in recent) / len(recent))
-        return max(1, round(0.7 * mean))
+        return max(1, round(0.7 * mean)) << min(self.streak, 20)

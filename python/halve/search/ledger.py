@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from halve.search.asks import JUDGE, Answer, Ask, Steps, bits, mask_of
+from halve.search.asks import JUDGE, Answer, Ask, Key, Steps, bits, mask_of
 from halve.search.problem import Problem
 from halve.search_types import TrialRow
 
-__all__ = ["Ledger", "Note", "OutOfBudgetError", "Verdict", "View"]
+__all__ = ["Ledger", "Note", "OutOfBudgetError", "Row", "Verdict", "View"]
 
 
 class OutOfBudgetError(Exception):
@@ -19,20 +20,61 @@ class OutOfBudgetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Why a set is judged: the units it asks about, the trial they come from, the expectation.
+    """Why a set is judged: the units it asks about, and the trial they come from.
 
-    `energy` is the expected energy and `likely` whether the set is expected to pass.
+    `likely` is whether it should pass, `ahead` the sets that will probably be judged next.
     """
 
     tested: int
     parent: int | None = None
     likely: bool = True
-    energy: float = math.inf
+    ahead: Callable[[], Iterable[int]] = tuple
 
-    def answer(self) -> Answer:
-        """The expectation as an answer, for running ahead."""
-        error = 0.5 if self.likely else 2.0
-        return Answer(self.likely, error, self.energy, self.energy)
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A TrialRow with its sets as masks, which are cheap to make."""
+
+    number: int
+    phase: str
+    fp32: int
+    tested: int
+    parent: int | None
+    passed: bool
+    error: float
+    energy: float
+    runs: int
+
+    def listed(self) -> TrialRow:
+        """The row as the report keeps it."""
+        fp32, tested = tuple(bits(self.fp32)), tuple(bits(self.tested))
+        return TrialRow(
+            self.number,
+            self.phase,
+            fp32,
+            tested,
+            self.parent,
+            self.passed,
+            self.error,
+            self.energy,
+            self.runs,
+        )
+
+    @classmethod
+    def packed(cls, row: TrialRow, count: int) -> Row:
+        """The reverse of `listed`."""
+        fp32, tested = mask_of(row.fp32, count), mask_of(row.tested, count)
+        return cls(
+            row.number,
+            row.phase,
+            fp32,
+            tested,
+            row.parent,
+            row.passed,
+            row.error,
+            row.energy,
+            row.runs,
+        )
 
 
 @dataclass(slots=True)
@@ -56,7 +98,7 @@ class Ledger:
         self.every = (1 << self.count) - 1
         self.given = mask_of(problem.given, self.count)
         self.costs = [unit.cost for unit in problem.units]
-        self.rows: list[TrialRow] = []
+        self.rows: list[Row] = []
         self.row_of: dict[int, int] = {}
         self.answers: dict[int, dict[int, Answer]] = {}
         self.phase = "check"
@@ -107,7 +149,7 @@ class Ledger:
 
     def check(self, samples: Iterable[int]) -> Steps[int | None]:
         """Judge all units in float32; the first sample that fails, None where all pass."""
-        yield from self.passes(self.every, samples, Note(0, energy=0.0))
+        yield from self.passes(self.every, samples, Note(0))
         answers = self.answers[self.every]
         return next((s for s in samples if s in answers and not answers[s].passed), None)
 
@@ -133,8 +175,11 @@ class Ledger:
             raise OutOfBudgetError
         answers = self.answers.setdefault(fp32, {})
         ran: list[Answer] = []
-        for sample in sorted((s for s in samples if s not in answers), key=self._failing_first):
-            answer = yield Ask(fp32, sample, note.answer())
+        order = sorted(samples, key=self._failing_first)
+        todo = [sample for sample in order if sample not in answers]
+        for place, sample in enumerate(todo):
+            ahead = partial(self._ahead, fp32, todo[place + 1 :], order, note, whole)
+            answer = yield Ask(fp32, sample, ahead)
             answers[sample] = answer
             ran.append(answer)
             if sample != JUDGE:
@@ -142,6 +187,19 @@ class Ledger:
             if answer.total == math.inf if whole else not answer.passed:
                 break
         self._learn(fp32, ran, note)
+
+    def _ahead(
+        self, fp32: int, rest: Sequence[int], order: Sequence[int], note: Note, whole: bool
+    ) -> Iterator[Key]:
+        """What will probably be asked after an ask: more samples of the set, and other sets."""
+        same = [(fp32, sample) for sample in rest]
+        if whole or note.likely:
+            yield from same
+        for mask in note.ahead():
+            known = self.answers.get(mask, {})
+            todo = [(mask, sample) for sample in order if sample not in known]
+            yield from todo if whole else todo[:1]
+        yield from same
 
     def _failing_first(self, sample: int) -> tuple[int, int]:
         return (0 if sample == JUDGE else -self._fails[sample], sample)
@@ -151,11 +209,11 @@ class Ledger:
         error = max(answer.error for answer in ran)
         self.row_of[fp32] = number
         self.rows.append(
-            TrialRow(
+            Row(
                 number,
                 self.phase,
-                tuple(bits(fp32)),
-                tuple(bits(note.tested)),
+                fp32,
+                note.tested,
                 note.parent,
                 all(answer.passed for answer in ran),
                 error,

@@ -39,10 +39,11 @@ class Parameters:
     """How the search spends its trials; docs/search.md says what each weighs."""
 
     orders: tuple[str, ...] = ("density", "energy")
-    """The portfolio, tried in this order: "density" (energy per cost), "energy", "graph"."""
+    """The portfolio, tried in this order: "density" (energy per cost), "energy", and "graph", which
+    is the classic bisection in graph order."""
     refine_until: float = 0.06
     """Clusters are split until what that could still save is this share of the kept cost."""
-    refine_share: float = 0.5
+    refine_share: float = 0.4
     """At most this many splits a unit, and 48 more."""
 
     def __post_init__(self) -> None:
@@ -119,8 +120,9 @@ class SearchOutcome:
     out any one unit of `required` (of required and carried, before the carried ones were added)
     was tried and failed the verdict; without, a budget ended the search and `fp32` is the
     cheapest set that passed. `passed`: every sample that was judged passes, `held_out_judged`:
-    those held out were. `sensitivity` is the energy with only that unit in 16 bits, where it is
-    known. `memo` is every answer, by (mask, sample).
+    those held out were. `sensitivity` is the energy with only that unit in 16 bits, where it was
+    measured or follows from what was; inf for a unit that makes the result infinite where it joins
+    units that do not. `memo` is every answer, by (mask, sample).
     """
 
     fp32: UnitSet

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from halve.search.asks import Steps, mask_of
 from halve.search.energies import Cluster, Energies
@@ -15,6 +16,14 @@ __all__ = ["Refiner", "isolate"]
 DOMINANT = 0.97
 """A half with this share of its parent's energy hides what the other half has: energies add up
 to within one or two parts in a hundred."""
+HARD = 10.0
+"""A cluster with so many times the allowed energy holds failures, not an error budget."""
+TOGETHER = 6
+"""Clusters that one trial may split at most."""
+EXPLAINED = 0.015
+"""How closely a sum must explain what was measured."""
+DISTINCT = 0.1
+"""The least difference of their energies' logarithms."""
 DOUBTFUL = 3
 """After so many splits on inherited energy alone, a cluster is measured itself."""
 
@@ -33,7 +42,7 @@ def isolate(
     culprits: list[int] = []
     while place < len(universe):
         if bound == place + 1:
-            energies.exclude([universe[place]])
+            energies.exclude([universe[place]], measured=True)
             place += 1
             culprits.append(place)
             continue
@@ -42,7 +51,8 @@ def isolate(
         fp32 = ledger.every & ~(base | group)
         ledger.view.halves = base
         ledger.view.clusters = ((min(units), max(units)),)
-        note = Note(group, ledger.row_of.get(ledger.every & ~base), likely=True, energy=energy)
+        ahead = _halves(ledger.every, base, units, universe[place + len(units) : bound])
+        note = Note(group, ledger.row_of.get(ledger.every & ~base), ahead=ahead)
         value = yield from ledger.measure(fp32, ledger.problem.searched, note)
         if value < math.inf:
             base, place, energy = base | group, place + len(units), value
@@ -52,6 +62,21 @@ def isolate(
     return base, energy
 
 
+def _halves(
+    every: int, base: int, units: Sequence[int], others: Sequence[int]
+) -> Callable[[], Iterator[int]]:
+    """What follows where a group fails (its own half) and where it does not (half the rest)."""
+
+    def ahead() -> Iterator[int]:
+        count = every.bit_length()
+        if others:
+            yield every & ~(base | mask_of((*units, *others[: max(1, len(others) // 2)]), count))
+        if len(units) > 1:
+            yield every & ~(base | mask_of(units[: len(units) // 2], count))
+
+    return ahead
+
+
 def _next_size(place: int, bound: int, length: int, culprits: list[int]) -> int:
     """Half of what is known to fail; else a group that fails about half the time."""
     if bound > place:
@@ -59,6 +84,16 @@ def _next_size(place: int, bound: int, length: int, culprits: list[int]) -> int:
     spacing = culprits[-1] / len(culprits)
     left = length - place
     return left if spacing >= left else max(1, min(left, round(0.7 * spacing)))
+
+
+def _explanations(energies: Sequence[float], total: float) -> list[int]:
+    """Subsets of the energies, as masks, whose sum is the total but for what hides beside it."""
+    found = []
+    for chosen in range(1 << len(energies)):
+        guess = math.fsum(e for place, e in enumerate(energies) if chosen >> place & 1)
+        if abs(guess - total) <= EXPLAINED * max(min(energies), guess):
+            found.append(chosen)
+    return found
 
 
 class Refiner:
@@ -71,6 +106,7 @@ class Refiner:
         self.clusters = [root]
         self.interacting = False
         self._splits = 0
+        self._guessing = True
 
     @property
     def unknown(self) -> bool:
@@ -86,8 +122,11 @@ class Refiner:
             if chosen is None:
                 break
             self._show(chosen)
+            together = self._together(chosen)
             if chosen.inherited >= DOUBTFUL:
                 yield from self._confirm(chosen)
+            elif len(together) > 1:
+                yield from self._split_together(together)
             else:
                 yield from self._split(chosen)
         self.energies.adopt(self.clusters)
@@ -131,11 +170,11 @@ class Refiner:
         for cluster in self.clusters:
             if len(cluster.units) == 1 or math.isnan(cluster.energy):
                 continue
-            gain = min(cluster.cost, cluster.energy / price if price else 0.0)
+            gain = self._gain(cluster, price)
             total += gain
             if gain > most:
                 best, most = cluster, gain
-        return best if total > until * kept else None
+        return best if kept and total > until * kept else None
 
     def _knapsack(self) -> tuple[float, float]:
         """The cost kept in float32, and the density at which clusters stop fitting."""
@@ -156,11 +195,65 @@ class Refiner:
             rest = math.nan
         inherited = parent.inherited + 1 if rest > DOMINANT * parent.energy else 0
         row = self.ledger.row_of[self.ledger.every & ~first.mask]
+        pure = energy > DOMINANT * parent.energy
         second = self.energies.cluster(parent.units[middle:], rest, inherited, row)
         self.clusters.remove(parent)
-        self.clusters += [replace(first, energy=energy, row=row), second]
+        self.clusters += [
+            replace(first, energy=energy, row=row, pure=pure),
+            replace(second, pure=inherited > 0, guessed=parent.guessed and inherited > 0),
+        ]
         self._splits += 1
         self.interacting = energy > 2 * parent.energy
+
+    def _together(self, chosen: Cluster) -> list[Cluster]:
+        """Clusters that one trial may split: each seems to hold one unit with all its energy."""
+        if not chosen.pure or not self._guessing:
+            return []
+        hard = HARD * self.ledger.limit
+        pure = [
+            c
+            for c in self.clusters
+            if c.pure and len(c.units) > 1 and c.energy > hard and c.inherited < DOUBTFUL
+        ]
+        pure.sort(key=lambda c: (c is not chosen, -c.energy, c.units))
+        together: list[Cluster] = []
+        for cluster in pure:
+            if all(abs(math.log(cluster.energy / c.energy)) > DISTINCT for c in together):
+                together.append(cluster)
+        return together[:TOGETHER]
+
+    def _split_together(self, parents: list[Cluster]) -> Steps[None]:
+        """Measure the first halves of several clusters at once, and read off each half's share.
+
+        Where every parent's energy is one unit's, the result is the sum over some of the parents.
+        What all sums that explain it agree on is settled; other parents stay as they are.
+        """
+        halves = [parent.units[: len(parent.units) // 2] for parent in parents]
+        union = self.energies.cluster(sorted(u for half in halves for u in half), 0.0)
+        energy = yield from self._measure(union, parents[0].energy, parents[0].row)
+        row = self.ledger.row_of[self.ledger.every & ~union.mask]
+        sums = _explanations([parent.energy for parent in parents], energy)
+        settled = 0
+        for place, parent in enumerate(parents):
+            inside = {bool(chosen >> place & 1) for chosen in sums}
+            if len(inside) == 1:
+                self._settle(parent, inside.pop(), row)
+                settled += 1
+        for parent in () if settled else parents:
+            self._replace(parent, replace(parent, pure=False))
+        self._splits += 1
+
+    def _settle(self, parent: Cluster, first: bool, row: int) -> None:
+        """One half has all of the parent's energy; the other's is not known."""
+        middle = len(parent.units) // 2
+        halves = parent.units[:middle], parent.units[middle:]
+        hot = self.energies.cluster(halves[not first], parent.energy, parent.inherited + 1, row)
+        cold = self.energies.cluster(halves[first], math.nan, row=row)
+        self._replace(parent, replace(hot, pure=True, guessed=True), cold)
+
+    def _replace(self, old: Cluster, *new: Cluster) -> None:
+        self.clusters.remove(old)
+        self.clusters += new
 
     def _confirm(self, cluster: Cluster) -> Steps[None]:
         """Measure a cluster that only ever inherited its energy: pairs fail only together."""
@@ -168,12 +261,29 @@ class Refiner:
         row = self.ledger.row_of[self.ledger.every & ~cluster.mask]
         self.clusters.remove(cluster)
         self.clusters.append(replace(cluster, energy=energy, inherited=0, row=row))
-        self.interacting = not 0.5 * cluster.energy < energy < 2 * cluster.energy
+        wrong = not 0.5 * cluster.energy < energy < 2 * cluster.energy
+        self.interacting = wrong and not cluster.guessed
+        self._guessing = self._guessing and not wrong
 
     def _measure(self, cluster: Cluster, likely: float, parent: int | None) -> Steps[float]:
-        note = Note(cluster.mask, parent, likely <= self.ledger.limit, likely)
+        note = Note(
+            cluster.mask, parent, likely <= self.ledger.limit, partial(self._ahead, cluster)
+        )
         fp32 = self.ledger.every & ~cluster.mask
         return (yield from self.ledger.measure(fp32, self.ledger.problem.searched, note))
+
+    def _ahead(self, cluster: Cluster) -> Iterator[int]:
+        """First halves of the clusters worth most, and the halves of this one."""
+        others = [c for c in self.clusters if not c.mask & cluster.mask and len(c.units) > 1]
+        _, price = self._knapsack()
+        others.sort(key=lambda c: -self._gain(c, price))
+        for units in (c.units for c in (*others[:4], cluster, *others[4:8])):
+            yield self.ledger.every & ~mask_of(units[: len(units) // 2], self.ledger.count)
+
+    def _gain(self, cluster: Cluster, price: float) -> float:
+        if math.isnan(cluster.energy):
+            return 0.0
+        return min(cluster.cost, cluster.energy / price if price else 0.0)
 
     def _show(self, cluster: Cluster) -> None:
         self.ledger.view.clusters = tuple((c.units[0], c.units[-1]) for c in self.clusters)

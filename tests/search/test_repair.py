@@ -1,0 +1,180 @@
+"""Held-out samples, the final judge, and units carried for the cost of casts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from simulated import LIMIT, Simulated, budget, problem
+
+from halve.search import Journal, Problem, SearchOutcome, Setting, journal_header, repair, search
+from halve.search_types import UnitSet
+
+COUNT = 64
+HELD = 3
+
+
+def unlike(seed: int) -> Simulated:
+    """Unit 5 fails everywhere, and another in the held-out sample alone."""
+    hidden = (seed * 11 + 9) % COUNT
+
+    def energy(halves: UnitSet, sample: int) -> float:
+        noise = LIMIT / 4 * len(halves) / COUNT
+        failing = (5 in halves) + (sample == HELD and hidden in halves)
+        return noise + (math.inf if failing and seed % 2 else 50.0 * failing)
+
+    return Simulated(COUNT, energy)
+
+
+def held_out_problem() -> Problem:
+    return problem(COUNT, samples=4, held_out=frozenset({HELD}))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_held_out_sample_leads_to_repair(seed: int) -> None:
+    evaluator = unlike(seed)
+    outcome = search(held_out_problem(), evaluator)
+    assert outcome.complete
+    assert outcome.passed
+    assert outcome.held_out_judged
+    assert outcome.required == {5, (seed * 11 + 9) % COUNT}
+    assert {"holdout", "repair"} <= {row.phase for row in outcome.trials}
+
+
+def test_held_out_samples_are_not_seen_before_the_end() -> None:
+    evaluator = unlike(0)
+    outcome = search(held_out_problem(), evaluator)
+    first = next(row.number for row in outcome.trials if row.phase == "holdout")
+    before = sum(row.runs for row in outcome.trials[:first])
+    everything = frozenset(range(COUNT))
+    assert all(s != HELD for units, s in evaluator.runs[:before] if units != everything)
+
+
+def test_held_out_samples_may_pass() -> None:
+    evaluator, costs = budget(4, COUNT, over=4)
+    searched = problem(COUNT, costs, samples=4, held_out=frozenset({HELD}))
+    outcome = search(searched, evaluator)
+    assert outcome.passed
+    assert outcome.held_out_judged
+    assert outcome.trials[-1].phase == "holdout"
+
+
+class Judge:
+    """Refuses every set without the given units, and counts its calls."""
+
+    def __init__(self, *needed: int) -> None:
+        self.needed = frozenset(needed)
+        self.calls: list[UnitSet] = []
+
+    def __call__(self, fp32: UnitSet) -> bool:
+        self.calls.append(fp32)
+        return self.needed <= fp32
+
+
+def judged(
+    judge: Judge, evaluator: Simulated, searched: Problem, setting: Setting | None = None
+) -> tuple[SearchOutcome, SearchOutcome]:
+    found = search(searched, evaluator, setting=setting)
+    return found, repair(searched, found, evaluator, judge, setting=setting)
+
+
+@pytest.mark.parametrize("needed", [(40,), (1, 2), (0, 30, 63)])
+def test_the_judge_is_satisfied_and_the_set_minimal(needed: tuple[int, ...]) -> None:
+    judge, evaluator = Judge(*needed), unlike(1)
+    found, outcome = judged(judge, evaluator, held_out_problem())
+    assert outcome.passed
+    assert outcome.complete
+    assert outcome.required == found.required | set(needed)
+    for unit in outcome.required:
+        fewer = outcome.fp32 - {unit}
+        assert not judge(fewer) or not all(evaluator.run(fewer, s).passed for s in range(4))
+    assert outcome.trials[: len(found.trials)] == found.trials
+    assert len(set(judge.calls)) <= len(judge.calls)
+
+
+def test_the_judge_sees_only_what_the_evaluator_passes() -> None:
+    judge, evaluator = Judge(40), unlike(1)
+    judged(judge, evaluator, held_out_problem())
+    assert all(all(evaluator.run(f, s).passed for s in range(4)) for f in judge.calls)
+
+
+def test_a_judge_that_takes_nothing() -> None:
+    refuse = Judge(COUNT)  # a unit that does not exist
+    _, outcome = judged(refuse, unlike(1), held_out_problem())
+    assert not outcome.passed
+    assert not outcome.complete
+    assert frozenset(range(COUNT)) in refuse.calls
+
+
+def test_a_judge_that_takes_float32_alone() -> None:
+    judge = Judge(*range(COUNT))
+    _, outcome = judged(judge, unlike(1), held_out_problem())
+    assert outcome.passed
+    assert len(outcome.fp32) == COUNT
+
+
+def test_a_repair_is_resumed_from_the_journal(tmp_path: Path) -> None:
+    searched = held_out_problem()
+    outcomes = []
+    judges = [Judge(40, 41), Judge(40, 41)]
+    for judge, workers in zip(judges, (1, 4), strict=True):
+        journal = Journal(tmp_path / "j", journal_header(searched, {}))
+        setting = Setting(journal=journal, workers=workers)
+        outcomes.append(judged(judge, unlike(1), searched, setting))
+        journal.close()
+    assert outcomes[0] == outcomes[1]
+    assert judges[0].calls
+    assert not judges[1].calls
+
+
+def test_a_budget_ends_a_repair() -> None:
+    searched, evaluator = held_out_problem(), unlike(1)
+    found = search(searched, evaluator)
+    few = replace(searched, max_trials=len(found.trials) + 3)
+    outcome = repair(few, found, evaluator, Judge(40))
+    assert not outcome.complete
+    assert not outcome.passed
+
+
+def test_given_units_stay() -> None:
+    evaluator = unlike(0)
+    searched = problem(COUNT, given=frozenset({7, 8}))
+    outcome = search(searched, evaluator)
+    assert outcome.fp32 == {5, 7, 8}
+    assert outcome.required == {5}
+    assert all({7, 8} <= units for units, _ in evaluator.runs)
+
+
+def test_marked_units_are_tried_first() -> None:
+    evaluator = unlike(1)
+    outcome = search(problem(COUNT, marked=frozenset({5, 20})), evaluator)
+    assert outcome.fp32 == {5}
+    assert [set(row.fp32) for row in outcome.trials[1:3]] == [set(), {5, 20}]
+    assert len(outcome.trials) == 5
+
+
+def neighbours(fp32: UnitSet) -> UnitSet:
+    return fp32 | {unit + 1 for unit in fp32}
+
+
+def test_carried_units_are_verified() -> None:
+    outcome = search(problem(COUNT, carry=neighbours), unlike(0))
+    assert (outcome.required, outcome.carried) == ({5}, {6})
+    assert outcome.fp32 == {5, 6}
+    assert outcome.trials[-1].phase == "carry"
+
+
+def test_carried_units_that_fail_are_dropped() -> None:
+    plain = unlike(0)
+    evaluator = Simulated(COUNT, lambda h, s: plain.energy(h, s) + 9.0 * (6 not in h and 9 in h))
+    outcome = search(problem(COUNT, carry=neighbours), evaluator)
+    assert (outcome.required, outcome.carried) == ({5}, frozenset())
+
+
+def test_carried_units_that_cost_more_are_dropped() -> None:
+    searched = problem(COUNT, carry=neighbours, price=lambda fp32: float(len(fp32)))
+    assert not search(searched, unlike(0)).carried
+    cheaper = replace(searched, price=lambda fp32: -float(len(fp32)) if 6 in fp32 else 9.0)
+    assert search(cheaper, unlike(0)).carried == {6}
