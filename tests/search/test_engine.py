@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 from simulated import LIMIT, Simulated, budget, hard, problem
