@@ -37,7 +37,7 @@ ALLOWED = {
     "cli": LEAVES
     | {"_native", "source", "plan", "convert", "session", "report", "auto", "__init__"},
     "__main__": {"cli"},
-    "__init__": LEAVES | {"convert", "cast", "compare", "auto"},
+    "__init__": LEAVES | {"convert", "cast", "compare", "auto", "session"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}

@@ -20,16 +20,23 @@ from halve.errors import (
     SampleError,
     SessionError,
     UnsupportedModelError,
+    VerdictError,
+    WorkspaceError,
 )
 from halve.options import ConvertOptions, Progress
 from halve.types import CastCounts, Comparison, ConvertResult, Plan, PlanNode, TensorStatistics
 
 if TYPE_CHECKING:
+    from halve.auto import AutoResult, auto, search, verify_plan
     from halve.cast import cast
     from halve.compare import compare, statistics
     from halve.convert import convert
+    from halve.search_options import SearchOptions
+    from halve.search_types import OutputTolerance, SearchEvent, SearchResult, Tolerances
+    from halve.session.samples import Sample, read_samples
 
 __all__ = [
+    "AutoResult",
     "BackendUnavailableError",
     "CastCounts",
     "CastError",
@@ -42,35 +49,58 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "OutputTolerance",
     "Plan",
     "PlanError",
     "PlanNode",
     "Progress",
+    "Sample",
     "SampleError",
+    "SearchEvent",
+    "SearchOptions",
+    "SearchResult",
     "SessionError",
     "TensorStatistics",
+    "Tolerances",
     "UnsupportedModelError",
+    "VerdictError",
+    "WorkspaceError",
     "__version__",
+    "auto",
     "cast",
     "compare",
     "convert",
+    "read_samples",
+    "search",
     "statistics",
+    "verify_plan",
 ]
 
 __version__ = "0.1.0"
 
-# Functions that need numpy and onnx, which take half a second to import: loaded when asked for.
+# What needs numpy, onnx or ONNX Runtime, which take half a second to import: loaded when asked for.
 _LAZY = {
+    "AutoResult": "halve.auto",
+    "OutputTolerance": "halve.search_types",
+    "Sample": "halve.session.samples",
+    "SearchEvent": "halve.search_types",
+    "SearchOptions": "halve.search_options",
+    "SearchResult": "halve.search_types",
+    "Tolerances": "halve.search_types",
+    "auto": "halve.auto",
     "cast": "halve.cast",
     "compare": "halve.compare",
     "convert": "halve.convert",
+    "read_samples": "halve.session.samples",
+    "search": "halve.auto",
     "statistics": "halve.compare",
+    "verify_plan": "halve.auto",
 }
 
 
 class _Package(ModuleType):
-    """The package: `halve.cast`, `halve.compare` and `halve.convert` are functions, in modules of
-    the same name.
+    """The package: `halve.auto`, `halve.cast`, `halve.compare`, `halve.convert` and `halve.search`
+    are functions, beside modules of the same name.
 
     Importing such a module binds it here as an attribute, which would hide the function, so that
     binding is left out; `from halve.convert import ...` does not need it.
@@ -80,7 +110,7 @@ class _Package(ModuleType):
         if not (name in _LAZY and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any of the lazy functions
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any of the lazy names
         if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         function = getattr(importlib.import_module(_LAZY[name]), name)

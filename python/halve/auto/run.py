@@ -32,7 +32,7 @@ from halve.search_types import (
 )
 from halve.session.probe import Probe
 from halve.session.runtime import describe_runtime
-from halve.session.samples import Sample
+from halve.session.samples import Sample, SampleSource, as_samples
 from halve.source import open_model
 from halve.types import CastRow, ConvertResult, Plan, PlanNode
 from halve.write import check_target
@@ -45,7 +45,7 @@ _Path = str | os.PathLike[str]
 
 def search(
     source: _Path | ModelProto,
-    samples: Sequence[Sample],
+    samples: SampleSource,
     *,
     options: SearchOptions | None = None,
 ) -> SearchResult:
@@ -56,7 +56,8 @@ def search(
 
     Args:
         source: a path, or a ModelProto, which is not changed.
-        samples: inputs in the source's types, and golden outputs where there are any.
+        samples: a folder of samples, one feed (arrays by input name, in the source's types), or
+            several feeds or Samples, which may have golden outputs.
         options: see SearchOptions.
 
     Raises:
@@ -68,14 +69,14 @@ def search(
     """
     options = options or SearchOptions()
     with open_workspace(options.workspace, clean=options.clean) as workspace:
-        result, _ = _searched(_source(source), samples, options, workspace)
+        result, _ = _searched(_source(source), as_samples(samples), options, workspace)
     return result
 
 
 def auto(
     source: _Path | ModelProto,
     target: _Path,
-    samples: Sequence[Sample],
+    samples: SampleSource,
     *,
     options: SearchOptions | None = None,
 ) -> AutoResult:
@@ -88,7 +89,7 @@ def auto(
     options, model, path = options or SearchOptions(), _source(source), Path(target)
     check_target(open_model(model, allow_links=options.convert.allow_links), path)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
-        result, delivery = _searched(model, samples, options, workspace, name=path.name)
+        result, delivery = _searched(model, as_samples(samples), options, workspace, name=path.name)
         converted, verdict = delivery.write(path)
         if not verdict.passed:
             raise VerdictError(f"{path}: the written file fails its verdict; do not deploy it")
@@ -99,7 +100,7 @@ def auto(
 
 def search_model(
     source: ModelProto | _Path,
-    samples: Sequence[Sample],
+    samples: SampleSource,
     *,
     options: SearchOptions,
 ) -> ModelProto:
@@ -119,7 +120,7 @@ def search_model(
 def verify_plan(
     source: _Path | ModelProto,
     plan: _Path,
-    samples: Sequence[Sample],
+    samples: SampleSource,
     *,
     options: SearchOptions | None = None,
 ) -> FinalVerdict:
@@ -133,7 +134,7 @@ def verify_plan(
     convert_options = replace(options.convert, plan=Path(plan))
     options = replace(options, convert=convert_options)
     with open_workspace(None, clean=False) as workspace:
-        judge = Judge.prepare(model, samples, frozenset(), options, workspace)
+        judge = Judge.prepare(model, as_samples(samples), frozenset(), options, workspace)
         path = workspace.scratch("scratch-plan") / "model.onnx"
         convert(model, path, options=replace(convert_options, progress=None))
         return judge.judge_file(path)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from halve.errors import OutputError, SampleError
 
-__all__ = ["Sample", "read_samples", "write_samples"]
+__all__ = ["Sample", "SampleSource", "as_samples", "read_samples", "write_samples"]
 
 _FILE_NAME = re.compile(r"sample(\d+)_(inputs|outputs)\.npz")
 # A fixed date keeps equal samples equal as files.
@@ -29,6 +30,15 @@ class Sample:
     id: int
     inputs: Mapping[str, NDArray[Any]]
     outputs: Mapping[str, NDArray[Any]] | None = None
+
+
+SampleSource = (
+    str
+    | os.PathLike[str]
+    | Mapping[str, NDArray[Any]]
+    | Sequence[Sample | Mapping[str, NDArray[Any]]]
+)
+"""A folder, one feed, or several samples or feeds."""
 
 
 def read_samples(folder: Path | str) -> tuple[Sample, ...]:
@@ -49,6 +59,27 @@ def read_samples(folder: Path | str) -> tuple[Sample, ...]:
             f"with one array an input, as numpy.savez writes them"
         )
     return tuple(_read_sample(number, inputs, outputs) for number in sorted(inputs))
+
+
+def as_samples(given: SampleSource) -> tuple[Sample, ...]:
+    """Samples from a folder (see read_samples), from Samples, or from feeds: arrays by input name.
+
+    Raises:
+        SampleError: as read_samples raises, or `given` is something else.
+    """
+    if isinstance(given, str | os.PathLike):
+        return read_samples(Path(given))
+    rows = [given] if isinstance(given, Mapping) else list(given)
+    for row in rows:
+        if not isinstance(row, Sample | Mapping):
+            raise SampleError(
+                f"a sample is {type(row).__name__}; allowed: halve.Sample, or a mapping of arrays"
+                " by input name"
+            )
+    return tuple(
+        row if isinstance(row, Sample) else Sample(number, dict(row))
+        for number, row in enumerate(rows)
+    )
 
 
 def write_samples(folder: Path | str, samples: Iterable[Sample]) -> tuple[Path, ...]:
