@@ -1,0 +1,197 @@
+"""The probe's outputs are those of the written model, lowered by other code, bit for bit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from conformance.random_models import SHAPE, models
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnx_text import parse
+
+from halve.convert import convert
+from halve.errors import HalveError
+from halve.options import ConvertOptions
+from halve.plan import analyse, load_target
+from halve.plan.units import search_units
+from halve.search_types import Tolerances, Unit
+from halve.session import Sample, load, lower, read_samples, run
+from halve.session.probe import Probe, ProbeSettings
+from halve.source import open_model
+
+MODELS = (
+    "basic_pitch", "dtln_1", "fastestdet", "fastestdet_qdq", "mnist_cntk", "silero_vad_ifless",
+    "silero_vad_v3", "ultraface_nms", "ultraface_rfb", "yunet",
+)  # fmt: skip
+X = np.array([0.3001, -1.70001], np.float32)
+TRUE = np.array(True)
+TWICE = """<domain: "local", opset_import: ["" : 17]>
+twice (u) => (v) { a = Sin(u) v = Add(a, u) }"""
+GRAPHS: dict[str, tuple[str, str, dict[str, NDArray[Any]]]] = {
+    "if": ("""g (bool c, float[2] x) => (float[2] y) <float[2] w = {1.50001, 2.50001}> {
+        a = Sin(x)
+        y = If(c) <
+            then_branch = t () => (float[2] p) { p = Mul(a, w) },
+            else_branch = e () => (float[2] q) { q = Add(a, w) }
+        >
+    }""", "", {"c": TRUE, "x": X}),
+    "loop": ("""g (int64 n, bool c, float[2] x) => (float[2] y, float[k, 2] all)
+    <float[2] w = {0.50001, 0.25001}> {
+        a = Sin(x)
+        y, all = Loop(n, c, a) <
+            body = b (int64 i, bool go, float[2] s) => (bool go2, float[2] t, float[2] u) {
+                go2 = Identity(go) t = Add(s, w) u = Mul(t, a)
+            }
+        >
+    }""", "", {"c": TRUE, "n": np.array(3), "x": X}),
+    "scan": ("""g (float[2] s0, float[3, 2] xs) => (float[2] s, float[3, 2] ys) {
+        s, ys = Scan(s0, xs) <
+            num_scan_inputs = 1,
+            body = b (float[2] st, float[2] xi) => (float[2] st2, float[2] yi) {
+                st2 = Add(st, xi) yi = Exp(st2)
+            }
+        >
+    }""", "", {"s0": X, "xs": np.linspace(-1, 1.1, 6, dtype=np.float32).reshape(3, 2)}),
+    "calls": ("""g (float[2] x) => (float[2] y, float[2] z) {
+        y = local.twice(x) z = local.twice(y)
+    }""", TWICE, {"x": X}),
+    "constants": ("""g (float[2] x) => (float[2] y) {
+        c = Constant<value = float[2] {70000.5, 0.1}>()
+        k = Constant<value_float = 0.3>()
+        s = Constant<value = int64[1] {2}>()
+        f = ConstantOfShape<value = float[1] {0.7}>(s)
+        a = Mul(x, c) b = Add(a, k) y = Sub(b, f)
+    }""", "", {"x": X}),
+    "shared": ("""g (float[2] x) => (float[2] y, float[2] w)
+    <float[2] w = {1.10001, 0.1}> { a = Mul(x, w) y = Add(a, w) }""", "", {"x": X}),
+    "partial": ("""g (float[2, 3] x) => (float[2, 3] y, float[2, 1] m)
+    <float[3] w = {1.10001, 0.1, 0.3}> { y, m, i = LayerNormalization(x, w) }""", "",
+    {"x": np.linspace(-2, 3, 6, dtype=np.float32).reshape(2, 3)}),
+    "passed": ("g (float[2] x) => (float[2] x, float[2] y) { y = Exp(x) }", "", {"x": X}),
+    "no units": ("g (int64[2] x) => (int64[2] y) { y = Add(x, x) }", "",
+    {"x": np.array([1, 2])}),
+}  # fmt: skip
+
+
+def units_of(model: Path | ModelProto, options: ConvertOptions) -> tuple[Unit, ...]:
+    analysis = analyse(open_model(model).proto)
+    return search_units(analysis, options, load_target(options.target))
+
+
+def copy_of(model: Path | ModelProto) -> ModelProto:
+    if isinstance(model, Path):
+        return onnx.load(model)
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def make_probe(
+    model: Path | ModelProto, feeds: Mapping[str, NDArray[Any]], options: ConvertOptions
+) -> tuple[Probe, tuple[Unit, ...]]:
+    units = units_of(model, options)
+    proto = copy_of(model)
+    inputs = {item.name for item in proto.graph.input}
+    outputs = {item.name for item in proto.graph.output}
+    keep = options.keep_io_types is True
+    probe_settings = ProbeSettings(
+        half=options.half,
+        bounds=options.bounds,
+        half_inputs=frozenset() if keep else frozenset(inputs),
+        half_outputs=frozenset() if keep else frozenset(outputs),
+        optimise="disabled",
+        keep_values=True,
+    )
+    return Probe(proto, units, [Sample(0, feeds)], Tolerances(), probe_settings), units
+
+
+def check(
+    model: Path | ModelProto, feeds: Mapping[str, NDArray[Any]], options: ConvertOptions, masks: int
+) -> None:
+    """All 16-bit, and random masks, against the lowered written model; none, against the source."""
+    probe, units = make_probe(model, feeds, options)
+    plain = run(load(model, optimise="disabled"), feeds)
+    same(list(probe.reference(0).values()), plain)
+    generator = random.Random(7)
+    shares = (0.0, *(generator.choice((0.1, 0.5, 0.9)) for _ in range(masks)))
+    for share in shares:
+        kept = frozenset(u.index for u in units if generator.random() < share)
+        ids = tuple(number for unit in kept for number in units[unit].ids)
+        written = written_outputs(model, feeds, options, ids)
+        got = probe.run(kept, 0).values
+        assert got is not None
+        same(list(got.values()), written)
+
+
+def written_outputs(
+    model: Path | ModelProto,
+    feeds: Mapping[str, NDArray[Any]],
+    options: ConvertOptions,
+    ids: tuple[int, ...],
+) -> list[NDArray[Any]]:
+    from dataclasses import replace
+
+    result = convert(model, options=replace(options, fp32_nodes=ids))
+    assert result.model is not None
+    return run(load(lower(result.model), optimise="disabled"), feeds)
+
+
+def same(got: list[NDArray[Any]], expected: list[NDArray[Any]]) -> None:
+    for value, wanted in zip(got, expected, strict=True):
+        is_float = value.dtype == np.float32
+        np.testing.assert_array_equal(value, wanted.astype(value.dtype) if is_float else wanted)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_trained_models(name: str, keep: bool, trained_model_dir: Path) -> None:
+    folder = trained_model_dir / name
+    feeds = read_samples(folder)[0].inputs
+    check(folder / "model.onnx", feeds, ConvertOptions(keep_io_types=keep), masks=2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_structures(name: str, keep: bool, dtype: str) -> None:
+    text, functions, feeds = GRAPHS[name]
+    options = ConvertOptions(keep_io_types=keep, dtype=dtype, target="any")
+    check(parse(text, functions=functions), feeds, options, masks=3)
+
+
+def test_an_initializer_that_is_an_input_is_a_constant() -> None:
+    model = parse("g (float[2] x, float[2] w) => (float[2] y) { y = Mul(x, w) }")
+    model.graph.initializer.add().CopyFrom(
+        onnx.numpy_helper.from_array(np.array([70000.5, 0.1], np.float32), "w")
+    )
+    check(model, {"x": X}, ConvertOptions(keep_io_types=True, target="any"), masks=1)
+
+
+FEEDS = {f"x{k}": np.linspace(-2, 3, 6, dtype=np.float32).reshape(SHAPE) + k for k in (0, 1)}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(models(), st.booleans())
+def test_random_models(model: ModelProto, keep: bool) -> None:
+    feeds = {item.name: FEEDS[item.name] for item in model.graph.input if item.name in FEEDS}
+    assume(len(feeds) == len(model.graph.input))
+    try:
+        load(model, optimise="disabled")
+    except HalveError:
+        assume(False)
+    check(model, feeds, ConvertOptions(keep_io_types=keep, target="any"), masks=1)
+
+
+def test_a_run_may_be_concurrent_and_ends_with_the_probe() -> None:
+    text, functions, feeds = GRAPHS["loop"]
+    probe, _ = make_probe(parse(text, functions=functions), feeds, ConvertOptions(target="any"))
+    probe.close()
+    assert "ended" in probe.run(frozenset(), 0).failure
