@@ -147,7 +147,7 @@ def test_bytes_of_casts_only_where_all_are_known(report: AutoReport) -> None:
     assert report.cast_bytes is None
     assert replace(report, borders=measured).cast_bytes == 300
     lines = auto_summary_lines(replace(report, borders=measured))
-    assert "casts      3 inserted (lower bound 3), 300 bytes written by them in a run" in lines
+    assert "casts      3 inserted (lower bound 3), 300 bytes moved by them in a run" in lines
 
 
 def test_a_search_ended_by_its_budget_says_so(report: AutoReport) -> None:

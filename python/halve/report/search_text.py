@@ -16,7 +16,9 @@ from halve.search_types import SampleVerdict
 __all__ = ["auto_summary_lines", "number_text", "print_auto_report", "unit_error_text"]
 
 # What fits a screen beside the summary; the JSON report and the page have every row.
-_ROWS_SHOWN = 20
+_ROWS_SHOWN = 12
+# Of a name in the table; the other columns need room.
+_CELL_CHARACTERS = 44
 
 
 def auto_summary_lines(report: AutoReport) -> list[str]:
@@ -78,8 +80,8 @@ def _cells(row: KeptNode) -> tuple[str, ...]:
     name = f"{node.scope}: {node.name}" if node.scope else node.name
     return (
         str(node.id),
-        shorten(name, NAME_CHARACTERS),
-        shorten(node.type, NAME_CHARACTERS),
+        shorten(name, _CELL_CHARACTERS),
+        shorten(node.type, _CELL_CHARACTERS),
         row.role,
         unit_error_text(row.energy),
         shorten(row.reason, 2 * NAME_CHARACTERS),
@@ -129,7 +131,7 @@ def _size(report: AutoReport) -> str:
 
 def _casts(report: AutoReport) -> str:
     nbytes = report.cast_bytes
-    moved = "" if nbytes is None else f", {nbytes:,} bytes written by them in a run"
+    moved = "" if nbytes is None else f", {nbytes:,} bytes moved by them in a run"
     return f"{len(report.casts)} inserted (lower bound {report.cast_lower_bound}){moved}"
 
 
