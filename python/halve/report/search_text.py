@@ -17,6 +17,8 @@ __all__ = ["auto_summary_lines", "number_text", "print_auto_report", "unit_error
 
 # What fits a screen beside the summary; the JSON report and the page have every row.
 _ROWS_SHOWN = 12
+# Magnitudes that are shown as whole numbers.
+_WHOLE_FROM, _WHOLE_TO = 1e3, 1e6
 # Of a name in the table; the other columns need room.
 _CELL_CHARACTERS = 44
 
@@ -50,8 +52,12 @@ def print_auto_report(report: AutoReport, console: Console) -> None:
 
 
 def number_text(value: float | None) -> str:
-    """Three digits, "-" for what was not measured."""
-    return "-" if value is None else f"{value:.3g}"
+    """About three digits, without an exponent where that is short; "-" for what is not known."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:,.0f}" if _WHOLE_FROM <= abs(value) < _WHOLE_TO else f"{value:.3g}"
 
 
 def unit_error_text(energy: float | None) -> str:
