@@ -97,7 +97,8 @@ def _cells(row: KeptNode) -> tuple[str, ...]:
 def _verdict(report: AutoReport) -> str:
     verdict = report.search.verdict
     word = "passed" if verdict.passed else "FAILED"
-    early = "" if report.search.complete else "; the search ended early, on its budget"
+    note = "; the search ended early, and some nodes may not be needed"
+    early = "" if report.search.complete else note
     return f"{word}, {verdict.level}{early}"
 
 
