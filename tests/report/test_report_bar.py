@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -63,7 +64,7 @@ def test_any_number_of_units_fits_any_width(units: int, width: int) -> None:
     lines = bar_lines(event, width)
     assert all(line.cell_len <= max(1, width - 1) for line in lines)
     if units:
-        assert lines[0].cell_len >= max(1, (width - 1) // 2)
+        assert lines[0].cell_len == max(1, width - 1)
 
 
 def test_a_cell_of_several_units_shows_that_one_is_float32() -> None:
@@ -151,6 +152,15 @@ def test_live_bar_gives_the_terminal_back_after_an_error() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert text_of(console).endswith("\x1b[?25h")  # the cursor is visible again
+
+
+def test_the_documented_bar_is_the_real_one() -> None:
+    states = "h" * 8 + "?" * 16 + "h" * 8 + "f" + "h" * 15
+    row = TrialRow(13, "grow", (), tuple(range(8, 16)), 3, True, 0.31, 0.1, 2)
+    event = SearchEvent("grow", 14, states, ((8, 15), (16, 23)), row, 1, 2.0, 3.0)
+    shown = "\n".join(line.plain.rstrip() for line in bar_lines(event, 97))
+    document = Path(__file__).parents[2] / "docs" / "auto-report.md"
+    assert f"```text\n{shown}\n```" in document.read_text("utf-8")
 
 
 def test_no_event_shows_nothing() -> None:

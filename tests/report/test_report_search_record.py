@@ -15,7 +15,12 @@ from rich.console import Console
 from auto_report_cases import make_borders, make_report
 from halve.report.ranges import ranges
 from halve.report.search_record import AutoReport
-from halve.report.search_text import auto_summary_lines, print_auto_report, unit_error_text
+from halve.report.search_text import (
+    auto_summary_lines,
+    number_text,
+    print_auto_report,
+    unit_error_text,
+)
 from halve.search_types import FinalVerdict, OutputTrial, SampleVerdict
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "auto.schema.json"
@@ -147,7 +152,7 @@ def test_bytes_of_casts_only_where_all_are_known(report: AutoReport) -> None:
     assert report.cast_bytes is None
     assert replace(report, borders=measured).cast_bytes == 300
     lines = auto_summary_lines(replace(report, borders=measured))
-    assert "casts      3 inserted (lower bound 3), 300 bytes written by them in a run" in lines
+    assert "casts      3 inserted (lower bound 3), 300 bytes moved by them in a run" in lines
 
 
 def test_a_search_ended_by_its_budget_says_so(report: AutoReport) -> None:
@@ -177,6 +182,22 @@ def test_unit_error_text() -> None:
     assert [unit_error_text(v) for v in (None, 0.25, math.inf, math.nan)] == [
         "-",
         "0.25",
+        "not finite",
+        "not finite",
+    ]
+
+
+def test_number_text() -> None:
+    values = (None, 0.0, 1e-12, 0.123456, 999.4, 8.1e4, -2048.0, 3.4e38, math.inf, math.nan)
+    assert [number_text(value) for value in values] == [
+        "-",
+        "0",
+        "1e-12",
+        "0.123",
+        "999",
+        "81,000",
+        "-2,048",
+        "3.4e+38",
         "not finite",
         "not finite",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import TracebackType
 
 from rich.cells import cell_len
@@ -142,11 +143,8 @@ def bar_lines(event: SearchEvent, width: int, *, ascii_only: bool = False) -> li
 
 def _bounds(units: int, columns: int) -> list[tuple[int, int]]:
     """The units [first, last) of each column; with few units several columns show the same one."""
-    if units == 0:
-        return []
-    wide = max(1, columns // units) * units if units < columns else columns
-    edges = [i * units // wide for i in range(wide + 1)]
-    return [(edges[i], max(edges[i + 1], edges[i] + 1)) for i in range(wide)]
+    edges = [column * units // columns for column in range(columns + 1)]
+    return [(first, max(last, first + 1)) for first, last in pairwise(edges)] if units else []
 
 
 def _cell(states: str) -> str:

@@ -17,7 +17,7 @@ from halve.report.drawing import ERROR_DECADES, HEIGHTS, STATES, draw_chart, dra
 from halve.report.ranges import ranges
 from halve.report.record import plain_json
 from halve.report.search_record import AutoReport, BorderRow, KeptNode
-from halve.report.search_text import unit_error_text
+from halve.report.search_text import number_text, unit_error_text
 from halve.report.text import shorten
 from halve.search_types import TrialRow
 
@@ -121,7 +121,7 @@ def _environment() -> Environment:
     environment.filters.update(
         name=printable,
         size=_size_text,
-        number=_number_text,
+        number=number_text,
         error=unit_error_text,
         mark_title=_mark_title,
         ranges=_ranges_text,
@@ -198,12 +198,6 @@ def _size_text(nbytes: int | None) -> str:
     return f"{nbytes:,} bytes" if unit == "bytes" else f"{value:,.1f} {unit}"
 
 
-def _number_text(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if math.isfinite(value) else "not finite"
-
-
 def _headroom_share(row: BorderRow) -> int:
     """How long the bar is, in percent: a power of two of room is a sixteenth."""
     if row.headroom is None or row.headroom <= 1:
@@ -223,6 +217,6 @@ def _mark_title(row: TrialRow) -> str:
     parent = "" if row.parent is None else f", split from #{row.parent}"
     return (
         f"#{row.number} {row.phase}{parent}: {'passed' if row.passed else 'failed'}, error "
-        f"{_number_text(row.error)} of the tolerance; {len(row.tested)} units tested "
+        f"{number_text(row.error)} of the tolerance; {len(row.tested)} units tested "
         f"({_ranges_text(row.tested)}), {len(row.fp32)} float32"
     )

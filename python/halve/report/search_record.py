@@ -56,7 +56,7 @@ class BorderFacts(Protocol):
 
     @property
     def nbytes(self) -> int | None:
-        """Bytes that the cast writes."""
+        """Bytes that the cast reads and writes in one run."""
         ...
 
     @property
@@ -74,8 +74,8 @@ class BorderFacts(Protocol):
 class BorderRow:
     """A tensor that is cast between float32 and 16 bits, and its room in the 16-bit type.
 
-    `to` is the type that it is cast to ("float16"), `nbytes` what the cast writes in one run,
-    `max_abs` the tensor's largest finite magnitude over the samples, and `headroom` the 16-bit
+    `to` is the type that it is cast to ("float16"), `nbytes` what the cast reads and writes in one
+    run, `max_abs` the tensor's largest finite magnitude over the samples, and `headroom` the 16-bit
     type's largest value over that (inf for a tensor of zeros). None: not measured.
     """
 
@@ -183,7 +183,7 @@ class AutoReport:
 
     @property
     def cast_bytes(self) -> int | None:
-        """What all casts write in one run; None where it is not known of every one."""
+        """What all casts read and write in one run; None where it is not known of every one."""
         sizes = [row.nbytes for row in self.borders if row.nbytes is not None]
         return sum(sizes) if len(sizes) == len(self.borders) == len(self.casts) else None
 

@@ -16,7 +16,11 @@ from halve.search_types import SampleVerdict
 __all__ = ["auto_summary_lines", "number_text", "print_auto_report", "unit_error_text"]
 
 # What fits a screen beside the summary; the JSON report and the page have every row.
-_ROWS_SHOWN = 20
+_ROWS_SHOWN = 12
+# Magnitudes that are shown as whole numbers.
+_WHOLE_FROM, _WHOLE_TO = 1e3, 1e6
+# Of a name in the table; the other columns need room.
+_CELL_CHARACTERS = 44
 
 
 def auto_summary_lines(report: AutoReport) -> list[str]:
@@ -48,8 +52,12 @@ def print_auto_report(report: AutoReport, console: Console) -> None:
 
 
 def number_text(value: float | None) -> str:
-    """Three digits, "-" for what was not measured."""
-    return "-" if value is None else f"{value:.3g}"
+    """About three digits, without an exponent where that is short; "-" for what is not known."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:,.0f}" if _WHOLE_FROM <= abs(value) < _WHOLE_TO else f"{value:.3g}"
 
 
 def unit_error_text(energy: float | None) -> str:
@@ -78,8 +86,8 @@ def _cells(row: KeptNode) -> tuple[str, ...]:
     name = f"{node.scope}: {node.name}" if node.scope else node.name
     return (
         str(node.id),
-        shorten(name, NAME_CHARACTERS),
-        shorten(node.type, NAME_CHARACTERS),
+        shorten(name, _CELL_CHARACTERS),
+        shorten(node.type, _CELL_CHARACTERS),
         row.role,
         unit_error_text(row.energy),
         shorten(row.reason, 2 * NAME_CHARACTERS),
@@ -89,7 +97,8 @@ def _cells(row: KeptNode) -> tuple[str, ...]:
 def _verdict(report: AutoReport) -> str:
     verdict = report.search.verdict
     word = "passed" if verdict.passed else "FAILED"
-    early = "" if report.search.complete else "; the search ended early, on its budget"
+    note = "; the search ended early, and some nodes may not be needed"
+    early = "" if report.search.complete else note
     return f"{word}, {verdict.level}{early}"
 
 
@@ -129,7 +138,7 @@ def _size(report: AutoReport) -> str:
 
 def _casts(report: AutoReport) -> str:
     nbytes = report.cast_bytes
-    moved = "" if nbytes is None else f", {nbytes:,} bytes written by them in a run"
+    moved = "" if nbytes is None else f", {nbytes:,} bytes moved by them in a run"
     return f"{len(report.casts)} inserted (lower bound {report.cast_lower_bound}){moved}"
 
 
