@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conformance.random_models import SHAPE, models
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import ModelProto
-from onnx_text import parse
 
+from conformance.random_models import SHAPE, models
 from halve.convert import convert
 from halve.errors import HalveError
 from halve.options import ConvertOptions
@@ -26,6 +25,7 @@ from halve.search_types import Tolerances, Unit
 from halve.session import Sample, load, lower, read_samples, run
 from halve.session.probe import Probe, ProbeSettings
 from halve.source import open_model
+from onnx_text import parse
 
 MODELS = (
     "basic_pitch", "dtln_1", "fastestdet", "fastestdet_qdq", "mnist_cntk", "silero_vad_ifless",

@@ -51,7 +51,11 @@ class Job:
         return tuple(sorted(number for unit in units for number in self.units[unit].ids))
 
     def carry(self, kept: UnitSet) -> UnitSet:
-        """`kept` and what is cheaper in float32 than the casts around it."""
+        """`kept` and what is cheaper in float32 than the casts around it; nothing where nothing
+        has to be kept: an all 16-bit model is what was asked for.
+        """
+        if not kept:
+            return kept
         convert = self.options.convert
         return carried_units(
             self.analysis,

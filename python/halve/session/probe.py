@@ -103,6 +103,7 @@ class Probe:
             session_options=_OPTIONS | dict(settings.session_options),
             where="search probe",
         )
+        self.units = tuple(units)
         self._count = len(units)
         self._readers = _readers(units)
         self._settings = settings

@@ -1,0 +1,379 @@
+"""An automatic search from model and samples to a judged file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+import halve
+from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolerances
+from halve.auto.candidate import judge_settings
+from halve.auto.job import make_probe, prepare
+from halve.errors import OutputError, SampleError, VerdictError, WorkspaceError
+from halve.search_types import FinalVerdict, SearchEvent, SearchResult
+from halve.session.probe import Probe
+from halve.session.written import open_written, reference_outputs
+from onnx_text import parse
+
+TIGHT = Tolerances(OutputTolerance(1e-2, 1e-3))
+KEPT = ConvertOptions(keep_io_types=True, target="any")
+GENERATOR = np.random.default_rng(3)
+
+
+def normal(*shape: int, scale: float = 1.0) -> NDArray[np.float32]:
+    return (GENERATOR.standard_normal(shape) * scale).astype(np.float32)
+
+
+def find(model: ModelProto, *feeds: dict[str, NDArray[Any]], **fields: Any) -> SearchResult:
+    fields.setdefault("convert", KEPT)
+    fields.setdefault("tolerances", TIGHT)
+    return halve.search(model, list(feeds), options=SearchOptions(**fields))
+
+
+def kept_types(result: SearchResult) -> list[str]:
+    return [node.type for node in result.plan.nodes if node.id in result.required]
+
+
+def causes(result: SearchResult) -> dict[str, str]:
+    types = {node.id: node.type for node in result.plan.nodes}
+    return {types[row.nodes[0]]: row.cause for row in result.evidence}
+
+
+LAYER_NORM = """g (float[4, 64] x) => (float[4, 64] y) <float two = {2.0}, float eps = {0.00001}> {
+    m = ReduceMean<axes = [-1]>(x)
+    d = Sub(x, m)
+    p = Pow(d, two)
+    v = ReduceMean<axes = [-1]>(p)
+    e = Add(v, eps)
+    s = Sqrt(e)
+    y = Div(d, s)
+}"""
+
+
+def test_a_decomposed_layer_norm_whose_squares_overflow() -> None:
+    result = find(parse(LAYER_NORM), {"x": normal(4, 64, scale=1e3)})
+    assert result.verdict.passed
+    assert result.verdict.level == "emulated"
+    assert "Pow" in kept_types(result)
+    assert causes(result)["Pow"] in ("overflow", "sum")
+    assert any("65504" in row.reason for row in result.evidence)
+
+
+def test_log_of_a_tiny_floor() -> None:
+    text = """g (float[8] x) => (float[8] y) <float eps = {0.000000000001}> {
+        a = Max(x, eps) y = Log(a)
+    }"""
+    x = np.linspace(-1, 2, 8, dtype=np.float32)
+    result = find(parse(text), {"x": x})
+    assert kept_types(result) == ["Max", "Log"]
+    assert causes(result)["Max"] == "underflow"
+
+
+def test_a_mask_made_at_run_time() -> None:
+    text = """g (float[2, 8] x, float[2, 8] m) => (float[2, 8] y)
+    <float one = {1.0}, float low = {-3.4e38}> {
+        s = Mul(x, one) i = Sub(one, m) b = Mul(i, low) t = Add(s, b) u = Add(t, b)
+        y = Softmax(u)
+    }"""
+    mask = np.ones((2, 8), np.float32)
+    mask[:, 5:] = 0
+    result = find(parse(text), {"x": normal(2, 8), "m": mask})
+    # -inf masks as well as any large number, so nothing needs to stay; what overflows is told.
+    assert result.verdict.passed
+
+
+def test_a_mask_times_zero_needs_float32() -> None:
+    text = """g (float[2, 8] x, float[2, 8] m) => (float[2, 8] y)
+    <float big = {300.0}, float huge = {-1000.0}> {
+        i = Mul(m, big) b = Mul(i, huge) z = Mul(b, m) t = Sub(z, b) u = Add(x, t)
+        y = Softmax(u)
+    }"""
+    mask = np.zeros((2, 8), np.float32)
+    mask[:, 5:] = 1
+    result = find(parse(text), {"x": normal(2, 8), "m": mask})
+    assert result.verdict.passed
+    assert set(kept_types(result)) & {"Mul", "Sub"}
+    assert set(causes(result).values()) & {"overflow", "mask"}
+
+
+def test_a_constant_mask_is_clamped_and_reported() -> None:
+    text = """g (float[2, 8] x) => (float[2, 8] y)
+    <float[8] m = {0, 0, 0, 0, 0, -3.4e38, -3.4e38, -3.4e38}> { t = Add(x, m) y = Softmax(t) }"""
+    result = find(parse(text), {"x": normal(2, 8)})
+    assert result.required == ()
+    assert any("3 lowered to the maximum" in text for text in result.warnings)
+
+
+def test_a_sum_beyond_the_range() -> None:
+    text = """g (float[2, 4096] x) => (float[2, 1] y) <float k = {0.001}> {
+        s = ReduceSum(x) t = Mul(s, k) y = Exp(t)
+    }"""
+    model = parse(text.replace("ReduceSum(x)", "ReduceSum<keepdims = 1>(x, axes)").replace(
+        "<float k = {0.001}>", "<float k = {0.00001}, int64[1] axes = {1}>"
+    ))  # fmt: skip
+    x = np.abs(normal(2, 4096, scale=40))
+    result = find(model, {"x": x})
+    assert "ReduceSum" in kept_types(result)
+    assert causes(result)["ReduceSum"] == "sum"
+    assert "4096 elements" in next(r.reason for r in result.evidence if r.cause == "sum")
+
+
+WORKED = """g (float[1, 16] x) => (float[1, 16] y)
+<float up = {300.0}, float down = {0.00001}> {
+    [first] a = MatMul(x, w)
+    [scaled] b = Mul(a, up)
+    [square] c = Mul(b, b)
+    [back] d = Mul(c, down)
+    [last] y = Tanh(d)
+}"""
+
+
+def worked_example() -> ModelProto:
+    model = parse(WORKED)
+    weight = np.random.default_rng(5).standard_normal((16, 16)).astype(np.float32) / 4
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    return model
+
+
+def test_two_adjacent_nodes_are_found_and_no_more() -> None:
+    x = normal(1, 16)
+    result = find(worked_example(), {"x": x})
+    names = [node.name for node in result.plan.nodes if node.id in result.required]
+    assert names == ["square", "back"]
+    assert result.complete
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_do_not_change_journal_plan_or_bytes(workers: int, tmp_path: Path) -> None:
+    model, feed = parse(LAYER_NORM), {"x": np.full((4, 64), 7, np.float32)}
+    feed["x"][:, ::3] = 900
+    runs = []
+    for number, count in enumerate((1, workers)):
+        folder = tmp_path / f"w{number}"
+        options = SearchOptions(convert=KEPT, tolerances=TIGHT, workers=count, workspace=folder)
+        (tmp_path / f"{number}").mkdir()
+        target = tmp_path / f"{number}" / "m.onnx"
+        halve.auto(model, target, [feed], options=options)
+        files = (folder / "journal.jsonl", folder / "plan.json", target)
+        runs.append([file.read_bytes() for file in files])
+    assert runs[0] == runs[1]
+
+
+class Killed(Exception):
+    """Stands for a process that ends in the middle of a search."""
+
+
+@pytest.mark.parametrize("after", [1, 3, 6])
+def test_a_search_that_was_ended_goes_on_from_its_journal(after: int, tmp_path: Path) -> None:
+    model, feed = parse(LAYER_NORM), {"x": np.linspace(-900, 900, 256, dtype=np.float32)}
+    feed["x"] = feed["x"].reshape(4, 64)
+    whole = SearchOptions(convert=KEPT, tolerances=TIGHT, workspace=tmp_path / "whole")
+    first = halve.search(model, [feed], options=whole)
+
+    def stop(event: SearchEvent) -> None:
+        if event.trials >= after:
+            raise Killed
+
+    parts = replace(whole, workspace=tmp_path / "parts")
+    with pytest.raises(Killed):
+        halve.search(model, [feed], options=replace(parts, progress=stop))
+    second = halve.search(model, [feed], options=parts)
+    assert second.plan == first.plan
+    assert second.trials == first.trials
+    for name in ("journal.jsonl", "plan.json"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["basic_pitch", "silero_vad_v3", "yunet"])
+def test_every_required_unit_is_required(
+    name: str, trained_model_dir: Path, tmp_path: Path
+) -> None:
+    """Each unit of a finished search, made 16-bit alone, makes the verdict fail: the probe's, or
+    where that would pass, the judge's of the written model.
+    """
+    folder = trained_model_dir / name
+    options = SearchOptions(convert=ConvertOptions(keep_io_types=True), tolerances=TIGHT, workers=2)
+    source, samples = folder / "model.onnx", halve.read_samples(folder)[:2]
+    result = halve.search(source, samples, options=options)
+    assert result.complete
+    assert result.verdict.passed
+    assert result.required
+    probe = make_probe(prepare(source, samples, options))
+    units = {row.unit: row.nodes for row in result.evidence if row.role == "required"}
+    assert all(probe.run(frozenset(units), k).passed for k in range(len(samples)))
+    for unit in units:
+        rest = frozenset(units) - {unit}
+        if all(probe.run(rest, k).passed for k in range(len(samples))):
+            ids = tuple(number for other in rest for number in units[other])
+            written = tmp_path / "rest.onnx"
+            convert = ConvertOptions(keep_io_types=True, fp32_nodes=ids)
+            halve.convert(source, written, options=convert)
+            assert not judge_written(source, written, samples, options).passed, unit
+
+
+def judge_written(
+    source: Path, written: Path, samples: tuple[Sample, ...], options: SearchOptions
+) -> FinalVerdict:
+    settings = judge_settings(options)
+    references = reference_outputs(source, samples, settings)
+    return open_written(written, settings).judge(samples, references, options.tolerances)
+
+
+def test_a_corrupted_probe_is_found_out_by_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe's mask is wired wrongly, so that what it passes does not pass when written: the
+    judge says so, and the repair goes by its word.
+    """
+    real = Probe.run
+
+    def swapped(self: Probe, fp32: frozenset[int], sample: int) -> Any:
+        every = frozenset(range(len(self.units)))
+        return real(self, fp32 if fp32 in (every, frozenset()) else every, sample)
+
+    monkeypatch.setattr(Probe, "run", swapped)
+    result = find(worked_example(), {"x": normal(1, 16)})
+    refused = [row for row in result.trials if row.phase == "repair" and not row.passed]
+    assert refused
+    assert result.verdict.passed
+    assert {"square", "back"} <= {n.name for n in result.plan.nodes if n.id in result.required}
+
+
+def test_what_is_written_is_what_was_judged(tmp_path: Path) -> None:
+    target = tmp_path / "mixed.onnx"
+    samples = [Sample(k, {"x": normal(1, 16)}) for k in (3, 5, 8, 9)]
+    model = worked_example()
+    result = halve.auto(model, target, samples, options=SearchOptions(convert=KEPT))
+    assert [row.held_out for row in result.verdict.samples] == [False, False, False, True]
+    assert [row.id for row in result.verdict.samples] == [3, 5, 8, 9]
+    written = onnx.load(target)
+    onnx.checker.check_model(written, full_check=True)
+    plan = tmp_path / "plan.json"
+    result.search.plan.save(plan)
+    verdict = halve.verify_plan(model, plan, samples, options=SearchOptions(convert=KEPT))
+    assert verdict.passed
+    assert len(verdict.samples) == 4
+    assert result.borders
+    assert all(b.headroom is None or b.headroom > 0 for b in result.borders)
+
+
+def test_golden_outputs_are_what_counts() -> None:
+    model, x = worked_example(), normal(1, 16)
+    wrong = Sample(0, {"x": x}, {"y": np.full((1, 16), 9, np.float32)})
+    with pytest.raises(VerdictError, match="sample 0 fails its check"):
+        halve.search(model, [wrong], options=SearchOptions(convert=KEPT))
+
+
+def test_a_model_that_only_its_border_spoils_says_so() -> None:
+    model = parse("g (float[2] x) => (float[2] y) { y = Exp(x) }")
+    feed = {"x": np.array([70000.0, 1.0], np.float32)}
+    model = parse("g (float[2] x) => (float[2] y) <float k = {0.5}> { y = Mul(x, k) }")
+    with pytest.raises(VerdictError, match="--keep-io-types"):
+        find(model, feed, convert=ConvertOptions(target="any"))
+
+
+def raising(reference: list[Any], mixed: list[Any]) -> bool:
+    raise KeyError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("validate", "words"),
+    [(raising, "raised KeyError"), (lambda a, b: 1, "returned int"), (lambda a, b: None, "None")],
+)
+def test_a_validate_function_that_misbehaves(validate: Any, words: str) -> None:
+    with pytest.raises(VerdictError, match=words):
+        find(worked_example(), {"x": normal(1, 16)}, validate=validate)
+
+
+def test_a_validate_function_decides_alone() -> None:
+    asked = []
+
+    def close(reference: list[NDArray[Any]], mixed: list[NDArray[Any]]) -> bool:
+        asked.append(len(mixed))
+        return bool(np.allclose(reference[0], mixed[0], atol=1e-2))
+
+    result = find(worked_example(), {"x": normal(1, 16)}, validate=close, validate_only=True)
+    assert len(result.required) == 2
+    assert set(asked) == {1}
+
+
+def test_a_validate_that_never_agrees_finds_nothing() -> None:
+    with pytest.raises(VerdictError):
+        find(worked_example(), {"x": normal(1, 16)}, validate=lambda a, b: False)
+
+
+def test_a_budget_of_trials_gives_a_verified_set() -> None:
+    result = find(worked_example(), {"x": normal(1, 16)}, max_trials=4)
+    assert result.verdict.passed
+    assert not result.complete
+    assert len(result.trials) <= 4
+
+
+def test_per_output_tolerances() -> None:
+    text = """g (float[64] x) => (float[64] y, float[64] z) <float k = {1.1}> {
+        y = Mul(x, k) z = Exp(x)
+    }"""
+    strict = Tolerances(OutputTolerance(1e-2, 1e-3), {"z": OutputTolerance(1e-6, 0.0)})
+    result = find(parse(text), {"x": normal(64)}, tolerances=strict)
+    assert kept_types(result) == ["Exp"]
+
+
+def test_feedback_rolls_a_sample_over_its_steps() -> None:
+    text = """g (float[2] x, float[2] s) => (float[2] y, float[2] t) <float k = {0.9}> {
+        a = Mul(s, k) t = Add(a, x) y = Tanh(t)
+    }"""
+    feed = {"x": normal(20, 2), "s": np.zeros(2, np.float32)}
+    result = find(parse(text), feed, feedback=(("t", "s"),))
+    (row,) = result.verdict.samples
+    assert row.passed
+    assert result.runs >= 1
+
+
+@pytest.mark.parametrize(
+    ("feed", "words"),
+    [
+        ({}, "'x' is missing"),
+        ({"x": np.zeros((1, 16), np.float32), "q": np.zeros(1)}, "no input 'q'"),
+        ({"x": np.zeros((1, 15), np.float32)}, "shape"),
+        ({"x": np.zeros((1, 16), np.int32)}, "type"),
+    ],
+)
+def test_samples_that_do_not_fit(feed: dict[str, NDArray[Any]], words: str) -> None:
+    with pytest.raises(SampleError, match=words):
+        find(worked_example(), feed)
+
+
+def test_no_samples() -> None:
+    with pytest.raises(SampleError, match="no samples"):
+        find(worked_example())
+
+
+def test_the_source_is_never_the_target(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(worked_example(), path)
+    before = path.read_bytes()
+    with pytest.raises(OutputError):
+        halve.auto(path, path, [{"x": normal(1, 16)}])
+    assert path.read_bytes() == before
+
+
+def test_a_workspace_of_another_model_is_refused(tmp_path: Path) -> None:
+    options = SearchOptions(convert=KEPT, workspace=tmp_path / "w")
+    halve.search(worked_example(), [{"x": np.ones((1, 16), np.float32)}], options=options)
+    with pytest.raises(WorkspaceError, match="another search"):
+        halve.search(worked_example(), [{"x": np.zeros((1, 16), np.float32)}], options=options)
+    clean = replace(options, clean=True)
+    halve.search(worked_example(), [{"x": np.zeros((1, 16), np.float32)}], options=clean)
+
+
+def test_a_folder_of_other_files_is_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", "ascii")
+    options = SearchOptions(convert=KEPT, workspace=tmp_path, clean=True)
+    with pytest.raises(WorkspaceError, match="is no workspace"):
+        halve.search(worked_example(), [{"x": normal(1, 16)}], options=options)
+    assert (tmp_path / "thesis.txt").exists()
