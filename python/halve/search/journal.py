@@ -16,7 +16,7 @@ from halve.search.asks import JUDGE, Answer, Key, verdict_of
 from halve.search.problem import Problem
 from halve.search_types import OutputTrial
 
-__all__ = ["Journal", "journal_header", "units_digest"]
+__all__ = ["Journal", "journal_header", "judged", "units_digest"]
 
 VERSION = 1
 
