@@ -82,6 +82,7 @@ class Algorithm:
         """The cheapest set that passed what it was judged by, held-out samples included."""
         if self.verdict.best is None:
             return self.ledger.every
+        self._candidate.recall()
         unrefuted = self._candidate.best
         everything = range(self.problem.samples)
         if self.verdict.judge or unrefuted is None:

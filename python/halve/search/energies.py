@@ -17,9 +17,7 @@ class Cluster:
     """Units whose energy is known together.
 
     `energy` is NaN where it is not known: it was lost beside a far larger one. `inherited` counts
-    the splits since it was last measured itself. `pure`: one of its halves had all of its
-    parent's energy, so that it seems to come from one unit. `guessed`: its
-    energy is what explains a trial of several clusters best. `row` is the trial that it came from.
+    the splits since it was last measured itself. `row` is the trial that it came from.
     """
 
     units: tuple[int, ...]
@@ -27,8 +25,6 @@ class Cluster:
     energy: float
     cost: float
     inherited: int = 0
-    pure: bool = False
-    guessed: bool = False
     row: int | None = None
 
     @property
@@ -58,7 +54,7 @@ class Energies:
         costs = self.ledger.costs
         cost = math.fsum(costs[unit] for unit in units)
         mask = mask_of(units, self.ledger.count)
-        return Cluster(tuple(units), mask, energy, cost, inherited, row=row)
+        return Cluster(tuple(units), mask, energy, cost, inherited, row)
 
     def adopt(self, clusters: Sequence[Cluster]) -> None:
         """Take the energies of clusters as those of their units."""

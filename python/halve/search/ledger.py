@@ -266,3 +266,9 @@ class Verdict:
         price = self.ledger.price(fp32)
         if price < self.best_price:
             self.best, self.best_price = fp32, price
+
+    def recall(self) -> None:
+        """Remember the cheapest of all sets that passed, those of the sensitivity phase too."""
+        for fp32 in self.ledger.answers:
+            if self.ledger.known(fp32, self.samples):
+                self.keep(fp32)

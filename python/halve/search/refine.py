@@ -13,17 +13,12 @@ from halve.search.ledger import Ledger, Note
 
 __all__ = ["Refiner", "isolate"]
 
-DOMINANT = 0.97
+DOMINANT = 0.9
 """A half with this share of its parent's energy hides what the other half has: energies add up
-to within one or two parts in a hundred."""
-HARD = 10.0
-"""A cluster with so many times the allowed energy holds failures, not an error budget."""
-TOGETHER = 6
-"""Clusters that one trial may split at most."""
-EXPLAINED = 0.015
-"""How closely a sum must explain what was measured."""
-DISTINCT = 0.1
-"""The least difference of their energies' logarithms."""
+to within a few parts in a hundred, and what is left of several splits adds the errors of all."""
+INEXACT = 0.03
+"""By how much of itself a sum of energies may be wrong: what is hidden matters only where this
+is more than is allowed."""
 DOUBTFUL = 3
 """After so many splits on inherited energy alone, a cluster is measured itself."""
 
@@ -86,16 +81,6 @@ def _next_size(place: int, bound: int, length: int, culprits: list[int]) -> int:
     return left if spacing >= left else max(1, min(left, round(0.7 * spacing)))
 
 
-def _explanations(energies: Sequence[float], total: float) -> list[int]:
-    """Subsets of the energies, as masks, whose sum is the total but for what hides beside it."""
-    found = []
-    for chosen in range(1 << len(energies)):
-        guess = math.fsum(e for place, e in enumerate(energies) if chosen >> place & 1)
-        if abs(guess - total) <= EXPLAINED * max(min(energies), guess):
-            found.append(chosen)
-    return found
-
-
 class Refiner:
     """Splits clusters where knowing more should save most, each measured alone in 16 bits."""
 
@@ -106,7 +91,6 @@ class Refiner:
         self.clusters = [root]
         self.interacting = False
         self._splits = 0
-        self._guessing = True
 
     @property
     def unknown(self) -> bool:
@@ -122,11 +106,8 @@ class Refiner:
             if chosen is None:
                 break
             self._show(chosen)
-            together = self._together(chosen)
             if chosen.inherited >= DOUBTFUL:
                 yield from self._confirm(chosen)
-            elif len(together) > 1:
-                yield from self._split_together(together)
             else:
                 yield from self._split(chosen)
         self.energies.adopt(self.clusters)
@@ -191,69 +172,17 @@ class Refiner:
         first = self.energies.cluster(parent.units[:middle], parent.energy / 2)
         energy = yield from self._measure(first, parent.energy / 2, parent.row)
         rest = parent.energy - energy
-        if energy > DOMINANT * parent.energy:
+        if energy > DOMINANT * parent.energy and INEXACT * parent.energy > self.ledger.limit:
             rest = math.nan
+        if rest < 0:  # by what energies fail to add up
+            rest = 0.0
         inherited = parent.inherited + 1 if rest > DOMINANT * parent.energy else 0
         row = self.ledger.row_of[self.ledger.every & ~first.mask]
-        pure = energy > DOMINANT * parent.energy
         second = self.energies.cluster(parent.units[middle:], rest, inherited, row)
         self.clusters.remove(parent)
-        self.clusters += [
-            replace(first, energy=energy, row=row, pure=pure),
-            replace(second, pure=inherited > 0, guessed=parent.guessed and inherited > 0),
-        ]
+        self.clusters += [replace(first, energy=energy, row=row), second]
         self._splits += 1
         self.interacting = energy > 2 * parent.energy
-
-    def _together(self, chosen: Cluster) -> list[Cluster]:
-        """Clusters that one trial may split: each seems to hold one unit with all its energy."""
-        if not chosen.pure or not self._guessing:
-            return []
-        hard = HARD * self.ledger.limit
-        pure = [
-            c
-            for c in self.clusters
-            if c.pure and len(c.units) > 1 and c.energy > hard and c.inherited < DOUBTFUL
-        ]
-        pure.sort(key=lambda c: (c is not chosen, -c.energy, c.units))
-        together: list[Cluster] = []
-        for cluster in pure:
-            if all(abs(math.log(cluster.energy / c.energy)) > DISTINCT for c in together):
-                together.append(cluster)
-        return together[:TOGETHER]
-
-    def _split_together(self, parents: list[Cluster]) -> Steps[None]:
-        """Measure the first halves of several clusters at once, and read off each half's share.
-
-        Where every parent's energy is one unit's, the result is the sum over some of the parents.
-        What all sums that explain it agree on is settled; other parents stay as they are.
-        """
-        halves = [parent.units[: len(parent.units) // 2] for parent in parents]
-        union = self.energies.cluster(sorted(u for half in halves for u in half), 0.0)
-        energy = yield from self._measure(union, parents[0].energy, parents[0].row)
-        row = self.ledger.row_of[self.ledger.every & ~union.mask]
-        sums = _explanations([parent.energy for parent in parents], energy)
-        settled = 0
-        for place, parent in enumerate(parents):
-            inside = {bool(chosen >> place & 1) for chosen in sums}
-            if len(inside) == 1:
-                self._settle(parent, inside.pop(), row)
-                settled += 1
-        for parent in () if settled else parents:
-            self._replace(parent, replace(parent, pure=False))
-        self._splits += 1
-
-    def _settle(self, parent: Cluster, first: bool, row: int) -> None:
-        """One half has all of the parent's energy; the other's is not known."""
-        middle = len(parent.units) // 2
-        halves = parent.units[:middle], parent.units[middle:]
-        hot = self.energies.cluster(halves[not first], parent.energy, parent.inherited + 1, row)
-        cold = self.energies.cluster(halves[first], math.nan, row=row)
-        self._replace(parent, replace(hot, pure=True, guessed=True), cold)
-
-    def _replace(self, old: Cluster, *new: Cluster) -> None:
-        self.clusters.remove(old)
-        self.clusters += new
 
     def _confirm(self, cluster: Cluster) -> Steps[None]:
         """Measure a cluster that only ever inherited its energy: pairs fail only together."""
@@ -261,9 +190,7 @@ class Refiner:
         row = self.ledger.row_of[self.ledger.every & ~cluster.mask]
         self.clusters.remove(cluster)
         self.clusters.append(replace(cluster, energy=energy, inherited=0, row=row))
-        wrong = not 0.5 * cluster.energy < energy < 2 * cluster.energy
-        self.interacting = wrong and not cluster.guessed
-        self._guessing = self._guessing and not wrong
+        self.interacting = not 0.5 * cluster.energy < energy < 2 * cluster.energy
 
     def _measure(self, cluster: Cluster, likely: float, parent: int | None) -> Steps[float]:
         note = Note(
