@@ -18,7 +18,7 @@ from halve.source import open_model
 from halve.types import ConvertResult, DType, Plan, RewrittenModel, SourceModel, WriteSummary
 from halve.write import build_model, check_target, write_model
 
-__all__ = ["convert"]
+__all__ = ["convert", "plan_model", "rewrite_model"]
 
 
 def convert(
@@ -52,9 +52,9 @@ def convert(
         check_target(model, path)
     report(Progress("plan"))
     analysis = analyse(model.proto)
-    plan, warnings = _plan(model, analysis, options)
+    plan, warnings = plan_model(model, analysis, options)
     report(Progress("rewrite"))
-    rewritten, plan = _rewrite(model, analysis, plan, options)
+    rewritten, plan = rewrite_model(model, analysis, plan, options)
     built, summary = _write(rewritten, model, path, options)
     return ConvertResult(
         target=path,
@@ -91,9 +91,14 @@ def _unused(options: ConvertOptions) -> list[str]:
     ]
 
 
-def _plan(
+def plan_model(
     model: SourceModel, analysis: Analysis, options: ConvertOptions
 ) -> tuple[Plan, list[str]]:
+    """The plan that the options make for a model, and warnings.
+
+    Raises:
+        OptionError, PlanError: as `convert` raises.
+    """
     ids: list[int] = []
     warnings: list[str] = []
     if options.plan is not None:
@@ -104,7 +109,7 @@ def _plan(
     return plan, warnings
 
 
-def _rewrite(
+def rewrite_model(
     model: SourceModel, analysis: Analysis, plan: Plan, options: ConvertOptions
 ) -> tuple[RewrittenModel, Plan]:
     """The rewritten model and the plan in the file's ids, at a higher opset where that serves."""

@@ -14,10 +14,12 @@ from onnx import ModelProto, numpy_helper
 
 import halve
 from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolerances
-from halve.auto.candidate import judge_settings
-from halve.auto.job import make_probe, prepare
+from halve.auto.candidate import Judge, judge_settings
+from halve.auto.evaluators import make_evaluator
+from halve.auto.job import prepare
+from halve.auto.workspace import open_workspace
 from halve.errors import OutputError, SampleError, VerdictError, WorkspaceError
-from halve.search_types import FinalVerdict, SearchEvent, SearchResult
+from halve.search_types import Evaluator, FinalVerdict, SearchEvent, SearchResult
 from halve.session.probe import Probe
 from halve.session.written import open_written, reference_outputs
 from onnx_text import parse
@@ -205,7 +207,7 @@ def test_every_required_unit_is_required(
     assert result.complete
     assert result.verdict.passed
     assert result.required
-    probe = make_probe(prepare(source, samples, options))
+    probe = evaluator_of(source, samples, options)
     units = {row.unit: row.nodes for row in result.evidence if row.role == "required"}
     assert all(probe.run(frozenset(units), k).passed for k in range(len(samples)))
     for unit in units:
@@ -218,11 +220,17 @@ def test_every_required_unit_is_required(
             assert not judge_written(source, written, samples, options).passed, unit
 
 
+def evaluator_of(source: Path, samples: tuple[Sample, ...], options: SearchOptions) -> Evaluator:
+    with open_workspace(None, clean=False) as workspace:
+        judge = Judge.prepare(source, samples, frozenset(), options, workspace)
+        return make_evaluator(prepare(source, samples, options), judge, workspace)
+
+
 def judge_written(
     source: Path, written: Path, samples: tuple[Sample, ...], options: SearchOptions
 ) -> FinalVerdict:
     settings = judge_settings(options)
-    references = reference_outputs(source, samples, settings)
+    references, _ = reference_outputs(source, samples, settings)
     return open_written(written, settings).judge(samples, references, options.tolerances)
 
 

@@ -43,12 +43,16 @@ def judge_settings(options: SearchOptions) -> JudgeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Writes candidates into a workspace and judges the files on every sample."""
+    """Writes candidates into a workspace and judges the files on every sample.
+
+    `longest_s` is the time that the source took for the slowest sample.
+    """
 
     source: Path | ModelProto
     samples: tuple[Sample, ...]
     held_out: frozenset[int]
     references: tuple[Outputs, ...]
+    longest_s: float
     options: SearchOptions
     workspace: Workspace
 
@@ -62,8 +66,9 @@ class Judge:
         workspace: Workspace,
     ) -> Judge:
         """Run the source for what samples without golden outputs are judged against."""
-        references = reference_outputs(source, samples, judge_settings(options))
-        return cls(source, tuple(samples), held_out, tuple(references), options, workspace)
+        references, longest_s = reference_outputs(source, samples, judge_settings(options))
+        rows = tuple(references)
+        return cls(source, tuple(samples), held_out, rows, longest_s, options, workspace)
 
     def convert(self, fp32_ids: Sequence[int], target: Path) -> ConvertResult:
         """Write the model that keeps these nodes float32."""

@@ -9,19 +9,17 @@ from pathlib import Path
 from onnx import ModelProto
 
 from halve.errors import OptionError, SampleError
-from halve.options import ConvertOptions
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
 from halve.plan.units import carried_units, search_units
 from halve.search_options import SearchOptions
-from halve.search_types import Tolerances, Unit, UnitSet
+from halve.search_types import Unit, UnitSet
 from halve.session.judging import read_model
 from halve.session.observe import ValueStatistics, observe
-from halve.session.probe import Probe, ProbeSettings
 from halve.session.samples import Sample
 from halve.source import open_model, text
 from halve.types import DType, Plan, SourceModel
 
-__all__ = ["Job", "Source", "make_probe", "prepare", "split_samples"]
+__all__ = ["Job", "Source", "load_source", "prepare", "split_samples"]
 
 Source = Path | ModelProto
 
@@ -86,7 +84,7 @@ def prepare(source: Source, samples: Sequence[Sample], options: SearchOptions) -
     shown = [sample for index, sample in enumerate(samples) if index not in held_out]
     names = [text(value.name) for value in analysis.main.values.values() if _observed(value)]
     measured = observe(
-        _loaded(source),
+        load_source(source),
         names,
         shown,
         threads=options.threads_per_trial,
@@ -126,28 +124,6 @@ def split_samples(samples: Sequence[Sample], holdout: int) -> frozenset[int]:
     return frozenset(range(holdout - 1, len(samples), holdout)) if holdout else frozenset()
 
 
-def make_probe(job: Job) -> Probe:
-    """The probe of a job; see halve.session.probe."""
-    options, convert = job.options, job.options.convert
-    graph = job.model.proto.graph
-    tolerances = job.options.tolerances
-    settings = ProbeSettings(
-        half=convert.half,
-        bounds=convert.bounds,
-        half_inputs=_halved([item.name for item in graph.input], convert),
-        half_outputs=_halved([item.name for item in graph.output], convert),
-        optimise=options.optimise,
-        threads=options.threads_per_trial,
-        timeout_s=options.trial_timeout_s,
-        keep_values=options.validate is not None,
-        feedback=options.feedback,
-        custom_op_library=convert.custom_op_library,
-        session_options=options.session_options,
-    )
-    within = Tolerances() if options.validate_only else tolerances.tightened(options.margin)
-    return Probe(_loaded(job.source), job.units, job.samples, within, settings)
-
-
 def _resolved(source: Source, options: SearchOptions) -> SearchOptions:
     """The options with a plan file turned into ids."""
     convert = options.convert
@@ -159,7 +135,7 @@ def _resolved(source: Source, options: SearchOptions) -> SearchOptions:
     return replace(options, convert=fixed)
 
 
-def _loaded(source: Source) -> ModelProto:
+def load_source(source: Source) -> ModelProto:
     """A copy of the model with its payload."""
     if isinstance(source, ModelProto):
         copy = ModelProto()
@@ -170,10 +146,3 @@ def _loaded(source: Source) -> ModelProto:
 
 def _observed(value: object) -> bool:
     return getattr(value, "elem", None) == DType.FLOAT and bool(getattr(value, "name", ""))
-
-
-def _halved(names: Sequence[str], convert: ConvertOptions) -> frozenset[str]:
-    kept = convert.keep_io_types
-    if kept is True:
-        return frozenset()
-    return frozenset(names) - frozenset(kept or ())

@@ -11,7 +11,8 @@ from pathlib import Path
 from onnx import ModelProto
 
 from halve.auto.candidate import Judge
-from halve.auto.job import Job, Source, make_probe, prepare
+from halve.auto.evaluators import evaluator_name, make_evaluator
+from halve.auto.job import Job, Source, prepare
 from halve.auto.records import AutoResult, Border
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
@@ -24,13 +25,13 @@ from halve.search.engine import Setting
 from halve.search.journal import journal_header
 from halve.search_options import SearchOptions
 from halve.search_types import (
+    Evaluator,
     FinalVerdict,
     SearchResult,
     Trial,
     UnitEvidence,
     UnitSet,
 )
-from halve.session.probe import Probe
 from halve.session.runtime import describe_runtime
 from halve.session.samples import Sample, SampleSource, as_samples
 from halve.source import open_model
@@ -197,10 +198,13 @@ def _searched(
     options = job.options
     diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
     problem = _problem(job, diagnosis)
-    probe = make_probe(job)
-    job, note = _with_margin(job, probe)
     judge = Judge.prepare(source, samples, job.held_out, options, workspace)
-    with _Trials(job, problem, probe, workspace) as trials:
+    evaluator = make_evaluator(job, judge, workspace)
+    changed, note = _with_margin(job, evaluator)
+    if changed is not job:
+        evaluator.close()
+        job, evaluator = changed, make_evaluator(changed, judge, workspace)
+    with _Trials(job, problem, evaluator, judge) as trials:
         outcome = trials.search()
         delivery = _Delivery(job, judge, outcome.fp32, name)
         if outcome.passed and not delivery.verdict.passed:
@@ -215,14 +219,13 @@ def _searched(
     return result, delivery
 
 
-def _with_margin(job: Job, probe: Probe) -> tuple[Job, tuple[str, ...]]:
+def _with_margin(job: Job, evaluator: Evaluator) -> tuple[Job, tuple[str, ...]]:
     """The job with the whole tolerance where all float32 passes that, but not the margin."""
     margin = job.options.margin
     every = frozenset(range(len(job.units)))
-    errors = [probe.run(every, sample).error for sample in range(len(job.samples))]
+    errors = [evaluator.run(every, sample).error for sample in range(len(job.samples))]
     if job.options.validate_only or not 1 < max(errors) <= 1 / margin:
         return job, ()
-    probe.tolerances = job.options.tolerances
     note = (
         f"with every node float32 the cast inputs and outputs alone use {max(errors) * margin:.3g}"
         f" of the tolerance, so the search worked at all of it instead of {margin:g}"
@@ -245,33 +248,35 @@ def _nothing_passes(verdict: FinalVerdict) -> str:
 class _Trials:
     """The evaluator of a search with its journal, closed at the end."""
 
-    def __init__(self, job: Job, problem: Problem, probe: Probe, workspace: Workspace) -> None:
+    def __init__(self, job: Job, problem: Problem, evaluator: Evaluator, judge: Judge) -> None:
         self._job = job
         self._problem = problem
+        self._evaluator = evaluator
+        self._references = judge.references
         options = job.options
-        header = journal_header(problem, _depends(job))
         self._journal: Journal | None = None
-        if workspace.journal is not None:
-            self._journal = Journal(workspace.journal, header, validate_only=options.validate_only)
-        self._probe = probe
+        path = judge.workspace.journal
+        if path is not None:
+            header = journal_header(problem, _depends(job))
+            self._journal = Journal(path, header, validate_only=options.validate_only)
         self._ask = None if options.validate is None else checked(options.validate)
 
     def __enter__(self) -> _Trials:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._probe.close()
+        self._evaluator.close()
         if self._journal:
             self._journal.close()
 
     def search(self) -> SearchOutcome:
         try:
-            return find_units(self._problem, self._probe, setting=self._setting())
+            return find_units(self._problem, self._evaluator, setting=self._setting())
         except CheckError as error:
             raise _check_error(error, self._job) from error
 
     def repair(self, outcome: SearchOutcome, judge: Callable[[UnitSet], bool]) -> SearchOutcome:
-        return repair(self._problem, outcome, self._probe, judge, setting=self._setting())
+        return repair(self._problem, outcome, self._evaluator, judge, setting=self._setting())
 
     def _setting(self) -> Setting:
         options = self._job.options
@@ -284,7 +289,7 @@ class _Trials:
         )
 
     def _validate(self, sample: int, trial: Trial) -> bool:
-        reference, values = self._probe.reference(sample), trial.values or {}
+        reference, values = self._references[sample], trial.values or {}
         if self._ask is None:
             return True
         return self._ask(list(reference.values()), [values[name] for name in reference])
@@ -333,6 +338,10 @@ def _depends(job: Job) -> dict[str, object]:
         "margin": options.margin,
         "threads_per_trial": options.threads_per_trial,
         "optimise": options.optimise,
+        "evaluator": evaluator_name(options),
+        "assume_fused": options.assume_fused,
+        "provider": [options.provider, dict(options.provider_options)],
+        "session_options": dict(options.session_options),
         "feedback": [list(pair) for pair in options.feedback],
     }
 
@@ -375,7 +384,7 @@ def _result(
         verdict=delivery.verdict,
         trials=outcome.trials,
         sensitivity=dict(energies),
-        evaluator="probe",
+        evaluator=evaluator_name(job.options),
         complete=outcome.complete,
         fp32_flop_share=kept / flops if flops else 0.0,
         seed=job.options.seed,

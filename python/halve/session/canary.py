@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from halve.errors import SessionError
 from halve.session.runtime import CPU_PROVIDER, describe_runtime, load, run
 
-__all__ = ["CanaryResult", "check_canary"]
+__all__ = ["CanaryResult", "check_arithmetic", "check_canary"]
 
 _HALVES: dict[str, tuple[int, Any]] = {
     "float16": (int(TensorProto.FLOAT16), np.float16),
@@ -64,6 +64,30 @@ def check_canary(
     for got, wanted in ((measured, expected), (product, expected_product)):
         _compare(got, wanted, f"{where} on {provider} of ONNX Runtime {version}")
     return CanaryResult(version, provider, optimise, dtype, values.size)
+
+
+def check_arithmetic(dtype: str, *, provider: str) -> None:
+    """Show that a provider computes a 16-bit product in 16 bits.
+
+    Raises:
+        SessionError: it computes in a wider type, as ONNX Runtime's CPU provider does: nothing
+            may be judged by real models there.
+        BackendUnavailableError: ONNX Runtime or the provider is not here.
+    """
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], to=_HALVES[dtype][0]),
+        helper.make_node("Mul", ["a", "a"], ["b"]),
+        helper.make_node("Sub", ["b", "a"], ["c"]),
+        helper.make_node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
+    ]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
+    graph = helper.make_graph(nodes, "arithmetic", ports[:1], ports[1:])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    values = np.array([1 + 2**-7, 3.0, 1.0, 1.5], np.float32)
+    (got,) = run(load(model, provider=provider, where=f"canary for {dtype} on {provider}"),
+                 {"x": values})  # fmt: skip
+    expected = _rounded(_rounded(values * values, dtype) - values, dtype)
+    _compare(got, expected, f"{dtype} arithmetic on {provider}")
 
 
 def _values(dtype: str) -> NDArray[np.float32]:

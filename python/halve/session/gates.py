@@ -85,16 +85,22 @@ class _Scope:
 
 
 def gate_units(
-    model: ModelProto, units: Iterable[Unit], half: int, rounding: Rounding
+    model: ModelProto,
+    units: Iterable[Unit],
+    half: int,
+    rounding: Rounding,
+    *,
+    assume_fused: bool = False,
 ) -> ModelProto:
     """Put every unit of `model` behind the mask (see the rules of this module), in place.
 
     The mask is the further graph input MASK: bool[n], true where unit n is 16-bit. BORDER, bool[n],
     must be true at a unit with `sources` where one of them is float32. `half` is the
     TensorProto code of the 16-bit type; `rounding` rounds weights as the conversion does. All
-    payload of weights that units read must be in the model.
+    payload of weights that units read must be in the model. With `assume_fused`, what goes from one
+    node of a unit to another is not rounded.
     """
-    worker = _Gates(model, tuple(units), half, rounding)
+    worker = _Gates(model, tuple(units), half, rounding, assume_fused)
     worker.run()
     return model
 
@@ -103,11 +109,17 @@ class _Gates:
     """One model's state."""
 
     def __init__(
-        self, model: ModelProto, units: tuple[Unit, ...], half: int, rounding: Rounding
+        self,
+        model: ModelProto,
+        units: tuple[Unit, ...],
+        half: int,
+        rounding: Rounding,
+        assume_fused: bool,
     ) -> None:
         self._model = model
         self._half = half
         self._rounding = rounding
+        self._fused = assume_fused
         self._count = len(units)
         self._last = {unit.nodes[-1].id: unit for unit in units}
         self._inner = {node.id for unit in units for node in unit.nodes[:-1]}
@@ -246,7 +258,7 @@ class _Gates:
                     continue
                 result = self._name(name)
                 results[name] = known[name] = result
-                if slot in info.out_slots:
+                if slot in info.out_slots and not (self._fused and info is not unit.nodes[-1]):
                     raw = self._name(name)
                     after.append((raw, result))
                     node.output[slot] = raw

@@ -42,6 +42,7 @@ class ProbeSettings:
 
     `half_inputs` and `half_outputs` are the graph's inputs and outputs that the conversion makes
     16-bit: every trial rounds them. `keep_values` keeps a trial's outputs for a validate function.
+    `assume_fused` rounds only what enters and leaves a unit of several nodes.
     """
 
     half: DType = DType.FLOAT16
@@ -52,6 +53,7 @@ class ProbeSettings:
     threads: int = 1
     timeout_s: float | None = None
     keep_values: bool = False
+    assume_fused: bool = False
     feedback: tuple[tuple[str, str], ...] = ()
     custom_op_library: Path | None = None
     session_options: Mapping[str, str] = field(default_factory=dict)
@@ -70,10 +72,7 @@ def weight_rounding(half: DType, bounds: CastBounds) -> Rounding:
 
 
 class Probe:
-    """Evaluates sets of float32 units by emulation; one session for any number of threads.
-
-    `tolerances` are what trials are judged by; they may be changed between trials.
-    """
+    """Evaluates sets of float32 units by emulation; one session for any number of threads."""
 
     def __init__(
         self,
@@ -94,7 +93,9 @@ class Probe:
         """
         check_canary(settings.half.name.lower(), optimise=settings.optimise)
         rounding = weight_rounding(settings.half, settings.bounds)
-        gated = gate_units(model, units, int(settings.half), rounding)
+        gated = gate_units(
+            model, units, int(settings.half), rounding, assume_fused=settings.assume_fused
+        )
         self._session = load(
             gated,
             optimise=settings.optimise,
@@ -107,7 +108,7 @@ class Probe:
         self._count = len(units)
         self._readers = _readers(units)
         self._settings = settings
-        self.tolerances = tolerances
+        self._tolerances = tolerances
         self._running: set[Run] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -125,7 +126,7 @@ class Probe:
         reference = self._references[sample]
         names = list(reference)
         trials = compare_outputs(
-            names, [outputs[name] for name in names], list(reference.values()), self.tolerances
+            names, [outputs[name] for name in names], list(reference.values()), self._tolerances
         )
         return Trial(sample, trials, values=outputs if self._settings.keep_values else None)
 

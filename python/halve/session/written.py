@@ -6,6 +6,7 @@ lowered by halve.session.lowering.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,8 +146,9 @@ def open_written(converted: Path | ModelProto, settings: JudgeSettings) -> Writt
 
 def reference_outputs(
     source: Path | ModelProto, samples: Sequence[Sample], settings: JudgeSettings
-) -> list[Outputs]:
-    """What each sample is judged against: its golden outputs, else the source's float32 run.
+) -> tuple[list[Outputs], float]:
+    """What each sample is judged against: its golden outputs, else the source's float32 run; and
+    the time in seconds of the longest such run (all samples are run, to see that they fit).
 
     Raises:
         SampleError: a sample does not fit the model, or lacks one of its outputs.
@@ -159,12 +161,19 @@ def reference_outputs(
         threads=settings.threads,
         custom_op_library=settings.custom_op_library,
     )
-    return [_reference(session, sample, settings) for sample in samples]
+    found: list[Outputs] = []
+    longest_s = 0.0
+    for sample in samples:
+        started_s = time.monotonic()
+        found.append(_reference(session, sample, settings))
+        longest_s = max(longest_s, time.monotonic() - started_s)
+    return found, longest_s
 
 
 def _reference(session: Session, sample: Sample, settings: JudgeSettings) -> Outputs:
+    outputs = run_sample(session, sample, settings.feedback)
     if sample.outputs is None:
-        return run_sample(session, sample, settings.feedback)
+        return outputs
     names = [port.name for port in session.outputs]
     for name in names:
         if name not in sample.outputs:

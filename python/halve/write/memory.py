@@ -13,7 +13,7 @@ from halve.types import PAYLOAD_KEY, CastCounts, CastJob, RewrittenModel, WriteS
 from halve.write.payload import embedded_field, merge_field
 from halve.write.rows import make_rows
 
-__all__ = ["build_model"]
+__all__ = ["build_model", "cast_payload"]
 
 
 def build_model(
@@ -41,6 +41,16 @@ def build_model(
                 _fill(tensor, embedded_field(rewritten.jobs[index]), payload)
     rows = make_rows(rewritten.jobs, dict.fromkeys(users, ("", 0)), builder.counts)
     return proto, WriteSummary((), rows, builder.bytes_read, builder.bytes_written)
+
+
+def cast_payload(job: CastJob) -> bytes:
+    """The result of one job.
+
+    Raises:
+        DataError: its payload cannot be read, or has become shorter.
+    """
+    (payload,) = _Builder([job], ConvertOptions()).payloads([0])
+    return payload
 
 
 class _Builder:

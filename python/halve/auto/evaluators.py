@@ -1,0 +1,155 @@
+"""Which evaluator a search uses, and how it is made: here, or in child processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from halve.auto.candidate import Judge
+from halve.auto.job import Job, Source, load_source
+from halve.auto.workspace import Workspace
+from halve.candidates import CandidateStore
+from halve.errors import OptionError
+from halve.options import ConvertOptions
+from halve.search_options import SearchOptions
+from halve.search_types import Evaluator, Tolerances, Unit, UnitSet
+from halve.session.canary import check_arithmetic
+from halve.session.isolation import Isolated
+from halve.session.probe import Probe, ProbeSettings
+from halve.session.runtime import CPU_PROVIDER
+from halve.session.samples import Sample
+from halve.session.sessions import SessionEvaluator, SessionSettings
+from halve.session.steps import Outputs
+from halve.source import open_model
+
+__all__ = ["build_probe", "build_sessions", "evaluator_name", "make_evaluator"]
+
+# Without a limit given, a trial may take this many times a float32 run, and this long at least.
+_TIMES_A_RUN, _LEAST_S = 20.0, 60.0
+# A child ends its run itself, by the same limit; its parent waits a little longer.
+_GRACE = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What every evaluator is made of; it pickles."""
+
+    source: Source
+    units: tuple[Unit, ...]
+    samples: tuple[Sample, ...]
+    references: tuple[Outputs, ...]
+    tolerances: Tolerances
+
+
+def evaluator_name(options: SearchOptions) -> str:
+    """ "probe" or "sessions": what these options ask for.
+
+    Raises:
+        OptionError: sessions on the CPU provider for another target: it computes in float32.
+    """
+    on_cpu, for_cpu = options.provider == CPU_PROVIDER, options.convert.target == "cpu"
+    if options.evaluator == "sessions" and on_cpu and not for_cpu:
+        raise OptionError(
+            f"evaluator is 'sessions' on {CPU_PROVIDER}, which computes 16-bit models in float32;"
+            " allowed: 'probe', target 'cpu', or another provider"
+        )
+    if options.evaluator != "auto":
+        return options.evaluator
+    return "sessions" if for_cpu or not on_cpu else "probe"
+
+
+def make_evaluator(job: Job, judge: Judge, workspace: Workspace) -> Evaluator:
+    """The evaluator of a job, within the margin of its tolerances.
+
+    Raises:
+        OptionError: see `evaluator_name`.
+        SessionError: this runtime erases casts, or cannot load or run the model.
+    """
+    options = job.options
+    tolerances = options.tolerances.tightened(options.margin)
+    within = Tolerances() if options.validate_only else tolerances
+    given = _Given(job.source, job.units, job.samples, judge.references, within)
+    timeout_s = options.trial_timeout_s or max(_LEAST_S, _TIMES_A_RUN * judge.longest_s)
+    if evaluator_name(options) == "probe":
+        factory: partial[Evaluator] = partial(build_probe, given, _probe_settings(job, timeout_s))
+    else:
+        if options.convert.target != "cpu":
+            check_arithmetic(options.convert.dtype, provider=options.provider)
+        folder = workspace.scratch("scratch-weights")
+        settings = _session_settings(options, timeout_s)
+        factory = partial(build_sessions, given, settings, options.convert, folder)
+    if not options.isolate:
+        return factory()
+    workers = options.workers or os.cpu_count() or 1
+    return Isolated(factory, workers=workers, timeout_s=_GRACE * timeout_s)
+
+
+def build_probe(given: _Given, settings: ProbeSettings) -> Evaluator:
+    """A probe in this process."""
+    model = load_source(given.source)
+    samples = [
+        Sample(sample.id, sample.inputs, reference)
+        for sample, reference in zip(given.samples, given.references, strict=True)
+    ]
+    return Probe(model, given.units, samples, given.tolerances, settings)
+
+
+def build_sessions(
+    given: _Given, settings: SessionSettings, convert: ConvertOptions, folder: Path
+) -> Evaluator:
+    """Sessions in this process; its weights go into a folder of its own."""
+    own = folder / str(os.getpid())
+    own.mkdir(exist_ok=True)
+    store = CandidateStore(open_model(given.source, allow_links=convert.allow_links), convert, own)
+
+    def build(fp32: UnitSet) -> bytes:
+        return store.model([number for unit in fp32 for number in given.units[unit].ids])
+
+    return SessionEvaluator(
+        build, given.samples, given.references, given.tolerances, replace(settings, folder=own)
+    )
+
+
+def _probe_settings(job: Job, timeout_s: float) -> ProbeSettings:
+    options, convert = job.options, job.options.convert
+    graph = job.model.proto.graph
+    return ProbeSettings(
+        half=convert.half,
+        bounds=convert.bounds,
+        half_inputs=_halved([item.name for item in graph.input], convert),
+        half_outputs=_halved([item.name for item in graph.output], convert),
+        assume_fused=options.assume_fused,
+        optimise=options.optimise,
+        threads=options.threads_per_trial,
+        timeout_s=timeout_s,
+        keep_values=options.validate is not None,
+        feedback=options.feedback,
+        custom_op_library=convert.custom_op_library,
+        session_options=options.session_options,
+    )
+
+
+def _session_settings(options: SearchOptions, timeout_s: float) -> SessionSettings:
+    return SessionSettings(
+        provider=options.provider,
+        provider_options=options.provider_options,
+        session_options=options.session_options,
+        devices=options.devices,
+        optimise=options.optimise,
+        threads=options.threads_per_trial,
+        timeout_s=timeout_s,
+        kept=max(2, options.workers or os.cpu_count() or 1),
+        keep_values=options.validate is not None,
+        feedback=options.feedback,
+        custom_op_library=options.convert.custom_op_library,
+    )
+
+
+def _halved(names: Sequence[str], convert: ConvertOptions) -> frozenset[str]:
+    kept = convert.keep_io_types
+    if kept is True:
+        return frozenset()
+    return frozenset(names) - frozenset(kept or ())
