@@ -14,7 +14,7 @@ from halve.errors import OutputError
 from halve.options import ConvertOptions
 from halve.plan import analyse
 from halve.source import iter_tensors, payload_index
-from halve.types import CastJob, SourceModel
+from halve.types import CastJob, SourceModel, TensorRef
 from halve.write import cast_payload, point_to_file
 
 __all__ = ["CandidateStore"]
@@ -37,7 +37,7 @@ class CandidateStore:
         self._options = replace(options, plan=None, progress=None)
         self._analysis = analyse(model.proto)
         self._lock = threading.Lock()
-        self._places: dict[tuple[int, int], tuple[int, int]] = {}
+        self._places: dict[tuple[TensorRef, int], tuple[int, int]] = {}
         self._end = 0
         self.folder = folder
         self.path = folder / _WEIGHTS
@@ -67,7 +67,7 @@ class CandidateStore:
         return bytes(proto.SerializeToString())
 
     def _refer(self, tensor: TensorProto, job: CastJob) -> None:
-        key = (id(job.ref), job.dtype)
+        key = (job.ref, job.dtype)
         if key not in self._places:
             self._places[key] = self._append(job)
         point_to_file(tensor, _WEIGHTS, *self._places[key])
