@@ -264,12 +264,14 @@ class FinalVerdict:
     """The judgement of a written model.
 
     `level` is "device", "emulated" or "cpu" (what each means stands in docs/verification.md),
-    "searched" for a set that was tested by the search's own evaluator only.
+    "searched" for a set that was tested by the search's own evaluator only. `notes` say what a
+    reader must know beside it.
     """
 
     level: str
     passed: bool
     samples: tuple[SampleVerdict, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,12 @@ from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert
 from halve.errors import VerdictError
-from halve.search import CheckError, Journal, Problem, SearchOutcome, repair
+from halve.search import CheckError, Journal, Parameters, Problem, SearchOutcome, repair
 from halve.search import search as find_units
 from halve.search.diagnose import Diagnosis
 from halve.search.engine import Setting
 from halve.search.journal import journal_header
+from halve.search.problem import ORDERS
 from halve.search_options import SearchOptions
 from halve.search_types import (
     Evaluator,
@@ -214,7 +215,7 @@ def _searched(
     if not (outcome.passed and delivery.verdict.passed):
         raise VerdictError(_nothing_passes(delivery.verdict))
     result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
-    result = replace(result, notes=note)
+    result = replace(result, notes=(*note, *delivery.verdict.notes))
     _save(result, workspace)
     return result, delivery
 
@@ -303,6 +304,7 @@ def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
         held_out=job.held_out,
         marked=diagnosis.marked(),
         carry=job.carry,
+        parameters=Parameters(orders=ORDERS),
         seed=options.seed,
         max_trials=options.max_trials,
         time_budget_s=options.time_budget_s,

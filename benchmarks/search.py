@@ -1,0 +1,226 @@
+"""The search against bisection in graph order and against onnxconverter-common's.
+
+On each model, with the same samples and tolerance: halve's search; the classic bisection of
+clusters in graph order with halve's own evaluator; onnxconverter-common's
+auto_convert_mixed_precision, in a child with a time limit. Every set that is judged counts as a
+trial, in whatever phase. What each found is written and judged on all samples by emulation of the
+written file (the last sample was not shown to any search).
+
+    python benchmarks/search.py [--models DIR] [--only NAME,…] [--peer-limit 120] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from timing import machine, versions, write_json
+from transformer import encoder, encoder_feed
+
+import halve
+from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolerances
+from halve.auto.candidate import Judge, judge_settings
+from halve.auto.evaluators import make_evaluator
+from halve.auto.job import Job, prepare
+from halve.auto.workspace import open_workspace
+from halve.search import Problem
+from halve.search import search as find_units
+from halve.search.engine import Setting
+from halve.search_types import FinalVerdict
+from halve.session.written import open_written
+
+TOLERANCES = Tolerances(OutputTolerance(1e-2, 1e-3))
+TRANSFORMER = "transformer"
+_PEER = """
+import contextlib, os, pickle, sys
+import numpy, onnx
+from onnxconverter_common import auto_mixed_precision as amp
+source, feeds, target = pickle.load(sys.stdin.buffer)
+trials = [0]
+original = amp.get_tensor_values_using_ort
+def counted(model, feed, outputs=None, options=None):
+    trials[0] += outputs is None
+    return original(model, feed, outputs, options)
+amp.get_tensor_values_using_ort = counted
+with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+    result = amp.auto_convert_mixed_precision(
+        onnx.load(source), feeds, rtol=1e-2, atol=1e-3, keep_io_types=True)
+onnx.save(result, target)
+print(trials[0])
+"""
+
+
+def options_for(samples: Sequence[Sample]) -> SearchOptions:
+    holdout = len(samples) if len(samples) > 1 else 0
+    convert = ConvertOptions(keep_io_types=True)
+    return SearchOptions(convert=convert, tolerances=TOLERANCES, holdout=holdout)
+
+
+def cases(folder: Path | None, only: set[str], scratch: Path) -> Iterator[tuple[str, Path, Any]]:
+    """(name, model, samples without golden outputs: all are judged against the float32 run)."""
+    found = sorted(folder.iterdir()) if folder else []
+    for item in found:
+        if (item / "model.onnx").is_file() and (not only or item.name in only):
+            samples = [Sample(s.id, s.inputs) for s in halve.read_samples(item)]
+            yield item.name, item / "model.onnx", tuple(samples)
+    if not only or TRANSFORMER in only:
+        path = scratch / "transformer.onnx"
+        onnx.save(encoder(), path)
+        yield TRANSFORMER, path, tuple(Sample(k, encoder_feed(seed=k)) for k in range(3))
+
+
+def ours(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[str, Any]:
+    target = scratch / "halve.onnx"
+    started = time.perf_counter()
+    result = halve.auto(source, target, samples, options=options_for(samples))
+    elapsed_s = time.perf_counter() - started
+    found = result.search
+    return {
+        "seconds": elapsed_s,
+        "trials": len(found.trials),
+        "runs": found.runs,
+        "kept": len(found.fp32),
+        "units": len(found.units),
+        "cost": sum(found.units[unit].cost for unit in found.fp32),
+        "fp32_flop_share": found.fp32_flop_share,
+        **passed(found.verdict),
+    }
+
+
+def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[str, Any]:
+    options = options_for(samples)
+    started = time.perf_counter()
+    with open_workspace(None, clean=False) as workspace:
+        job = prepare(source, samples, options)
+        judge = Judge.prepare(source, samples, job.held_out, options, workspace)
+        evaluator = make_evaluator(job, judge, workspace)
+        problem = Problem(
+            units=job.units, samples=len(samples), held_out=job.held_out, strategy="bisection"
+        )
+        outcome = find_units(problem, evaluator, setting=Setting(workers=os.cpu_count() or 1))
+        _, verdict = judge.candidate(job.node_ids(outcome.fp32), "bisection.onnx")
+        evaluator.close()
+    return {
+        "seconds": time.perf_counter() - started,
+        "trials": len(outcome.trials),
+        "runs": sum(row.runs for row in outcome.trials),
+        "kept": len(outcome.fp32),
+        "units": len(job.units),
+        "cost": sum(job.units[unit].cost for unit in outcome.fp32),
+        "fp32_flop_share": share(job, outcome.fp32),
+        **passed(verdict),
+    }
+
+
+def peer(
+    source: Path, samples: tuple[Sample, ...], scratch: Path, limit_s: float
+) -> dict[str, Any]:
+    """onnxconverter-common takes one feed only: the first."""
+    target = scratch / "peer.onnx"
+    target.unlink(missing_ok=True)
+    request = pickle.dumps((str(source), dict(samples[0].inputs), str(target)))
+    started = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PEER], input=request, capture_output=True, timeout=limit_s,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"failure": f"not done in {limit_s:g} s", "seconds": limit_s}
+    elapsed_s = time.perf_counter() - started
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        return {"failure": (lines or ["?"])[-1][:120], "seconds": elapsed_s}
+    row = {"seconds": elapsed_s, "trials": int(done.stdout)}
+    try:
+        return row | passed(judged(source, target, samples))
+    except halve.HalveError as error:
+        return row | {"failure": f"does not load: {error}"[:120]}
+
+
+def judged(source: Path, target: Path, samples: tuple[Sample, ...]) -> FinalVerdict:
+    options = options_for(samples)
+    with open_workspace(None, clean=False) as workspace:
+        held_out = frozenset({len(samples) - 1} if len(samples) > 1 else ())
+        judge = Judge.prepare(source, samples, held_out, options, workspace)
+    written = open_written(target, judge_settings(options))
+    return written.judge(samples, judge.references, TOLERANCES, held_out=held_out)
+
+
+def passed(verdict: FinalVerdict) -> dict[str, Any]:
+    rows = verdict.samples
+    worst = [max((o.error for o in row.outputs), default=0.0) for row in rows]
+    return {
+        "passes": verdict.passed,
+        "held_out_passes": all(row.passed for row in rows if row.held_out),
+        "worst_error": max(worst) if np.isfinite(max(worst)) else None,
+    }
+
+
+def share(job: Job, fp32: frozenset[int]) -> float:
+    total = sum(unit.flops for unit in job.units)
+    return sum(job.units[unit].flops for unit in fp32) / total if total else 0.0
+
+
+def show(name: str, method: str, row: dict[str, Any]) -> None:
+    if "failure" in row:
+        print(
+            f"| {name} | {method} | {row['seconds']:.1f} | | | | | {row['failure']} |", flush=True
+        )
+        return
+    kept = f"{row['kept']} of {row['units']}" if "kept" in row else ""
+    flops = f"{row['fp32_flop_share']:.1%}" if "fp32_flop_share" in row else ""
+    cost = f"{row['cost']:.3g}" if "cost" in row else ""
+    word = "yes" if row["passes"] else "NO"
+    print(
+        f"| {name} | {method} | {row['seconds']:.1f} | {row['trials']} | {kept} | {cost} | {flops}"
+        f" | {word} |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--models", type=Path, default=os.environ.get("HALVE_MODELS"))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--peer-limit", type=float, default=120.0)
+    parser.add_argument("--json", type=Path)
+    parsed = parser.parse_args()
+    only = set(filter(None, parsed.only.split(",")))
+    rows: dict[str, dict[str, Any]] = {}
+    print("| model | search | seconds | trials | kept units | cost | float32 FLOPs | passes |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="halve-bench-") as name:
+        scratch = Path(name)
+        for model, source, samples in cases(parsed.models and Path(parsed.models), only, scratch):
+            rows[model] = {}
+            for method, work in (
+                ("halve", ours),
+                ("bisection", bisection),
+                ("onnxconverter-common", lambda *a: peer(*a, parsed.peer_limit)),
+            ):
+                try:
+                    row = work(source, samples, scratch)
+                except halve.HalveError as error:
+                    row = {"failure": str(error)[:120], "seconds": float("nan")}
+                rows[model][method] = row
+                show(model, method, row)
+    if parsed.json:
+        packages = versions("onnx", "onnxruntime", "onnxconverter-common", "numpy")
+        write_json(parsed.json, {"machine": machine(), "versions": packages, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
