@@ -6,9 +6,9 @@ scikit-learn is needed:
     pip install halve scikit-learn
     python examples/train_demo.py python/halve/data/demo
 
-It standardises the image and, between its convolutions and its dense layers, normalises a layer,
-both spelled out in simple operators as exporters do: means, squares, roots and a small epsilon
-are where float16 has to be looked at.
+It standardises the image, which comes in the counts of a 12-bit sensor, and normalises a layer
+between its convolutions and its dense layers. Both are spelled out in simple operators as
+exporters do: the squares of counts leave float16's range, so that not all of it can be float16.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ LEARNING_RATE = 2e-3
 HELD_OUT = 360
 SAMPLES = 3
 EPSILON = np.float32(1e-5)
+# The digits have 17 levels, a 12-bit sensor 4096.
+COUNTS_A_LEVEL = np.float32(255)
 
 
 def initial_weights(rng: np.random.Generator) -> Weights:
@@ -106,7 +108,7 @@ class Network:
         self.conv2 = Conv("conv2", 2)
 
     def forward(self, w: Weights, image: Array) -> Array:
-        """The probability of each digit, (n, 10), for images (n, 1, 8, 8) of 0 to 16."""
+        """The probability of each digit, (n, 10), for images (n, 1, 8, 8) of 0 to 4080."""
         x, _ = standardise(image, (1, 2, 3))
         self.map1 = np.maximum(self.conv1.forward(w, x), 0)
         self.map2 = np.maximum(self.conv2.forward(w, self.map1), 0)
@@ -261,7 +263,7 @@ def main() -> None:
     """Trains, exports and writes to the folder given as the only argument."""
     digits = load_digits()
     order = np.random.default_rng(SEED).permutation(len(digits.target))
-    image = digits.images[order, None].astype(np.float32)
+    image = digits.images[order, None].astype(np.float32) * COUNTS_A_LEVEL
     label = digits.target[order].astype(np.int64)
     weights = train(image[HELD_OUT:], label[HELD_OUT:])
     model = export(weights)

@@ -12,22 +12,27 @@ import numpy as np
 import onnx
 import pytest
 
+from halve import ConvertOptions, OutputTolerance, SearchOptions, Tolerances
 from halve.cli import demo
 from halve.cli.main import main
 from halve.session import read_samples
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "auto.schema.json"
+FILES = {"digits_float16.onnx", "digits_mixed.onnx", "report.html", "report.json", "samples"}
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "--output", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "verdict             passed" in out
-    assert "accuracy (emulated)" in out
-    assert {item.name for item in folder.iterdir()} == {"digits_float16.onnx", "report.json"}
+    assert "FAILED      passed" in out
+    assert "/input/Mul_2          required, overflow: the result reaches" in out
+    assert {item.name for item in folder.iterdir()} == FILES
     report = json.loads((folder / "report.json").read_text("utf-8"))
     jsonschema.validate(report, json.loads(SCHEMA.read_text("utf-8")))
+    page = (folder / "report.html").read_text("utf-8")
+    assert "/input/Mul_2" in page
+    assert "beyond 65504" in page
 
 
 def test_demo_again_into_its_own_folder(tmp_path: Path) -> None:
@@ -44,15 +49,14 @@ def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--output", str(tmp_path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["verified"]["level"] == "emulated"
     assert record["images"] == 360
+    assert record["float16_passed"] is False
     accuracy = record["accuracy"]
     assert accuracy["float32"] > 0.98
-    assert abs(accuracy["float16"] - accuracy["float32"]) < 0.01
-    casts = record["conversion"]["casts"]
-    assert casts["count"] == casts["lower_bound"] == 2
-    errors = [o["max_abs"] for s in record["verified"]["samples"] for o in s["outputs"]]
-    assert 0 < max(errors) < 1e-2
+    assert accuracy["float16"] < 0.5
+    assert abs(accuracy["mixed"] - accuracy["float32"]) < 0.01
+    assert record["search"]["verified"]["level"] == "emulated"
+    assert len(record["search"]["required"]) == 4
 
 
 def test_foreign_files_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,13 +73,19 @@ def test_output_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "name a folder with --output" in capsys.readouterr().err
 
 
-def test_out_of_tolerance_is_a_failed_verdict(
+def test_no_verified_model_is_a_failed_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = demo.judge
-    monkeypatch.setattr(demo, "judge", lambda *args: real(*args, rtol=0.0, atol=1e-9))
+    real = demo.SearchOptions
+    strict = Tolerances(OutputTolerance(0.0, 0.0))
+
+    def without_tolerance(**fields: object) -> SearchOptions:
+        convert = ConvertOptions()  # so that the inputs and outputs are rounded in any case
+        return real(**{**fields, "tolerances": strict, "convert": convert})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(demo, "SearchOptions", without_tolerance)
     assert main(["demo", "--output", str(tmp_path)]) == 2
-    assert "verdict             FAILED" in capsys.readouterr().out
+    assert "fails its check" in capsys.readouterr().err
 
 
 def test_the_shipped_model_loads_in_old_runtimes_and_fits_its_samples() -> None:

@@ -5,46 +5,69 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halve import __version__
+from halve.auto import AutoResult, auto
+from halve.cli.auto import search_progress
 from halve.cli.parser import Parser
 from halve.convert import convert
 from halve.errors import OutputError
 from halve.options import ConvertOptions
-from halve.report import ConversionReport, write_json
-from halve.session import Judgement, Sample, Session, judge, load, lower, read_model, read_samples
+from halve.report import write_json
+from halve.report.html import write_page
+from halve.report.search_record import AutoReport
+from halve.search_options import SearchOptions
+from halve.session import (
+    Judgement,
+    Sample,
+    Session,
+    judge,
+    load,
+    lower,
+    read_model,
+    read_samples,
+    write_samples,
+)
 from halve.session import run as infer
+from halve.types import ConvertResult
 
 __all__ = ["DATA", "make_parser", "run"]
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "demo"
-_WRITTEN = ("digits_float16.onnx", "report.json")
+_HALF, _MIXED = "digits_float16.onnx", "digits_mixed.onnx"
+_REPORTS = ("report.html", "report.json")
+_SAMPLES = "samples"
+_WRITTEN = (_HALF, _MIXED, *_REPORTS, _SAMPLES)
 _FAILED_VERDICT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The conversion, the verdict on the written file, and the share of images named rightly."""
+    """A conversion of everything and its verdict, the search's mixed model and its verdict, and
+    the share of images that float32, all float16 and mixed name rightly.
+    """
 
-    report: ConversionReport
-    judgement: Judgement
+    half: ConvertResult
+    half_judgement: Judgement
+    mixed: AutoResult
+    report: AutoReport
     images: int
-    accuracy_float32: float
-    accuracy_half: float
+    accuracy: tuple[float, float, float]
 
     def as_json(self) -> dict[str, object]:
+        names = ("float32", "float16", "mixed")
         return {
-            "schema_version": 1,
+            "schema_version": 2,
             "kind": "demo",
-            "conversion": self.report.as_json(),
-            "verified": asdict(self.judgement),
+            "float16_passed": self.half_judgement.passed,
+            "search": self.report.as_json(),
             "images": self.images,
-            "accuracy": {"float32": self.accuracy_float32, "float16": self.accuracy_half},
+            "accuracy": dict(zip(names, self.accuracy, strict=True)),
         }
 
 
@@ -52,8 +75,10 @@ def make_parser() -> Parser:
     """The parser of `halve demo`."""
     parser = Parser(
         "demo",
-        description="Convert a small trained model to float16 and judge it on images that its "
-        "training did not see. Exit status 2 where the result is out of tolerance.",
+        description="Convert a small trained model to float16 (which goes wrong), search for the "
+        "nodes that must stay float32, write the mixed model and the report of the search, all "
+        "judged on images that the training did not see. Exit status 2 where the mixed model is "
+        "out of tolerance.",
         usage="",
         example="halve demo --output halve-demo",
     )
@@ -64,17 +89,18 @@ def make_parser() -> Parser:
 
 
 def run(args: Sequence[str]) -> int:
-    """Converts, judges and prints; returns 2 where the tolerance is exceeded, else 0.
+    """Converts, searches, judges and prints; returns 2 where the verdict is a failure, else 0.
 
     Raises:
         HalveError: the folder holds other files, or ONNX Runtime is missing.
     """
     parsed = make_parser().parse(args)
     folder = _prepare(Path(getattr(parsed, "output", "halve-demo")))
-    outcome = _work(folder)
-    write_json(folder / "report.json", outcome.report.as_json())
+    outcome = _work(folder, quiet=parsed.quiet)
+    write_json(folder / _REPORTS[1], outcome.report.as_json())
+    write_page(folder / _REPORTS[0], outcome.report)
     _show(outcome, folder, parsed)
-    return 0 if outcome.judgement.passed else _FAILED_VERDICT
+    return 0 if outcome.mixed.verdict.passed else _FAILED_VERDICT
 
 
 def _prepare(folder: Path) -> Path:
@@ -92,17 +118,31 @@ def _prepare(folder: Path) -> Path:
     return folder
 
 
-def _work(folder: Path) -> _Outcome:
-    source, target = DATA / "model.onnx", folder / _WRITTEN[0]
-    result = convert(source, target, options=ConvertOptions(keep_io_types=True))
+def _work(folder: Path, *, quiet: bool) -> _Outcome:
+    source, keep = DATA / "model.onnx", ConvertOptions(keep_io_types=True)
     samples = read_samples(DATA)
+    write_samples(folder / _SAMPLES, samples)
+    half = convert(source, folder / _HALF, options=keep)
+    with search_progress(quiet=quiet) as progress:
+        # The last of three samples is held out: the search does not see it.
+        options = SearchOptions(convert=keep, holdout=3, progress=progress)
+        mixed = auto(source, folder / _MIXED, samples, options=options)
     labels = _labels(samples)
+    emulated = [load(lower(read_model(folder / name))) for name in (_HALF, _MIXED)]
+    right = [_accuracy(session, samples, labels) for session in (load(source), *emulated)]
     return _Outcome(
-        report=ConversionReport.of(result, halve_version=__version__, source=source),
-        judgement=judge(source, target, samples),
+        half=half,
+        half_judgement=judge(source, folder / _HALF, samples),
+        mixed=mixed,
+        report=AutoReport.of(
+            mixed.search,
+            mixed.convert,
+            halve_version=__version__,
+            source=source,
+            borders=mixed.borders,
+        ),
         images=labels.size,
-        accuracy_float32=_accuracy(load(source), samples, labels),
-        accuracy_half=_accuracy(load(lower(read_model(target))), samples, labels),
+        accuracy=(right[0], right[1], right[2]),
     )
 
 
@@ -124,30 +164,38 @@ def _show(outcome: _Outcome, folder: Path, parsed: argparse.Namespace) -> None:
 
 
 def _lines(outcome: _Outcome, folder: Path) -> Iterator[str]:
-    report, judgement = outcome.report, outcome.judgement
-    outputs = [output for sample in judgement.samples for output in sample.outputs]
-    verdict = "passed" if judgement.passed else "FAILED"
-    yield f"handwritten digits: {report.node_count} nodes, {outcome.images} images not trained on"
+    half, mixed, search = outcome.half, outcome.mixed.convert, outcome.mixed.search
+    yield f"handwritten digits: {half.node_count} nodes, {outcome.images} images not trained on"
     yield ""
-    yield f"{'':<24}{'float32':>12}{'float16':>12}"
-    yield f"{'size, bytes':<24}{report.source_nbytes:>12,}{report.bytes_written:>12,}"
-    yield f"{'nodes':<24}{report.float_node_count:>12}{report.half_node_count:>12}"
-    yield (
-        f"{'accuracy (' + judgement.level + ')':<24}"
-        f"{outcome.accuracy_float32:>12.2%}{outcome.accuracy_half:>12.2%}"
-    )
+    yield f"{'':<22}{'float32':>12}{'all float16':>14}{'mixed':>12}"
+    sizes = (half.source_nbytes, half.summary.bytes_written, mixed.summary.bytes_written)
+    yield f"{'size, bytes':<22}{sizes[0]:>12,}{sizes[1]:>14,}{sizes[2]:>12,}"
+    nodes = (half.float_node_count, half.half_node_count, mixed.half_node_count)
+    yield f"{'float16 nodes':<22}{0:>12}{nodes[1]:>14}{nodes[2]:>12}"
+    right = outcome.accuracy
+    yield f"{'accuracy (emulated)':<22}{right[0]:>12.2%}{right[1]:>14.2%}{right[2]:>12.2%}"
+    words = [_word(outcome.half_judgement.passed), _word(search.verdict.passed)]
+    yield f"{'verdict':<22}{'':>12}{words[0]:>14}{words[1]:>12}"
     yield ""
-    yield f"casts inserted      {len(report.casts)} (lower bound {report.cast_lower_bound})"
-    yield f"largest error       {max(output.max_abs for output in outputs):.3g} absolute"
-    yield f"smallest cosine     {min(output.cosine for output in outputs):.7f}"
-    yield f"verdict             {verdict} at rtol {judgement.rtol:g}, atol {judgement.atol:g}"
-    yield f"written             {', '.join(str(folder / name) for name in _WRITTEN)}"
+    yield f"kept in float32 after {len(search.trials)} trials:"
+    names = {node.id: node for node in search.plan.nodes}
+    for row in search.evidence:
+        for number in row.nodes:
+            yield f"  {names[number].name:<22}{row.role}, {row.cause}: {row.reason}"
+    yield ""
+    yield f"casts inserted        {len(mixed.casts)} (lower bound {mixed.cast_lower_bound})"
+    yield f"written               {', '.join(str(folder / name) for name in _WRITTEN)}"
     yield ""
     yield from _EXPLANATION
 
 
+def _word(passed: bool) -> str:
+    return "passed" if passed else "FAILED"
+
+
 _EXPLANATION = (
     "emulated: every float16 tensor of the written file is really rounded, around float32",
-    "arithmetic, because ONNX Runtime's CPU provider does not compute in float16. The file",
-    "itself was loaded as well.",
+    "arithmetic, because ONNX Runtime's CPU provider does not compute in float16. The files",
+    "themselves were loaded as well. Search it yourself:",
+    "  halve auto MODEL OUT --sample-dir SAMPLES --keep-io-types",
 )
