@@ -1,0 +1,133 @@
+"""`halve auto` with its real search, on the demo's model and samples."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+
+from halve.cli.demo import DATA
+from halve.cli.main import main
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "auto.schema.json"
+MODEL = str(DATA / "model.onnx")
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for file in DATA.glob("sample*.npz"):
+        shutil.copy(file, folder)
+    return folder
+
+
+def auto(folder: Path, samples: Path, *more: str) -> int:
+    target = str(folder / "mixed.onnx")
+    return main(["auto", MODEL, target, "--sample-dir", str(samples), "--keep-io-types", *more])
+
+
+def test_search_report_workspace_and_plan(
+    tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, record = tmp_path / "w", tmp_path / "r.json"
+    files = ["--report", str(tmp_path / "r.html"), "--output_json", str(record)]
+    assert auto(tmp_path, samples, "--workspace", str(space), "--holdout", "3", *files) == 0
+    out, err = capsys.readouterr()
+    assert "passed, emulated" in out
+    assert err == ""
+    report = json.loads(record.read_text("utf-8"))
+    jsonschema.validate(report, json.loads(SCHEMA.read_text("utf-8")))
+    assert len(report["required"]) == 4
+    assert "/input/Mul_2" in (tmp_path / "r.html").read_text("utf-8")
+    onnx.checker.check_model(str(tmp_path / "mixed.onnx"), full_check=True)
+
+    journal = (space / "journal.jsonl").read_bytes()
+    written = (tmp_path / "mixed.onnx").read_bytes()
+    assert auto(tmp_path, samples, "--workspace", str(space), "--holdout", "3", "--quiet") == 0
+    assert capsys.readouterr().out == ""
+    assert (space / "journal.jsonl").read_bytes() == journal
+    assert (tmp_path / "mixed.onnx").read_bytes() == written
+
+    plan = ["--verify-plan", str(space / "plan.json"), "--keep-io-types"]
+    assert main(["auto", MODEL, "--sample-dir", str(samples), *plan]) == 0
+    assert "3 of 3 passed" in capsys.readouterr().out
+    assert main(["auto", MODEL, "--sample-dir", str(samples), *plan, "--atol", "1e-9",
+                 "--rtol", "1e-9"]) == 2  # fmt: skip
+
+
+def test_a_workspace_of_other_options_is_refused(
+    tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = ["--workspace", str(tmp_path / "w")]
+    assert auto(tmp_path, samples, *space, "--quiet") == 0
+    assert auto(tmp_path, samples, *space, "--rtol", "0.5") == 1
+    assert "of another search: tolerances" in capsys.readouterr().err
+    assert auto(tmp_path, samples, *space, "--rtol", "0.5", "--clean", "--quiet") == 0
+
+
+def test_nothing_passes(tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts above 65504 as float16 inputs: only float32 inputs help, and the message says so."""
+    for file in samples.glob("*_inputs.npz"):
+        with np.load(file) as arrays:
+            scaled = {name: array * np.float32(40) for name, array in arrays.items()}
+        np.savez(file, **scaled)
+    for file in samples.glob("*_outputs.npz"):
+        file.unlink()
+    target = tmp_path / "mixed.onnx"
+    assert main(["auto", MODEL, str(target), "--sample-dir", str(samples)]) == 2
+    err = capsys.readouterr().err
+    assert "--keep-io-types" in err
+    assert err.count("\n") == 1
+    assert not target.exists()
+
+
+def close(reference: list[np.ndarray], mixed: list[np.ndarray]) -> bool:
+    """Whether the same digits are named."""
+    return bool((reference[0].argmax(1) == mixed[0].argmax(1)).all())
+
+
+def test_a_function_of_ones_own_and_a_tolerance_an_output(tmp_path: Path, samples: Path) -> None:
+    name = f"{__name__}:close"
+    assert auto(tmp_path, samples, "--validate", name, "--quiet") == 0
+    assert auto(tmp_path, samples, "--rtol", "probability:1e-3", "--quiet") == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "input 'image' is missing"),
+        ({"image": np.zeros((2, 1, 8, 7), np.float32)}, "shape [2, 1, 8, 7]"),
+        ({"image": np.zeros((2, 1, 8, 8), np.int32)}, "type int32"),
+        ({"image": np.zeros((2, 1, 8, 8), np.float32), "more": np.zeros(1)}, "no input 'more'"),
+    ],
+)
+def test_samples_that_do_not_fit(
+    inputs: dict[str, np.ndarray],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    np.savez(folder / "sample0_inputs.npz", **inputs)
+    assert auto(tmp_path, folder) == 1
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "mixed.onnx").exists()
+
+
+def test_random_samples_and_an_isolated_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = str(tmp_path / "mixed.onnx")
+    shapes = ["--min-shapes", "image:[2,1,8,8]", "--isolate", "--workers", "1"]
+    assert main(["auto", MODEL, target, "--keep-io-types", "--json", *shapes]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert any("random" in note for note in record["notes"])
