@@ -101,7 +101,7 @@ def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[
     options = options_for(samples)
     started = time.perf_counter()
     with open_workspace(None, clean=False) as workspace:
-        job = prepare(source, samples, options)
+        job = prepare(source, samples, options, workspace)
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)
         evaluator = make_evaluator(job, judge, workspace)
         problem = Problem(

@@ -264,14 +264,12 @@ class FinalVerdict:
     """The judgement of a written model.
 
     `level` is "device", "emulated" or "cpu" (what each means stands in docs/verification.md),
-    "searched" for a set that was tested by the search's own evaluator only. `notes` say what a
-    reader must know beside it.
+    "searched" for a set that was tested by the search's own evaluator only.
     """
 
     level: str
     passed: bool
     samples: tuple[SampleVerdict, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ def test_every_required_unit_is_required(
 def evaluator_of(source: Path, samples: tuple[Sample, ...], options: SearchOptions) -> Evaluator:
     with open_workspace(None, clean=False) as workspace:
         judge = Judge.prepare(source, samples, frozenset(), options, workspace)
-        return make_evaluator(prepare(source, samples, options), judge, workspace)
+        return make_evaluator(prepare(source, samples, options, workspace), judge, workspace)
 
 
 def judge_written(

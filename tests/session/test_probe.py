@@ -24,6 +24,7 @@ from halve.plan.units import search_units
 from halve.search_types import Tolerances, Unit
 from halve.session import Sample, load, lower, read_samples, run
 from halve.session.probe import Probe, ProbeSettings
+from halve.session.weight_store import WeightStore
 from halve.source import open_model
 from onnx_text import parse
 
@@ -165,6 +166,35 @@ def test_structures(name: str, keep: bool, dtype: str) -> None:
     text, functions, feeds = GRAPHS[name]
     options = ConvertOptions(keep_io_types=keep, dtype=dtype, target="any")
     check(parse(text, functions=functions), feeds, options, masks=3)
+
+
+def test_weights_in_a_side_file_change_nothing(tmp_path: Path) -> None:
+    """Large models keep them there, those in bodies too."""
+    graph = """g (bool c, float[64, 64] x) => (float[64, 64] y) {
+        a = MatMul(x, u)
+        b = If(c) <
+            then_branch = t () => (float[64, 64] p) { p = MatMul(a, v) },
+            else_branch = e () => (float[64, 64] q) { q = Add(a, u) }
+        >
+        y = Add(b, v)
+    }"""
+    model = parse(graph)
+    values = np.random.default_rng(4).standard_normal((3, 64, 64)).astype(np.float32)
+    for name, array in zip("uv", values[:2], strict=True):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    feeds = {"c": TRUE, "x": values[2]}
+    source = open_model(model)
+    assert len(source.refs) == 2
+    inside, units = make_probe(model, feeds, ConvertOptions(target="any"))
+    proto = ModelProto()
+    proto.CopyFrom(source.proto)
+    store = WeightStore(tmp_path, source.refs)
+    beside = Probe(proto, units, [Sample(0, feeds)], Tolerances(), inside.settings, store=store)
+    for kept in (frozenset[int](), frozenset({0}), frozenset({1, 2})):
+        first, second = inside.run(kept, 0).values, beside.run(kept, 0).values
+        assert first is not None
+        assert second is not None
+        np.testing.assert_array_equal(first["y"], second["y"])
 
 
 def test_an_initializer_that_is_an_input_is_a_constant() -> None:

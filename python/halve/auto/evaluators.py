@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from halve.auto.candidate import Judge
-from halve.auto.job import Job, Source, load_source
+from halve.auto.job import Job, Source, loaded
 from halve.auto.workspace import Workspace
 from halve.candidates import CandidateStore
 from halve.errors import OptionError
@@ -74,27 +74,31 @@ def make_evaluator(job: Job, judge: Judge, workspace: Workspace) -> Evaluator:
     given = _Given(job.source, job.units, job.samples, judge.references, within)
     timeout_s = options.trial_timeout_s or max(_LEAST_S, _TIMES_A_RUN * judge.longest_s)
     if evaluator_name(options) == "probe":
-        factory: partial[Evaluator] = partial(build_probe, given, _probe_settings(job, timeout_s))
+        settings = _probe_settings(job, timeout_s)
+        factory: partial[Evaluator] = partial(build_probe, given, settings, workspace)
     else:
         if options.convert.target != "cpu":
             check_arithmetic(options.convert.dtype, provider=options.provider)
         folder = workspace.scratch("scratch-weights")
-        settings = _session_settings(options, timeout_s)
-        factory = partial(build_sessions, given, settings, options.convert, folder)
+        factory = partial(
+            build_sessions, given, _session_settings(options, timeout_s), options.convert, folder
+        )
     if not options.isolate:
         return factory()
     workers = options.workers or os.cpu_count() or 1
     return Isolated(factory, workers=workers, timeout_s=_GRACE * timeout_s)
 
 
-def build_probe(given: _Given, settings: ProbeSettings) -> Evaluator:
+def build_probe(given: _Given, settings: ProbeSettings, workspace: Workspace) -> Evaluator:
     """A probe in this process."""
-    model = load_source(given.source)
     samples = [
         Sample(sample.id, sample.inputs, reference)
         for sample, reference in zip(given.samples, given.references, strict=True)
     ]
-    return Probe(model, given.units, samples, given.tolerances, settings)
+    source = given.source
+    # What ONNX Runtime maps stays readable when the files' names are gone.
+    with loaded(source, open_model(source, allow_links=True), workspace) as (proto, store):
+        return Probe(proto, given.units, samples, given.tolerances, settings, store=store)
 
 
 def build_sessions(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.auto.workspace import Workspace
 from halve.errors import OptionError, SampleError
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
 from halve.plan.units import carried_units, search_units
@@ -16,12 +18,15 @@ from halve.search_types import Unit, UnitSet
 from halve.session.judging import read_model
 from halve.session.observe import ValueStatistics, observe
 from halve.session.samples import Sample
+from halve.session.weight_store import WeightStore
 from halve.source import open_model, text
 from halve.types import DType, Plan, SourceModel
 
-__all__ = ["Job", "Source", "load_source", "prepare", "split_samples"]
+__all__ = ["Job", "Source", "loaded", "prepare", "split_samples"]
 
 Source = Path | ModelProto
+# A probe holds a weight and its rounded copy, and protobuf at most 2 GiB.
+_IN_MEMORY_BYTES = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,9 @@ class Job:
         return tuple(sorted({*self.options.convert.fp32_nodes}))
 
 
-def prepare(source: Source, samples: Sequence[Sample], options: SearchOptions) -> Job:
+def prepare(
+    source: Source, samples: Sequence[Sample], options: SearchOptions, workspace: Workspace
+) -> Job:
     """Read the model's graph, run its statistics, and find its units.
 
     Raises:
@@ -83,14 +90,16 @@ def prepare(source: Source, samples: Sequence[Sample], options: SearchOptions) -
     held_out = split_samples(samples, options.holdout)
     shown = [sample for index, sample in enumerate(samples) if index not in held_out]
     names = [text(value.name) for value in analysis.main.values.values() if _observed(value)]
-    measured = observe(
-        load_source(source),
-        names,
-        shown,
-        threads=options.threads_per_trial,
-        feedback=options.feedback,
-        custom_op_library=convert.custom_op_library,
-    )
+    with loaded(source, model, workspace) as (proto, store):
+        measured = observe(
+            proto if store is None else store.settle(proto),
+            names,
+            shown,
+            threads=options.threads_per_trial,
+            feedback=options.feedback,
+            custom_op_library=convert.custom_op_library,
+            external_data_folder=None if store is None else store.folder,
+        )
     shapes: dict[tuple[str, str], Sequence[int]] = {
         ("", name): item.shape for name, item in measured.items()
     }
@@ -135,8 +144,21 @@ def _resolved(source: Source, options: SearchOptions) -> SearchOptions:
     return replace(options, convert=fixed)
 
 
-def load_source(source: Source) -> ModelProto:
-    """A copy of the model with its payload."""
+@contextmanager
+def loaded(
+    source: Source, model: SourceModel, workspace: Workspace
+) -> Iterator[tuple[ModelProto, WeightStore | None]]:
+    """A copy of the model: with its payload, or a large one without, and a store for that."""
+    if model.nbytes < _IN_MEMORY_BYTES:
+        yield _whole(source), None
+        return
+    with workspace.temporary("scratch-weights") as folder:
+        proto = ModelProto()
+        proto.CopyFrom(model.proto)
+        yield proto, WeightStore(folder, model.refs)
+
+
+def _whole(source: Source) -> ModelProto:
     if isinstance(source, ModelProto):
         copy = ModelProto()
         copy.CopyFrom(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from halve.auto.candidate import Judge
+from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, prepare
 from halve.auto.records import AutoResult, Border
@@ -35,6 +35,7 @@ from halve.search_types import (
 )
 from halve.session.runtime import describe_runtime
 from halve.session.samples import Sample, SampleSource, as_samples
+from halve.session.written import loading_notes
 from halve.source import open_model
 from halve.types import CastRow, ConvertResult, Plan, PlanNode
 from halve.write import check_target
@@ -95,7 +96,8 @@ def auto(
         converted, verdict = delivery.write(path)
         if not verdict.passed:
             raise VerdictError(f"{path}: the written file fails its verdict; do not deploy it")
-        result = replace(result, verdict=verdict)
+        notes = (*result.notes, *delivery.notes(path))
+        result = replace(result, verdict=verdict, notes=notes)
         _save(result, workspace)
     return AutoResult(result, converted, delivery.borders(converted.casts), path)
 
@@ -164,6 +166,12 @@ class _Delivery:
     def write(self, target: Path) -> tuple[ConvertResult, FinalVerdict]:
         return self._judge.deliver(self.ids(self.fp32), target, self.result, self.verdict)
 
+    def notes(self, target: Path) -> tuple[str, ...]:
+        """What there is to say of loading the written file."""
+        settings = judge_settings(self._job.options)
+        judged_as_is = settings.level != "emulated" or not settings.require_load
+        return () if judged_as_is else loading_notes(target, settings)
+
     def borders(self, casts: Sequence[CastRow]) -> tuple[Border, ...]:
         limit = _HALF_LIMITS[self._job.options.convert.dtype]
         return tuple(_border(cast, self._job, limit) for cast in casts)
@@ -195,7 +203,7 @@ def _searched(
     name: str = "model.onnx",
 ) -> tuple[SearchResult, _Delivery]:
     started = time.monotonic()
-    job = prepare(source, samples, options)
+    job = prepare(source, samples, options, workspace)
     options = job.options
     diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
     problem = _problem(job, diagnosis)
@@ -215,7 +223,7 @@ def _searched(
     if not (outcome.passed and delivery.verdict.passed):
         raise VerdictError(_nothing_passes(delivery.verdict))
     result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
-    result = replace(result, notes=(*note, *delivery.verdict.notes))
+    result = replace(result, notes=note)
     _save(result, workspace)
     return result, delivery
 

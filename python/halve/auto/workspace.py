@@ -33,6 +33,15 @@ class Workspace:
         """The plan file, or None where nothing is kept."""
         return self.folder / "plan.json" if self.kept else None
 
+    @contextmanager
+    def temporary(self, name: str) -> Iterator[Path]:
+        """A new folder inside whose name begins so, removed at the end."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def scratch(self, name: str) -> Path:
         """An empty folder of that name inside."""
         folder = self.folder / name

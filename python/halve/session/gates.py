@@ -35,6 +35,7 @@ from onnx import (
 )
 
 from halve.search_types import Unit
+from halve.session.weight_store import InlineWeights, Weights
 from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
 
 __all__ = ["BORDER", "MASK", "Rounding", "gate_units"]
@@ -84,23 +85,31 @@ class _Scope:
         return None
 
 
-def gate_units(
+def gate_units(  # noqa: PLR0913 - what is gated, and how
     model: ModelProto,
     units: Iterable[Unit],
     half: int,
     rounding: Rounding,
     *,
     assume_fused: bool = False,
+    weights: Weights | None = None,
 ) -> ModelProto:
     """Put every unit of `model` behind the mask (see the rules of this module), in place.
 
     The mask is the further graph input MASK: bool[n], true where unit n is 16-bit. BORDER, bool[n],
     must be true at a unit with `sources` where one of them is float32. `half` is the
     TensorProto code of the 16-bit type; `rounding` rounds weights as the conversion does. All
-    payload of weights that units read must be in the model. With `assume_fused`, what goes from one
-    node of a unit to another is not rounded.
+    payload of weights that units read must be in the model, or in `weights`. With `assume_fused`,
+    what goes from one node of a unit to another is not rounded.
     """
-    worker = _Gates(model, tuple(units), half, rounding, assume_fused)
+    worker = _Gates(
+        model,
+        tuple(units),
+        half,
+        rounding,
+        assume_fused=assume_fused,
+        weights=weights or InlineWeights(),
+    )
     worker.run()
     return model
 
@@ -108,18 +117,21 @@ def gate_units(
 class _Gates:
     """One model's state."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as gate_units
         self,
         model: ModelProto,
         units: tuple[Unit, ...],
         half: int,
         rounding: Rounding,
+        *,
         assume_fused: bool,
+        weights: Weights,
     ) -> None:
         self._model = model
         self._half = half
         self._rounding = rounding
         self._fused = assume_fused
+        self._weights = weights
         self._count = len(units)
         self._last = {unit.nodes[-1].id: unit for unit in units}
         self._inner = {node.id for unit in units for node in unit.nodes[:-1]}
@@ -291,12 +303,12 @@ class _Gates:
     def _rounded_weight(self, name: str, owner: _Scope) -> str:
         """Rule 2."""
         if name not in owner.rounded:
-            array = numpy_helper.to_array(owner.constants[name])
+            array = self._weights.array(owner.constants[name])
             rounded = self._rounding(np.ascontiguousarray(array, np.float32)).reshape(array.shape)
             same = np.array_equal(rounded.view(np.uint32), array.view(np.uint32))
             owner.rounded[name] = name if same else self._name(name)
             if not same:
-                _add_constant(owner, owner.rounded[name], rounded)
+                _add_constant(owner, self._weights.tensor(owner.rounded[name], rounded))
         return owner.rounded[name]
 
     def _round_attribute(self, node: NodeProto) -> None:
@@ -438,8 +450,8 @@ def _own_weights(branch: GraphProto, scope: _Scope) -> None:
             copy.name = name
 
 
-def _add_constant(scope: _Scope, name: str, array: NDArray[np.float32]) -> None:
-    tensor = numpy_helper.from_array(array, name)
+def _add_constant(scope: _Scope, tensor: TensorProto) -> None:
+    name = tensor.name
     scope.constants[name] = tensor
     if isinstance(scope.body, GraphProto):
         scope.body.initializer.append(tensor)

@@ -26,6 +26,7 @@ from halve.session.gates import BORDER, MASK, Rounding, gate_units
 from halve.session.runtime import Run, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
+from halve.session.weight_store import WeightStore
 from halve.types import CastBounds, DType
 
 __all__ = ["Probe", "ProbeSettings", "weight_rounding"]
@@ -34,6 +35,8 @@ _HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_d
 # Quantised islands stay as they are written: ONNX Runtime's fusion of them reaches across the gates
 # (1.31 aborts the process there), and providers that compute in 16 bits have no such kernels.
 _OPTIONS = {"session.disable_quant_qdq": "1"}
+# Weights that are mapped from a file are read where they lie: packing would copy them.
+_SHARED = {"session.disable_prepacking": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +77,19 @@ def weight_rounding(half: DType, bounds: CastBounds) -> Rounding:
 class Probe:
     """Evaluates sets of float32 units by emulation; one session for any number of threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the model, the question, and where weights go
         self,
         model: ModelProto,
         units: Sequence[Unit],
         samples: Sequence[Sample],
         tolerances: Tolerances,
         settings: ProbeSettings,
+        *,
+        store: WeightStore | None = None,
     ) -> None:
         """Gate `model`, which is changed, load it, and run the float32 references.
+
+        With a `store` the model is one without its payload, which is written there.
 
         `samples` are in the source's types; golden outputs, where a sample has them, are what it
         is compared with.
@@ -94,20 +101,27 @@ class Probe:
         check_canary(settings.half.name.lower(), optimise=settings.optimise)
         rounding = weight_rounding(settings.half, settings.bounds)
         gated = gate_units(
-            model, units, int(settings.half), rounding, assume_fused=settings.assume_fused
+            model,
+            units,
+            int(settings.half),
+            rounding,
+            assume_fused=settings.assume_fused,
+            weights=store,
         )
+        shared = {} if store is None else _SHARED
         self._session = load(
-            gated,
+            gated if store is None else store.settle(gated),
             optimise=settings.optimise,
             threads=settings.threads,
             custom_op_library=settings.custom_op_library,
-            session_options=_OPTIONS | dict(settings.session_options),
+            external_data_folder=None if store is None else store.folder,
+            session_options=_OPTIONS | shared | dict(settings.session_options),
             where="search probe",
         )
         self.units = tuple(units)
         self._count = len(units)
         self._readers = _readers(units)
-        self._settings = settings
+        self.settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
         self._lock = threading.Lock()
@@ -128,7 +142,7 @@ class Probe:
         trials = compare_outputs(
             names, [outputs[name] for name in names], list(reference.values()), self._tolerances
         )
-        return Trial(sample, trials, values=outputs if self._settings.keep_values else None)
+        return Trial(sample, trials, values=outputs if self.settings.keep_values else None)
 
     def reference(self, sample: int) -> Outputs:
         """What a sample is compared with."""
@@ -170,10 +184,10 @@ class Probe:
             outputs = dict(zip(names, values, strict=True))
             return self._rounded_outputs(outputs) if rounded else outputs
 
-        return roll(step, inputs, self._settings.feedback)
+        return roll(step, inputs, self.settings.feedback)
 
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        handle = Run(self._settings.timeout_s)
+        handle = Run(self.settings.timeout_s)
         with self._lock:
             if self._closed:
                 raise SessionError(f"{self._session.where}: the search was ended")
@@ -185,13 +199,13 @@ class Probe:
                 self._running.discard(handle)
 
     def _rounded_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        names = self._settings.half_inputs
+        names = self.settings.half_inputs
         return {
             name: self._rounded(array) if name in names else array for name, array in feeds.items()
         }
 
     def _rounded_outputs(self, outputs: Outputs) -> Outputs:
-        names = self._settings.half_outputs
+        names = self.settings.half_outputs
         return {
             name: self._rounded(array) if name in names else array
             for name, array in outputs.items()
@@ -202,7 +216,7 @@ class Probe:
         if array.dtype != np.float32:
             return array
         with np.errstate(over="ignore"):
-            result: NDArray[Any] = array.astype(_HALF_TYPES[self._settings.half])
+            result: NDArray[Any] = array.astype(_HALF_TYPES[self.settings.half])
         return result.astype(np.float32)
 
 

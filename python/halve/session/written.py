@@ -6,6 +6,9 @@ lowered by halve.session.lowering.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +23,6 @@ from halve.errors import (
     ModelError,
     OptionError,
     SampleError,
-    SessionError,
     UnsupportedModelError,
 )
 from halve.search_types import FinalVerdict, SampleVerdict, Tolerances
@@ -35,6 +37,7 @@ __all__ = [
     "LEVELS",
     "JudgeSettings",
     "WrittenModel",
+    "loading_notes",
     "open_written",
     "reference_outputs",
     "run_sample",
@@ -42,6 +45,12 @@ __all__ = [
 
 LEVELS = ("device", "emulated", "cpu")
 _UNOPTIMISED = "disabled"
+_LOAD = """
+import sys
+from pathlib import Path
+from halve.session.runtime import load
+load(sys.argv[1], custom_op_library=Path(sys.argv[2]) if sys.argv[2] else None)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +84,6 @@ class WrittenModel:
 
     session: Session
     settings: JudgeSettings
-    notes: tuple[str, ...] = ()
 
     def judge(
         self,
@@ -101,7 +109,7 @@ class WrittenModel:
             for index, (sample, reference) in enumerate(zip(samples, references, strict=True))
         )
         passed = all(row.passed for row in rows)
-        return FinalVerdict(self.settings.level, passed, rows, self.notes)
+        return FinalVerdict(self.settings.level, passed, rows)
 
     def _judge_sample(
         self,
@@ -145,26 +153,37 @@ def open_written(converted: Path | ModelProto, settings: JudgeSettings) -> Writt
     lowered = lower(read_model(converted))
     for dtype in sorted(half_types(lowered.graph)):
         check_canary(dtype, optimise=_UNOPTIMISED, threads=settings.threads)
-    notes = _load_as_written(converted, common) if settings.require_load else ()
+    if settings.require_load:
+        # Only the file is in question, not what the CPU provider's optimiser makes of 16 bits.
+        load(converted, optimise=_UNOPTIMISED, **common)
     label = f"{converted if isinstance(converted, Path) else 'model in memory'}, lowered"
     session = load_lowered(lowered, {"where": label, "optimise": _UNOPTIMISED, **common})
-    return WrittenModel(session, settings, notes)
+    return WrittenModel(session, settings)
 
 
-def _load_as_written(converted: Path | ModelProto, common: Mapping[str, Any]) -> tuple[str, ...]:
-    """See that ONNX Runtime takes the file itself, whatever its optimiser makes of it on the CPU.
+def loading_notes(path: Path, settings: JudgeSettings) -> tuple[str, ...]:
+    """What there is to say of loading a written file on the CPU provider, fully optimised.
 
-    The CPU provider has few 16-bit kernels, and some of its fusions make nodes that have none.
+    It is done in a child process: ONNX Runtime's optimiser takes some 16-bit graphs for ones that
+    it can fuse, and then refuses them, or ends the process. Providers with 16-bit kernels are not
+    concerned.
     """
-    try:
-        load(converted, **common)
-    except SessionError as error:
-        load(converted, optimise=_UNOPTIMISED, **common)
-        return (
-            "the written model loads on the CPU provider only with graph optimisations off"
-            f" ({error})",
-        )
-    return ()
+    library = "" if settings.custom_op_library is None else str(settings.custom_op_library)
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD, str(path), library],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return ()
+    lines = done.stderr.strip().splitlines()
+    reason = lines[-1] if done.returncode == 1 and lines else f"status {done.returncode}"
+    return (
+        "ONNX Runtime's CPU provider loads the written model only with graph optimisations off"
+        f" ({reason})",
+    )
 
 
 def reference_outputs(
