@@ -12,6 +12,8 @@ Rules:
 4. An initializer that is also a graph input stops being an input: else it would be no constant.
 5. Nodes that ONNX Runtime would take for casts of its own, and so erase, are renamed.
 6. A local function gets both as further inputs.
+7. ONNX Runtime removes a Cast that undoes another without looking into branches that read it; a
+   copy between keeps it.
 Graph inputs and outputs that the conversion makes 16-bit are rounded outside, where they are fed
 and read.
 """
@@ -174,6 +176,7 @@ class _Gates:
         body = scope.body
         _index(scope)
         nodes: list[NodeProto] = []
+        cast: set[str] = set()
         calls = {(f.domain, f.name) for f in self._model.functions}
         for place, node in enumerate(body.node):
             number = self._ids[scope.path, place]
@@ -187,7 +190,13 @@ class _Gates:
             if number in self._inner or _became_initializer(node, scope):
                 continue
             unit = self._last.get(number)
-            nodes += [node] if unit is None else self._gate(unit, scope)
+            if unit is not None:
+                nodes += self._gate(unit, scope)
+            elif node.op_type == "Cast" and node.input[0] in cast:
+                nodes += self._held(node)
+            else:
+                nodes.append(node)
+            cast.update(node.output if node.op_type == "Cast" else ())
         made = [_copy(node) for node in (*scope.head, *nodes)]
         del body.node[:]
         body.node.extend(made)
@@ -230,6 +239,15 @@ class _Gates:
         branch = _graph("rounded", made, outputs)
         _own_weights(branch, scope)
         return branch
+
+    def _held(self, node: NodeProto) -> list[NodeProto]:
+        """A Cast of a Cast's result, with a copy behind it (rule 7)."""
+        if not _is_to_float(node):
+            return [node]
+        name = node.output[0]
+        node = _copy(node)
+        node.output[0] = self._name(name)
+        return [node, helper.make_node("Sum", [node.output[0]], [name])]
 
     def _gate_outputs(
         self, unit: Unit, node: NodeProto, condition: str, scope: _Scope
@@ -369,6 +387,10 @@ def _graph(name: str, nodes: list[NodeProto], outputs: list[str]) -> GraphProto:
     """A branch; the types of its outputs are left to ONNX Runtime to infer."""
     infos = [ValueInfoProto(name=output) for output in outputs]
     return helper.make_graph(nodes, name, [], infos)
+
+
+def _is_to_float(node: NodeProto) -> bool:
+    return any(attr.name == "to" and attr.i == _FLOAT for attr in node.attribute)
 
 
 def _if(
