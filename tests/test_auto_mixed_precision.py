@@ -168,24 +168,26 @@ def test_by_path(provider: Any, location: str | None, tmp_path: Path) -> None:
     assert judge(source, target, [Sample(0, FEED)], rtol=1e-2, atol=1e-3).passed
 
 
-def test_external_data_stays_beside_the_file(tmp_path: Path) -> None:
+def test_external_data_in_and_out(tmp_path: Path) -> None:
+    """The new weights are called after the target; those of the source stay as they are."""
     source, target = tmp_path / "in" / "m.onnx", tmp_path / "out" / "mixed.onnx"
     source.parent.mkdir()
     target.parent.mkdir()
     model = parse(
-        "g (float[4, 32] x) => (float[4, 32] y) <float[32] k = {"
-        + ", ".join(["50"] * 32)
-        + "}> { a = Mul(x, k) b = Mul(a, k) c = Div(b, k) y = Div(c, k) }"
+        "g (float[2, 600] x) => (float[2, 600] y) { p = Mul(x, x) s = Sqrt(p) y = Mul(s, k) }"
     )
-    for tensor in model.graph.initializer:  # only raw payload goes to a side file
-        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), "k"))
+    half = np.full(600, 0.5, np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(half, "k"))
     onnx.save(model, source, save_as_external_data=True, location="w", size_threshold=0)
-    assert (source.parent / "w").is_file()
+    before = (source.parent / "w").read_bytes()
+    feed = {"x": np.linspace(1e3, 2e3, 1200, dtype=np.float32).reshape(2, 600)}
     ours.auto_convert_mixed_precision_model_path(
-        source, FEED, target, "CPUExecutionProvider", "w", rtol=1e-2, atol=1e-3
+        source, feed, target, "CPUExecutionProvider", "any.data", None, 1e-2, 1e-3, False
     )
-    assert judge(source, target, [Sample(0, FEED)], rtol=1e-2, atol=1e-3).passed
-    assert sorted(item.name for item in source.parent.iterdir()) == ["m.onnx", "w"]
+    assert judge(source, target, [Sample(0, feed)], rtol=1e-2, atol=1e-3).passed
+    assert (source.parent / "w").read_bytes() == before
+    data = {item.name: item.stat().st_size for item in target.parent.glob("*.data")}
+    assert data == {"mixed.onnx.data": 2 * 600}
 
 
 def test_a_feed_that_does_not_fit_writes_nothing(tmp_path: Path) -> None:

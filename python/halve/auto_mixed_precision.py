@@ -91,8 +91,8 @@ def auto_convert_mixed_precision_model_path(  # noqa: PLR0913, PLR0917 - the sig
         input_feed: as `feed_dict` above.
         target_model_path: where to write.
         provider: ONNX Runtime's execution provider, or a list that begins with it.
-        location: accepted; weights that do not stay in the file go beside it under a name of
-            their own.
+        location: any name asks for weights beside the model, as external_data="always" does; the
+            file is called after the target.
         customized_validate_func: as `validate_fn` above.
         rtol: as above.
         atol: as above.

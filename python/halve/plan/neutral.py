@@ -300,14 +300,24 @@ def _transparent(analysis: Analysis, net: _Net, options: ConvertOptions) -> set[
     forward: dict[int, set[int]] = {}
     backward: dict[int, set[int]] = {}
     for value in analysis.values:
-        if value.elem != DType.FLOAT or _fixed(value):
+        if value.elem != DType.FLOAT:
             continue
-        producer = _producer(value, net, options)
-        readers = {*_readers(value, net, options), *_cast_readers(value, net, options)}
+        if _fixed(value):  # a weight that a body is given is as exact as a float32 producer
+            producer, readers = _FLOAT32, set(_owner_sites(value, net))
+        else:
+            producer = _producer(value, net, options)
+            readers = {*_readers(value, net, options), *_cast_readers(value, net, options)}
         for reader in readers:
             forward.setdefault(producer, set()).add(reader)
             backward.setdefault(reader, set()).add(producer)
     return _free_reach(net, forward) & _free_reach(net, backward)
+
+
+def _owner_sites(value: Value, net: _Net) -> Iterable[int]:
+    """Where a value enters a body or a local function as an operand of its owner."""
+    for node, slot in value.readers:
+        if node.bodies:
+            yield net.sites[node.id, node.in_types[slot][0]]
 
 
 def _cast_readers(value: Value, net: _Net, options: ConvertOptions) -> Iterable[int]:
