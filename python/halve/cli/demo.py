@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from halve import __version__
 from halve.cli.parser import Parser
-from halve.convert import convert
+from halve.conversion import convert
 from halve.errors import OutputError
 from halve.options import ConvertOptions
 from halve.report import ConversionReport, write_json
