@@ -86,6 +86,17 @@ def test_what_follows_a_custom_op_is_converted(library: Path) -> None:
     np.testing.assert_allclose(got[0], want[0], rtol=1e-2)
 
 
+def test_a_model_with_custom_ops_is_searched_and_judged(library: Path, tmp_path: Path) -> None:
+    x = np.array([[3, 1], [2, 5]], np.float32)
+    convert = ConvertOptions(custom_op_library=library, target="any", keep_io_types=True)
+    options = halve.SearchOptions(convert=convert, workers=1)
+    result = halve.auto(model(), tmp_path / "mixed.onnx", [{"x": x}], options=options)
+    assert result.verdict.passed
+    assert result.verdict.level == "emulated"
+    dtypes = {node.type: node.dtype for node in result.search.plan.nodes}
+    assert (dtypes["Inverse"], dtypes["MatMul"]) == ("float32", "float16")
+
+
 def test_without_the_library_the_region_stays_float32_and_is_named() -> None:
     result = halve.convert(model(), options=ConvertOptions(target="cpu"))
     dtypes = {node.type: node.dtype for node in result.plan.nodes}

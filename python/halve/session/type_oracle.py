@@ -66,6 +66,24 @@ class RuntimeTypes:
                 return [TypeAnswer(reason=str(error))] * len(questions)
             return [self._answers[question] for question in questions]
 
+    def output_types(self, node: NodeProto, opset: int, inputs: Sequence[str]) -> list[str | None]:
+        """The types of a node's outputs, given those of its inputs ("tensor(float)", "" for an
+        absent one); None for each that is not known.
+
+        Raises:
+            SessionError: the custom-op library cannot be loaded.
+        """
+        nothing: list[str | None] = [None] * len(node.output)
+        pairs = zip(node.input, inputs, strict=True)
+        if any(name and text not in _CODES for name, text in pairs):
+            return nothing
+        plain = NodeProto(domain=node.domain, op_type=node.op_type, attribute=node.attribute)
+        codes = tuple(_CODES[text] if text else 0 for text in inputs)
+        present = tuple(map(bool, node.output))
+        question = TypeQuestion(plain.SerializeToString(deterministic=True), opset, codes, present)
+        names = {code: text for text, code in _CODES.items()}
+        return [names.get(code) for code in self([question])[0].outputs] or nothing
+
     def _check_library(self) -> None:
         """Load it beside a model that needs nothing of it, so that what fails is the library."""
         if self._checked:
