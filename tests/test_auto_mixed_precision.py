@@ -15,6 +15,7 @@ from onnxconverter_common import auto_mixed_precision as original
 from onnxconverter_common import auto_mixed_precision_model_path as original_path
 
 from halve import auto_mixed_precision as ours
+from halve.errors import SampleError, VerdictError
 from halve.session import Sample, judge, load, lower, run
 from onnx_text import parse
 
@@ -57,13 +58,49 @@ def test_right_where_the_original_finds_nothing(capsys: pytest.CaptureFixture[st
     samples = [Sample(0, FEED)]
     assert not judge(model, theirs, samples, rtol=1e-2, atol=1e-3, require_load=False).passed
     assert judge(model, mixed, samples, rtol=1e-2, atol=1e-3).passed
-    assert "halve: check: trial" in capsys.readouterr().err
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("halve: ")]
+    assert lines[0].startswith("halve: check: trial")
+    assert len(lines) == len(set(lines))
+
+
+def test_the_original_returns_infinities() -> None:
+    """The same on a product beyond 65504 and back: with all float16 the result is infinite."""
+    model = parse(
+        "g (float[8] x) => (float[8] y) <float k = {1000}> "
+        "{ a = Mul(x, k) b = Mul(a, k) y = Div(b, k) }"
+    )
+    feed = {"x": np.linspace(1, 2, 8, dtype=np.float32)}
+    theirs = original.auto_convert_mixed_precision(model, feed, rtol=1e-2, keep_io_types=True)
+    mixed = ours.auto_convert_mixed_precision(model, feed, rtol=1e-2, keep_io_types=True)
+    wrong, right = (run(load(lower(m), optimise=False), feed)[0] for m in (theirs, mixed))
+    assert np.isinf(wrong).all()
+    assert np.allclose(right, 1000 * feed["x"], rtol=1e-2)
 
 
 def test_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("HALVE_QUIET", "1")
     ours.auto_convert_mixed_precision(parse(OVERFLOWS), FEED, rtol=1e-2, keep_io_types=True)
     assert capsys.readouterr() == ("", "")
+
+
+def test_verbose_is_a_line_a_trial_and_quiet_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, lines = tmp_path / "m.onnx", []
+    onnx.save(parse(OVERFLOWS), source)
+    for verbose, quiet in ((False, "0"), (True, "0"), (True, "1")):
+        monkeypatch.setenv("HALVE_QUIET", quiet)
+        ours.auto_convert_mixed_precision_model_path(
+            source, FEED, tmp_path / "out.onnx", "CPUExecutionProvider", rtol=1e-2, verbose=verbose
+        )
+        lines.append(len(capsys.readouterr().err.splitlines()))
+    assert lines[1] > lines[0] > lines[2] == 0
+
+
+@pytest.mark.parametrize("answer", [None, 1, "yes"])
+def test_a_validate_fn_that_gives_no_bool(answer: object) -> None:
+    with pytest.raises(VerdictError, match="validate function returned"):
+        ours.auto_convert_mixed_precision(parse(OVERFLOWS), FEED, lambda *_: answer)
 
 
 def test_the_model_is_not_changed_and_io_becomes_float16() -> None:
@@ -129,3 +166,33 @@ def test_by_path(provider: Any, location: str | None, tmp_path: Path) -> None:
     )
     assert is_float(onnx.load(target))
     assert judge(source, target, [Sample(0, FEED)], rtol=1e-2, atol=1e-3).passed
+
+
+def test_external_data_stays_beside_the_file(tmp_path: Path) -> None:
+    source, target = tmp_path / "in" / "m.onnx", tmp_path / "out" / "mixed.onnx"
+    source.parent.mkdir()
+    target.parent.mkdir()
+    model = parse(
+        "g (float[4, 32] x) => (float[4, 32] y) <float[32] k = {"
+        + ", ".join(["50"] * 32)
+        + "}> { a = Mul(x, k) b = Mul(a, k) c = Div(b, k) y = Div(c, k) }"
+    )
+    for tensor in model.graph.initializer:  # only raw payload goes to a side file
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), "k"))
+    onnx.save(model, source, save_as_external_data=True, location="w", size_threshold=0)
+    assert (source.parent / "w").is_file()
+    ours.auto_convert_mixed_precision_model_path(
+        source, FEED, target, "CPUExecutionProvider", "w", rtol=1e-2, atol=1e-3
+    )
+    assert judge(source, target, [Sample(0, FEED)], rtol=1e-2, atol=1e-3).passed
+    assert sorted(item.name for item in source.parent.iterdir()) == ["m.onnx", "w"]
+
+
+def test_a_feed_that_does_not_fit_writes_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "m.onnx", tmp_path / "mixed.onnx"
+    onnx.save(parse(OVERFLOWS), source)
+    with pytest.raises(SampleError, match="'x' is missing"):
+        ours.auto_convert_mixed_precision_model_path(
+            source, {}, target, "CPUExecutionProvider", rtol=1e-2
+        )
+    assert [item.name for item in tmp_path.iterdir()] == ["m.onnx"]

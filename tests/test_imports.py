@@ -33,7 +33,7 @@ ALLOWED = {
     "search": LEAVES | {"session", "compare", "plan", "source"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
-    "auto_mixed_precision": LEAVES | {"session", "auto", "float16"},
+    "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
     "report": {"errors", "types", "search_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "conversion"},
     "cli": LEAVES

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from halve import ConvertOptions, float16
+from halve import ConvertOptions, auto_mixed_precision, float16
 
 PAGE = Path(__file__).parents[1] / "docs" / "migrating.md"
 FUNCTIONS = (
     ("onnxconverter_common.float16", "convert_float_to_float16"),
     ("onnxconverter_common.auto_mixed_precision", "auto_convert_mixed_precision"),
+    (
+        "onnxconverter_common.auto_mixed_precision_model_path",
+        "auto_convert_mixed_precision_model_path",
+    ),
     ("onnxruntime.transformers.float16", "convert_float_to_float16"),
 )
 # Heading of each tool, up to the next one.
@@ -48,3 +52,8 @@ def test_options_that_it_offers_exist() -> None:
     assert named == {name for name in float16.__all__ if name.startswith("convert_")} - {
         "convert_float_to_float16_model_path", "convert_np_to_float16",
     }  # fmt: skip
+
+
+def test_the_search_is_offered_under_its_own_names() -> None:
+    named = set(re.findall(r"`halve\.auto_mixed_precision\.(\w+)\(", PAGE.read_text("utf-8")))
+    assert named == set(auto_mixed_precision.__all__)

@@ -26,6 +26,7 @@ from halve.auto import auto, search_model
 from halve.errors import OptionError
 from halve.float16 import DEFAULT_OP_BLOCK_LIST
 from halve.options import ConvertOptions
+from halve.report.bar import event_line
 from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, SearchEvent, Tolerances
 from halve.session import Sample
@@ -67,7 +68,7 @@ def auto_convert_mixed_precision(  # noqa: PLR0913, PLR0917 - the signature that
             anything but a bool.
         SampleError: a feed does not fit the model's inputs.
     """
-    options = _options(validate_fn, rtol, atol, keep_io_types, show=not _quiet())
+    options = _options(validate_fn, rtol, atol, keep_io_types, verbose=False)
     return search_model(model, _samples(feed_dict), options=options)
 
 
@@ -96,7 +97,7 @@ def auto_convert_mixed_precision_model_path(  # noqa: PLR0913, PLR0917 - the sig
         rtol: as above.
         atol: as above.
         keep_io_types: keep graph inputs and outputs float32.
-        verbose: a line a trial, beside the lines where clusters split.
+        verbose: a line a trial, instead of one where the phase or the clusters change.
 
     Raises:
         The same, and OutputError where the target cannot be written.
@@ -106,7 +107,7 @@ def auto_convert_mixed_precision_model_path(  # noqa: PLR0913, PLR0917 - the sig
         rtol,
         atol,
         keep_io_types,
-        show=verbose or not _quiet(),
+        verbose=verbose,
         provider=provider if isinstance(provider, str) else provider[0],
         external_data="auto" if location is None else "always",
     )
@@ -119,7 +120,7 @@ def _options(  # noqa: PLR0913 - one a keyword of the faces
     atol: float | None,
     keep_io_types: bool,
     *,
-    show: bool,
+    verbose: bool,
     provider: str = "CPUExecutionProvider",
     external_data: str = "auto",
 ) -> SearchOptions:
@@ -142,7 +143,7 @@ def _options(  # noqa: PLR0913 - one a keyword of the faces
         validate=validate,
         validate_only=rtol is None and atol is None,
         provider=provider,
-        progress=_Lines() if show else None,
+        progress=None if _quiet() else _Lines(every=verbose),
     )
 
 
@@ -156,15 +157,14 @@ def _samples(feeds: _Feed | Sequence[_Feed]) -> tuple[Sample, ...]:
 
 
 class _Lines:
-    """Prints the sizes of the clusters whenever they change."""
+    """Prints a line whenever the phase or the clusters change; with `every`, one an event."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every: bool) -> None:
+        self._every = every
         self._last: tuple[object, ...] = ()
 
     def __call__(self, event: SearchEvent) -> None:
-        sizes = tuple(last - first + 1 for first, last in event.clusters)
-        if (event.phase, sizes) == self._last:
-            return
-        self._last = (event.phase, sizes)
-        shown = " ".join(map(str, sizes)) or "-"
-        print(f"halve: {event.phase}: trial {event.trials}, clusters {shown}", file=sys.stderr)
+        now = (event.phase, event.clusters)
+        if self._every or now != self._last:
+            print(f"halve: {event_line(event)}", file=sys.stderr)
+        self._last = now

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 
 from auto_report_cases import make_borders, make_report
-from halve.cli import auto as command
 from halve.cli.main import main
 from halve.errors import VerdictError
 from halve.report.search_record import BorderRow
@@ -64,8 +64,18 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     made = Library()
-    monkeypatch.setattr(command, "_library", lambda: made)
+    module = importlib.import_module("halve.auto")  # `halve.auto` itself is the function
+    for name in ("auto", "verify_plan"):
+        # Through `made`, so that a test can replace a function of it.
+        monkeypatch.setattr(module, name, _forward(made, name))
     return made
+
+
+def _forward(library: Library, name: str) -> Callable[..., Any]:
+    def call(*args: object, **options: object) -> object:
+        return getattr(library, name)(*args, **options)
+
+    return call
 
 
 @pytest.fixture

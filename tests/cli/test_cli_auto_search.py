@@ -131,3 +131,82 @@ def test_random_samples_and_an_isolated_search(
     assert main(["auto", MODEL, target, "--keep-io-types", "--json", *shapes]) == 0
     record = json.loads(capsys.readouterr().out)
     assert any("random" in note for note in record["notes"])
+
+
+def refused(capsys: pytest.CaptureFixture[str], target: Path) -> str:
+    """The one line of the error; nothing was printed or written beside it."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("halve: error: ")
+    assert err.count("\n") == 1
+    assert not target.exists()
+    return err
+
+
+def test_golden_outputs_that_are_nan(
+    tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(samples / "sample1_outputs.npz") as arrays:
+        broken = {name: np.full_like(array, np.nan) for name, array in arrays.items()}
+    np.savez(samples / "sample1_outputs.npz", **broken)
+    assert auto(tmp_path, samples) == 1
+    error = refused(capsys, tmp_path / "mixed.onnx")
+    assert "sample1_outputs.npz: golden output 'probability' holds NaN" in error
+
+
+def test_a_folder_that_is_no_workspace_is_left_alone(
+    tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "thesis"
+    space.mkdir()
+    (space / "chapter.txt").write_text("years", "utf-8")
+    for more in ([], ["--clean"]):
+        assert auto(tmp_path, samples, "--workspace", str(space), *more) == 1
+        assert str(space) in refused(capsys, tmp_path / "mixed.onnx")
+        assert [item.name for item in space.iterdir()] == ["chapter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--validate", "no_such_module:f"], "no_such_module"),
+        (["--validate", f"{__name__}:missing"], "has no function 'missing'"),
+        (["--rtol", "nothing:1e-3"], "output 'nothing', which the model does not have"),
+        (["--max-trials", "-3"], "max_trials"),
+    ],
+)
+def test_options_that_cannot_be(
+    more: list[str],
+    words: str,
+    tmp_path: Path,
+    samples: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert auto(tmp_path, samples, *more) == 1
+    assert words in refused(capsys, tmp_path / "mixed.onnx")
+
+
+def test_an_interrupted_search_goes_on(tmp_path: Path, samples: Path) -> None:
+    """A journal cut after some answers, as a killed process leaves it, leads to the same file."""
+    space = tmp_path / "w"
+    more = ["--workspace", str(space), "--quiet"]
+    assert auto(tmp_path, samples, *more) == 0
+    journal, target = space / "journal.jsonl", tmp_path / "mixed.onnx"
+    whole, written = journal.read_bytes(), target.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:7])
+    target.unlink()
+    assert auto(tmp_path, samples, *more) == 0
+    assert target.read_bytes() == written
+    assert len(journal.read_bytes().splitlines()) == len(lines)
+
+
+def test_underscores_are_dashes(tmp_path: Path, samples: Path) -> None:
+    target, other = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    dashes = ["--sample-dir", str(samples), "--keep-io-types", "--max-trials", "50", "--quiet"]
+    lines = [part.replace("-", "_").replace("__", "--", 1) if part[:2] == "--" else part
+             for part in dashes]  # fmt: skip
+    assert "--sample_dir" in lines
+    assert main(["auto", MODEL, str(target), *dashes]) == 0
+    assert main(["auto", MODEL, str(other), *lines]) == 0
+    assert target.read_bytes() == other.read_bytes()

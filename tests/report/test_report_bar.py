@@ -104,7 +104,7 @@ def test_facts() -> None:
 def test_an_infinite_error_and_hours() -> None:
     row = TrialRow(0, "check", (), (), None, False, math.inf, math.inf, 1)
     text = "".join(line.plain for line in bar_lines(make_event(row=row, remaining_s=7260.0), 200))
-    assert "error beyond any of the tolerance, failed" in text
+    assert "error beyond any tolerance, failed" in text
     assert "2 h 01 min left" in text
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from halve.errors import OptionError, VerdictError
+from halve.errors import VerdictError
 from halve.search_options import Validate
 
-__all__ = ["by_name", "checked", "load_validate"]
+__all__ = ["by_name", "checked"]
 
 _Outputs = dict[str, NDArray[Any]]
 
@@ -45,23 +44,3 @@ def by_name(validate: Validate) -> Callable[[_Outputs, _Outputs], bool]:
         return validate(list(reference.values()), [mixed[name] for name in reference])
 
     return ask
-
-
-def load_validate(text: str) -> Validate:
-    """The function that "module:function" names.
-
-    Raises:
-        OptionError: there is no such module or function.
-    """
-    module_name, colon, name = text.partition(":")
-    if not (module_name and colon and name):
-        raise OptionError(f"validate is {text!r}; allowed: module:function")
-    try:
-        function: object = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(
-            f"validate {text!r} cannot be loaded: {error}; the module must be importable from here"
-        ) from error
-    if not callable(function):
-        raise OptionError(f"validate {text!r} is {type(function).__name__}; allowed: a function")
-    return cast("Validate", function)

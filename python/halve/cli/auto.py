@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
 import json
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING
 
 from halve import __version__
 from halve.cli.convert import show_warnings
@@ -22,12 +21,13 @@ from halve.cli.sample_flags import SampleRequest, add_sample_flags, sample_reque
 from halve.cli.search_flags import add_search_flags, search_options, shown_options
 from halve.errors import OptionError, OutputError
 from halve.report import write_json
-from halve.report.search_record import AutoReport, BorderFacts
+from halve.report.search_record import AutoReport
 from halve.report.search_text import auto_summary_lines, print_auto_report
 from halve.search_options import SearchOptions
-from halve.search_types import FinalVerdict, SearchEvent, SearchResult
-from halve.session import Sample
-from halve.types import ConvertResult
+from halve.search_types import FinalVerdict, SearchEvent
+
+if TYPE_CHECKING:
+    from halve.auto import AutoResult
 
 __all__ = ["make_parser", "run", "search_progress", "show_verdict"]
 
@@ -74,12 +74,15 @@ def run(args: Sequence[str]) -> int:
     parsed = parser.parse(spread(args))
     if hasattr(parsed, "verify_plan"):
         return _verify(parser, parsed)
+    # Here, because it brings onnx and ONNX Runtime, which --help does not need.
+    from halve.auto import auto
+
     source, target = model_paths(parser, parsed)
     reports = _report_paths(parsed, source, target)
     with search_progress(quiet=parsed.quiet) as progress:
         options = search_options(parsed, progress=progress)
         request = sample_request(parsed, seed=options.seed)
-        result = _library().auto(source, target, request.load(source), options=options)
+        result = auto(source, target, request.load(source), options=options)
     report = _report(result, source, options, request)
     _write_reports(reports, report)
     _show(report, parsed)
@@ -111,33 +114,9 @@ def show_verdict(verdict: FinalVerdict, *, quiet: bool, as_json: bool) -> int:
     return _DONE if verdict.passed else _FAILED_VERDICT
 
 
-class _Result(Protocol):
-    """What `halve.auto` returns, as far as it is shown."""
-
-    search: SearchResult
-    convert: ConvertResult
-    borders: tuple[BorderFacts, ...]
-    verdict: FinalVerdict
-
-
-class _Library(Protocol):
-    """The functions of `halve.auto` that are called here."""
-
-    def auto(
-        self, source: Path, target: Path, samples: Sequence[Sample], *, options: SearchOptions
-    ) -> _Result: ...
-
-    def verify_plan(
-        self, source: Path, plan: Path, samples: Sequence[Sample], *, options: SearchOptions
-    ) -> FinalVerdict: ...
-
-
-def _library() -> _Library:
-    """Loaded late: it brings ONNX Runtime, which `--help` does not need."""
-    return cast(_Library, importlib.import_module("halve.auto"))
-
-
 def _verify(parser: Parser, parsed: argparse.Namespace) -> int:
+    from halve.auto import verify_plan
+
     given = [parsed.input_onnx] if hasattr(parsed, "input_onnx") else []
     paths = given + parsed.paths
     if len(paths) != 1:
@@ -145,7 +124,7 @@ def _verify(parser: Parser, parsed: argparse.Namespace) -> int:
     options = search_options(parsed)
     samples = sample_request(parsed, seed=options.seed).load(Path(paths[0]))
     plan = Path(parsed.verify_plan)
-    verdict = _library().verify_plan(Path(paths[0]), plan, samples, options=options)
+    verdict = verify_plan(Path(paths[0]), plan, samples, options=options)
     return show_verdict(verdict, quiet=parsed.quiet, as_json=parsed.json)
 
 
@@ -166,7 +145,7 @@ def _report_paths(parsed: argparse.Namespace, source: Path, target: Path) -> lis
 
 
 def _report(
-    result: _Result, source: Path, options: SearchOptions, request: SampleRequest
+    result: AutoResult, source: Path, options: SearchOptions, request: SampleRequest
 ) -> AutoReport:
     search = result.search
     if request.note:

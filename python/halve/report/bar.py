@@ -193,7 +193,7 @@ def _facts(event: SearchEvent) -> list[str]:
         parts.append(f"kept {event.best_kept:,} of {len(event.states):,} units")
     if event.row is not None:
         verdict = "passed" if event.row.passed else "failed"
-        parts.append(f"error {_error(event.row.error)} of the tolerance, {verdict}")
+        parts.append(f"error {_error(event.row.error)}, {verdict}")
     return parts
 
 
@@ -203,7 +203,7 @@ def _times(event: SearchEvent) -> list[str]:
 
 
 def _error(error: float) -> str:
-    return f"{error:.3g}" if math.isfinite(error) else "beyond any"
+    return f"{error:.3g} of the tolerance" if math.isfinite(error) else "beyond any tolerance"
 
 
 def _duration(seconds: float) -> str:
