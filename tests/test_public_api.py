@@ -80,7 +80,7 @@ def test_all_covers_what_is_defined(name: str) -> None:
 def test_functions_win_over_their_modules() -> None:
     code = (
         "import halve, halve.convert, halve.cast; "
-        "from halve.convert import convert; from halve.cast import cast; "
+        "from halve.conversion import convert; from halve.cast import cast; "
         "print(halve.convert is convert, halve.cast is cast)"
     )
     assert run(code) == "True True\n"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from halve.auto import AutoResult, auto, search, verify_plan
     from halve.cast import cast
     from halve.compare import compare, statistics
-    from halve.convert import convert
+    from halve.conversion import convert
     from halve.search_options import SearchOptions
     from halve.search_types import OutputTolerance, SearchEvent, SearchResult, Tolerances
     from halve.session.samples import Sample, read_samples
@@ -90,7 +90,7 @@ _LAZY = {
     "auto": "halve.auto",
     "cast": "halve.cast",
     "compare": "halve.compare",
-    "convert": "halve.convert",
+    "convert": "halve.conversion",
     "read_samples": "halve.session.samples",
     "search": "halve.auto",
     "statistics": "halve.compare",

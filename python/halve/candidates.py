@@ -35,7 +35,7 @@ class CandidateStore:
         """A store for one source and one set of options, but for the float32 nodes."""
         self._model = model
         self._options = replace(options, plan=None, progress=None)
-        self._analysis = analyse(model.proto)
+        self._analysis = analyse(model.proto, options.type_oracle)
         self._lock = threading.Lock()
         self._places: dict[tuple[TensorRef, int], tuple[int, int]] = {}
         self._end = 0

@@ -29,6 +29,9 @@ def convert(
 ) -> ConvertResult:
     """Convert a float32 model to float16 or bfloat16.
 
+    The same as `halve.convert`, but that no runtime is asked for types unless the options name a
+    `type_oracle`.
+
     `source` is a path or a ModelProto, which is not changed. With a `target` path the result is
     written there, the weights streamed past in bounded memory; without one `result.model` holds
     it. float32 operands that stay float32, and why, stand in `result.plan`. Weights are rounded to
@@ -40,6 +43,7 @@ def convert(
         ModelError, DataError: the source cannot be read.
         UnsupportedModelError: the source has what this version cannot convert.
         PlanError: the plan in the options cannot be read or is of another model.
+        SessionError: the oracle cannot answer at all.
         OutputError: the target cannot be written, or is the source. What was there is untouched.
     """
     options = options or ConvertOptions()
@@ -51,7 +55,7 @@ def convert(
     if path is not None:
         check_target(model, path)
     report(Progress("plan"))
-    analysis = analyse(model.proto)
+    analysis = analyse(model.proto, options.type_oracle)
     plan, warnings = plan_model(model, analysis, options)
     report(Progress("rewrite"))
     rewritten, plan = rewrite_model(model, analysis, plan, options)
@@ -83,11 +87,11 @@ def _ignore(_: Progress) -> None:
 
 def _unused(options: ConvertOptions) -> list[str]:
     """What was asked for and changes nothing."""
-    if options.custom_op_library is None:
+    if options.custom_op_library is None or options.type_oracle is not None:
         return []
     return [
-        f"custom_op_library {options.custom_op_library} has no effect on a conversion, which runs "
-        "nothing: operators without an ONNX schema stay float32"
+        f"custom_op_library {options.custom_op_library} has no effect without a type_oracle: "
+        "halve.convert has one, halve.convert.convert asks nobody"
     ]
 
 
@@ -126,7 +130,7 @@ def _rewrite_raised(
     raised: RaisedModel, plan: Plan, options: ConvertOptions
 ) -> tuple[RewrittenModel, Plan]:
     model, profile = raised.model, load_target(options.target)
-    analysis = analyse(model.proto)
+    analysis = analyse(model.proto, options.type_oracle)
     # What the options say of the file's nodes is in its plan, by ids as well as by types and names.
     kept = raised.inner_ids(node.id for node in plan.nodes if "blocked by" in node.reason)
     inner = replace(options, fp32_nodes=(), op_block=(), node_block=())

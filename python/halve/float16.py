@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import ModelProto, TensorProto
 
 from halve.cast.array import cast
-from halve.convert import convert
+from halve.conversion import convert
 from halve.errors import CastError, DataError, ModelError, OptionError
 from halve.options import ConvertOptions, Progress
 from halve.source import clear_payload, inline_ref, iter_tensors, read_array, text

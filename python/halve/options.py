@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halve.errors import OptionError
-from halve.types import CastBounds, DType
+from halve.types import CastBounds, DType, TypeOracle
 
 __all__ = ["DTYPES", "TARGETS", "ConvertOptions", "Progress", "parse_size"]
 
@@ -85,8 +85,11 @@ class ConvertOptions:
     budget_bytes: int = 64 << 20
     """Payload held in memory at a time."""
     custom_op_library: Path | None = None
-    """A shared library with custom ops, for what runs a model; a conversion runs nothing, leaves
-    operators without an ONNX schema float32, and warns where this is given."""
+    """A shared library with custom ops, registered where ONNX Runtime is asked for types or runs
+    a model. The custom ops themselves stay float32."""
+    type_oracle: TypeOracle | None = None
+    """Who is asked for the output types of operators without an ONNX schema; None is ONNX Runtime,
+    where it is installed."""
     allow_links: bool = False
     """Accept external data behind a link that leaves the model's folder."""
     progress: Callable[[Progress], None] | None = None

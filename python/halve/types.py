@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from halve.plans import Plan, PlanNode
 
@@ -30,6 +31,9 @@ __all__ = [
     "TensorRef",
     "TensorRow",
     "TensorStatistics",
+    "TypeAnswer",
+    "TypeOracle",
+    "TypeQuestion",
     "WriteSummary",
 ]
 
@@ -279,6 +283,38 @@ class CastRow:
     to: int
     scope: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TypeQuestion:
+    """An operator whose output types nothing tells.
+
+    `operator` is a serialised NodeProto of domain, operator and attributes alone, `opset` that of
+    its domain. `inputs` are element types, 0 for an absent operand; `outputs` say which are there.
+    """
+
+    operator: bytes
+    opset: int
+    inputs: tuple[int, ...]
+    outputs: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeAnswer:
+    """The element types of an operator's outputs: 0 for one that is absent or not known, -1 for
+    what is no plain tensor. Empty where nothing is known; then `reason` says why.
+    """
+
+    outputs: tuple[int, ...] = ()
+    reason: str = ""
+
+
+class TypeOracle(Protocol):
+    """Who knows operators that have no ONNX schema: a runtime, as a rule."""
+
+    def __call__(self, questions: Sequence[TypeQuestion]) -> list[TypeAnswer]:
+        """An answer a question; none for no questions, which finds out whether it can be asked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

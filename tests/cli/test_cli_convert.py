@@ -246,8 +246,3 @@ def test_a_trained_model(
     assert record["nodes"]["half"] > 0
     onnx.checker.check_model(onnx.load(out), full_check=True)
     assert source.read_bytes() == before
-
-
-def test_a_flag_without_effect_is_a_warning(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["convert", str(DEMO), str(out), "--custom-op-library", "ops.so"]) == 0
-    assert "halve: warning: custom_op_library ops.so has no effect" in capsys.readouterr().err

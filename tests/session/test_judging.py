@@ -71,7 +71,7 @@ def test_a_skipped_rounding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     source = text_model(f"g (float[1] x) => (float[1] y) {body}")
     written = text_model(f"g (float16[1] x) => (float16[1] y) {body}")
     samples = [Sample(0, {"x": np.array([300], np.float32)})]
-    monkeypatch.setattr(judging, "lower", lambda model: model)
+    monkeypatch.setattr(judging, "lower", lambda model, **_: model)
     assert judge(source, written, samples).passed
 
 

@@ -85,7 +85,7 @@ def prepare(
     options = _resolved(source, options)
     convert = options.convert
     model = open_model(source, allow_links=convert.allow_links)
-    analysis = analyse(model.proto)
+    analysis = analyse(model.proto, convert.type_oracle)
     profile = load_target(convert.target)
     held_out = split_samples(samples, options.holdout)
     shown = [sample for index, sample in enumerate(samples) if index not in held_out]

@@ -35,6 +35,7 @@ from halve.search_types import (
 )
 from halve.session.runtime import describe_runtime
 from halve.session.samples import Sample, SampleSource, as_samples
+from halve.session.type_oracle import with_runtime_types
 from halve.session.written import loading_notes
 from halve.source import open_model
 from halve.types import CastRow, ConvertResult, Plan, PlanNode
@@ -70,7 +71,7 @@ def search(
         WorkspaceError: the workspace is of another model, other samples or other options.
         ModelError, OptionError, SessionError, OutputError: as `halve.convert` raises.
     """
-    options = options or SearchOptions()
+    options = _asking(options)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         result, _ = _searched(_source(source), as_samples(samples), options, workspace)
     return result
@@ -89,7 +90,7 @@ def auto(
         OutputError: the target cannot be written, or is the source. What was there is untouched.
         HalveError: as `search` raises; nothing is written then.
     """
-    options, model, path = options or SearchOptions(), _source(source), Path(target)
+    options, model, path = _asking(options), _source(source), Path(target)
     check_target(open_model(model, allow_links=options.convert.allow_links), path)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         result, delivery = _searched(model, as_samples(samples), options, workspace, name=path.name)
@@ -113,6 +114,7 @@ def search_model(
     Raises:
         HalveError: as `search` raises.
     """
+    options = _asking(options)
     result = search(source, samples, options=options)
     kept = [node.id for node in result.plan.nodes if node.id in _kept_ids(result)]
     converted = convert(source, options=replace(options.convert, fp32_nodes=tuple(kept)))
@@ -134,7 +136,7 @@ def verify_plan(
         PlanError: the plan cannot be read, or is of another model.
         HalveError: as `search` raises.
     """
-    options, model = options or SearchOptions(), _source(source)
+    options, model = _asking(options), _source(source)
     convert_options = replace(options.convert, plan=Path(plan))
     options = replace(options, convert=convert_options)
     with open_workspace(None, clean=False) as workspace:
@@ -142,6 +144,12 @@ def verify_plan(
         path = workspace.scratch("scratch-plan") / "model.onnx"
         convert(model, path, options=replace(convert_options, progress=None))
         return judge.judge_file(path)
+
+
+def _asking(options: SearchOptions | None) -> SearchOptions:
+    """The options with ONNX Runtime to ask for types."""
+    options = options or SearchOptions()
+    return replace(options, convert=with_runtime_types(options.convert))
 
 
 class _Delivery:

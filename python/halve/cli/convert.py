@@ -50,7 +50,7 @@ def run(args: Sequence[str]) -> int:
     check_report_path(report_path, source, target)
     with conversion_progress(quiet=parsed.quiet) as progress:
         options = convert_options(parsed, progress=progress)
-        from halve.convert import convert
+        from halve.conversion import convert
 
         result = convert(source, target, options=options)
     report = ConversionReport.of(result, halve_version=__version__, source=source)

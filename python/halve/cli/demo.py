@@ -15,7 +15,7 @@ from halve import __version__
 from halve.auto import AutoResult, auto
 from halve.cli.auto import search_progress
 from halve.cli.parser import Parser
-from halve.convert import convert
+from halve.conversion import convert
 from halve.errors import OutputError
 from halve.options import ConvertOptions
 from halve.report import write_json

@@ -118,7 +118,7 @@ FLAGS = (
         "--custom-op-library",
         "custom_op_library",
         "FILE",
-        "a shared library with custom ops, for what runs a model (convert runs none)",
+        "a shared library with custom ops, which ONNX Runtime is asked about and runs",
         values.path,
     ),
     Flag(
@@ -129,8 +129,8 @@ FLAGS = (
         bool,
     ),
 )
-# `plan` comes from `--fp32-nodes @FILE`; the other two make sense only in a program.
-WITHOUT_FLAG = {"plan", "budget_bytes", "progress"}
+# `plan` comes from `--fp32-nodes @FILE`; the others make sense only in a program.
+WITHOUT_FLAG = {"plan", "budget_bytes", "progress", "type_oracle"}
 
 
 def add_convert_flags(parser: argparse.ArgumentParser) -> None:

@@ -21,12 +21,14 @@ from onnx import (
 )
 
 from halve.errors import ModelError
+from halve.plan.asking import ask_types
 from halve.plan.infer import TypeClasses
 from halve.plan.operand_rules import tied_outputs
 from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
 from halve.plan.type_attributes import is_weight
 from halve.source import text
 from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
+from halve.types import TypeOracle
 
 __all__ = ["Analysis", "Kind", "NodeInfo", "Scope", "Value", "analyse", "declared_type"]
 
@@ -164,11 +166,14 @@ class Analysis:
         return self.scopes[0]
 
 
-def analyse(proto: ModelProto) -> Analysis:
+def analyse(proto: ModelProto, oracle: TypeOracle | None = None) -> Analysis:
     """Index `proto` and infer every value's element type, without shapes.
+
+    `oracle` is asked for types that nothing in the model tells.
 
     Raises:
         ModelError: a value is made twice, or read without being made; a function calls itself.
+        SessionError: the oracle cannot answer at all.
     """
     analysis = Analysis(proto, list(iter_nodes(proto)))
     _Builder(analysis).build()
@@ -176,7 +181,7 @@ def analyse(proto: ModelProto) -> Analysis:
         for node in scope.nodes:
             _connect(scope, node)
         _connect_outputs(scope)
-    _infer(analysis)
+    _infer(analysis, oracle)
     return analysis
 
 
@@ -394,7 +399,7 @@ def _connect_outputs(scope: Scope) -> None:
             _capture(value, scope)
 
 
-def _infer(analysis: Analysis) -> None:
+def _infer(analysis: Analysis, oracle: TypeOracle | None) -> None:
     classes = TypeClasses(len(analysis.values))
     for value in analysis.values:
         classes.fix(value.index, value.elem)
@@ -405,6 +410,7 @@ def _infer(analysis: Analysis) -> None:
                 classes.hint(known.index, declared_type(info.type))
     for node in analysis.nodes:
         classes.add_node(node)
+    analysis.warnings += ask_types(analysis.nodes, classes, oracle)
     for value in analysis.values:
         value.elem = classes.type_of(value.index)
     analysis.conflicts = classes.conflicts

@@ -113,7 +113,7 @@ def judge(  # noqa: PLR0913 - keywords, all with defaults
     if not samples:
         raise OptionError("judge was given no samples; allowed: one or more")
     written = read_model(converted)
-    model = lower(written)
+    model = lower(written, custom_op_library=custom_op_library)
     for dtype in half_types(model.graph):
         check_canary(dtype, optimise=optimise, threads=threads)
     settings: dict[str, Any] = {"threads": threads, "custom_op_library": custom_op_library}

@@ -21,6 +21,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import onnx
 import onnx.inliner
@@ -39,6 +40,7 @@ from halve.session.element_types import (
 from halve.session.retype import FLOAT, HALF_CODES, float_tensor, retype_attributes, retype_type
 from halve.session.schemas import OpSignature, find_signature
 from halve.session.scope import Names, Scope, bodies, used_names
+from halve.session.type_oracle import RuntimeTypes
 
 __all__ = ["lower"]
 
@@ -55,13 +57,14 @@ _DEFINED = (("", "SequenceMap"), ("ai.onnx", "SequenceMap"), ("ai.onnx.preview",
 _KEPT = ("Cast", "BitCast", *_CONTROL_FLOW)
 
 
-def lower(model: ModelProto) -> ModelProto:
+def lower(model: ModelProto, *, custom_op_library: Path | None = None) -> ModelProto:
     """The model with float32 arithmetic and true rounding of every 16-bit tensor (NaN and inf
     pass, overflow is inf, subnormals are kept). Inputs and outputs keep their types.
 
     The argument is not changed. All payload must be in it (load external data first). A model
     without 16-bit floats comes back equal but for the order of its initializers. What an op does
-    inside itself (an LSTM's state, say) is not rounded.
+    inside itself (an LSTM's state, say) is not rounded. Where neither a schema nor value_info tells
+    a type, ONNX Runtime is asked, with `custom_op_library`.
 
     Raises:
         ModelError: the model contradicts itself: types that must agree do not, or a name is read
@@ -73,7 +76,8 @@ def lower(model: ModelProto) -> ModelProto:
     lowered.CopyFrom(_inlined(model))
     del lowered.training_info[:]
     lowered.ir_version = max(lowered.ir_version, _MIN_IR_VERSION)
-    worker = _Lowering({item.domain: item.version for item in lowered.opset_import}, lowered.graph)
+    opsets = {item.domain: item.version for item in lowered.opset_import}
+    worker = _Lowering(opsets, lowered.graph, RuntimeTypes(custom_op_library))
     worker.lower_graph(lowered.graph, None, ())
     worker.prune(lowered.graph)
     return lowered
@@ -99,9 +103,10 @@ def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
 class _Lowering:
     """One model's state: its opsets, the names in use, and what may be dropped if unread."""
 
-    def __init__(self, opsets: dict[str, int], graph: GraphProto) -> None:
+    def __init__(self, opsets: dict[str, int], graph: GraphProto, runtime: RuntimeTypes) -> None:
         self._opsets = {("" if name == "ai.onnx" else name): v for name, v in opsets.items()}
         self._names = Names(graph)
+        self._runtime = runtime
         self._prunable: set[str] = set()
 
     def lower_graph(
@@ -187,7 +192,7 @@ class _Lowering:
         if domain == "" and node.op_type in _CONTROL_FLOW:
             types: list[str | None] = [*self._lower_bodies(result, scope, inputs)]
         else:
-            types = output_types(node, inputs, self._signature(domain, node))
+            types = self._output_types(domain, node, inputs, scope)
         for name, text in zip(node.output, types, strict=False):
             if name:
                 scope.define(name, self._settle(name, text, scope, where))
@@ -197,6 +202,16 @@ class _Lowering:
             self._emit_kept(result, scope, nodes)
         else:
             self._emit_arithmetic(result, scope, nodes)
+
+    def _output_types(
+        self, domain: str, node: NodeProto, inputs: Sequence[str], scope: Scope
+    ) -> list[str | None]:
+        signature = self._signature(domain, node)
+        types = output_types(node, inputs, signature)
+        pairs = zip(node.output, types, strict=True)
+        if signature or all(text is not None or name in scope.declared for name, text in pairs):
+            return types
+        return self._runtime.output_types(node, self._opsets.get(domain, 1), inputs)
 
     def _signature(self, domain: str, node: NodeProto) -> OpSignature | None:
         return find_signature(domain, node.op_type, self._opsets.get(domain, 1))

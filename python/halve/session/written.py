@@ -150,7 +150,7 @@ def open_written(converted: Path | ModelProto, settings: JudgeSettings) -> Writt
     if settings.level != "emulated":
         provider = settings.provider if settings.level == "device" else CPU_PROVIDER
         return WrittenModel(load(converted, provider=provider, **common), settings)
-    lowered = lower(read_model(converted))
+    lowered = lower(read_model(converted), custom_op_library=settings.custom_op_library)
     for dtype in sorted(half_types(lowered.graph)):
         check_canary(dtype, optimise=_UNOPTIMISED, threads=settings.threads)
     if settings.require_load:

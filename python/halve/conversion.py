@@ -1,0 +1,43 @@
+"""`halve.convert`: the chain of `halve.convert.convert`, with ONNX Runtime to ask for types."""
+
+from __future__ import annotations
+
+import os
+
+from onnx import ModelProto
+
+from halve.convert import convert as convert_without_runtime
+from halve.options import ConvertOptions
+from halve.session.type_oracle import with_runtime_types
+from halve.types import ConvertResult
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: str | os.PathLike[str] | ModelProto,
+    target: str | os.PathLike[str] | None = None,
+    *,
+    options: ConvertOptions | None = None,
+) -> ConvertResult:
+    """Convert a float32 model to float16 or bfloat16.
+
+    `source` is a path or a ModelProto, which is not changed. With a `target` path the result is
+    written there, the weights streamed past in bounded memory; without one `result.model` holds
+    it. float32 operands that stay float32, and why, stand in `result.plan`. Weights are rounded to
+    nearest even within the bounds of the options; what was clipped or flushed is counted in
+    `result.summary` and named in `result.warnings`. Nothing is run, so nothing is said of accuracy.
+
+    Where the model has operators without an ONNX schema, ONNX Runtime is asked what types they
+    make, with `options.custom_op_library` where one is given; what it does not know, and anything
+    where it is not installed, stays as it is and is named in `result.warnings`.
+
+    Raises:
+        OptionError: an option does not fit this model (an unknown id or graph output).
+        ModelError, DataError: the source cannot be read.
+        UnsupportedModelError: the source has what this version cannot convert.
+        PlanError: the plan in the options cannot be read or is of another model.
+        SessionError: the custom-op library cannot be loaded.
+        OutputError: the target cannot be written, or is the source. What was there is untouched.
+    """
+    return convert_without_runtime(source, target, options=with_runtime_types(options))
