@@ -356,6 +356,12 @@ def test_samples_that_do_not_fit(feed: dict[str, NDArray[Any]], words: str) -> N
         find(worked_example(), feed)
 
 
+def test_golden_outputs_with_nan_are_refused() -> None:
+    wrong = Sample(4, {"x": normal(1, 16)}, {"y": np.full((1, 16), np.nan, np.float32)})
+    with pytest.raises(SampleError, match="sample 4: golden output 'y' holds NaN"):
+        halve.search(worked_example(), [wrong], options=SearchOptions(convert=KEPT))
+
+
 def test_no_samples() -> None:
     with pytest.raises(SampleError, match="no samples"):
         find(worked_example())

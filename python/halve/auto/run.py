@@ -116,7 +116,7 @@ def search_model(
     """
     options = _asking(options)
     result = search(source, samples, options=options)
-    kept = [node.id for node in result.plan.nodes if node.id in _kept_ids(result)]
+    kept = sorted({*options.convert.fp32_nodes, *_kept_ids(result)})
     converted = convert(source, options=replace(options.convert, fp32_nodes=tuple(kept)))
     if converted.model is None:
         raise VerdictError("the conversion returned no model")

@@ -76,10 +76,13 @@ def as_samples(given: SampleSource) -> tuple[Sample, ...]:
                 f"a sample is {type(row).__name__}; allowed: halve.Sample, or a mapping of arrays"
                 " by input name"
             )
-    return tuple(
+    samples = tuple(
         row if isinstance(row, Sample) else Sample(number, dict(row))
         for number, row in enumerate(rows)
     )
+    for sample in samples:
+        _check_golden(sample.outputs or {}, f"sample {sample.id}")
+    return samples
 
 
 def write_samples(folder: Path | str, samples: Iterable[Sample]) -> tuple[Path, ...]:
@@ -126,13 +129,17 @@ def _index(root: Path, kind: str) -> dict[int, Path]:
 
 def _read_sample(number: int, inputs: dict[int, Path], outputs: dict[int, Path]) -> Sample:
     golden = _read_arrays(outputs[number]) if number in outputs else None
-    for name, array in (golden or {}).items():
+    _check_golden(golden or {}, str(outputs.get(number, "")))
+    return Sample(number, _read_arrays(inputs[number]), golden)
+
+
+def _check_golden(golden: Mapping[str, NDArray[Any]], where: str) -> None:
+    for name, array in golden.items():
         if array.dtype.kind in "fc" and np.isnan(array).any():
             raise SampleError(
-                f"{outputs[number]}: golden output {name!r} holds NaN; allowed: numbers and "
+                f"{where}: golden output {name!r} holds NaN; allowed: numbers and "
                 f"infinities; make the outputs again from the float32 model"
             )
-    return Sample(number, _read_arrays(inputs[number]), golden)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
