@@ -123,7 +123,8 @@ def rewrite_model(
         rewritten, raised_plan = _rewrite_raised(raised, plan, options)
         if not rewritten.identity:
             return rewritten, raised_plan
-    return rewrite(model, analysis, plan, options), plan
+    rewritten = rewrite(model, analysis, plan, options)
+    return rewritten, rewritten.plan or plan
 
 
 def _rewrite_raised(
@@ -141,7 +142,9 @@ def _rewrite_raised(
         replace(cast, scope=scopes.get(cast.scope, cast.scope)) for cast in rewritten.casts
     )
     warnings = (raised.warning, *rewritten.warnings)
-    return replace(rewritten, casts=casts, warnings=warnings), raised.file_plan(made, plan)
+    return replace(rewritten, casts=casts, warnings=warnings), raised.file_plan(
+        rewritten.plan or made, plan
+    )
 
 
 def _write(

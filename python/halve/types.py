@@ -322,7 +322,9 @@ class RewrittenModel:
     """The output without its payload: every PAYLOAD_KEY entry in `proto` indexes `jobs`.
 
     `cast_lower_bound` is the number of (tensor, direction) pairs that have a reader of the other
-    precision. `identity` says that nothing was changed, so that the source's files can be copied.
+    precision. `plan` is the one that was given, with rows that say what was written (None: no plan
+    made this model). `identity` says that nothing was changed, so that the source's files can be
+    copied.
     """
 
     proto: ModelProto
@@ -331,6 +333,7 @@ class RewrittenModel:
     cast_lower_bound: int = 0
     identity: bool = False
     warnings: tuple[str, ...] = ()
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)

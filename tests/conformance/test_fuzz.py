@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -80,6 +84,24 @@ def test_everything_blocked(model: ModelProto) -> None:
     check_identity(model)
 
 
+def check_plan_again(model: ModelProto, keep: bool, ids: tuple[int, ...]) -> None:
+    options = ConvertOptions(target="cuda", keep_io_types=keep, fp32_nodes=ids)
+    first = convert(model, options=options)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.json"
+        first.plan.save(path)
+        again = convert(model, options=replace(options, fp32_nodes=(), plan=path))
+    assert again.model == first.model
+
+
+@settings(EXAMPLES, max_examples=40)
+@given(models(), st.booleans(), st.data())
+def test_a_plan_applied_makes_the_same_model(
+    model: ModelProto, keep: bool, data: st.DataObject
+) -> None:
+    check_plan_again(model, keep, blocked_ids(data, model))
+
+
 @settings(EXAMPLES, max_examples=40)
 @given(models(), st.booleans())
 def test_converting_twice(model: ModelProto, keep: bool) -> None:
@@ -94,3 +116,4 @@ def test_many_random_models(model: ModelProto, data: st.DataObject) -> None:
     check_conversion(model, data)
     check_identity(model)
     check_twice(model, data.draw(st.booleans()))
+    check_plan_again(model, data.draw(st.booleans()), blocked_ids(data, model))

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import onnx
 import onnx.checker
+import onnx.shape_inference
 import pytest
 from onnx import helper, numpy_helper
 
@@ -153,6 +154,34 @@ def test_cast_to_float_becomes_cast_to_half() -> None:
     text = "g (int64[2] i, float[2] x) => (float[2] y) { f = Cast<to = 1>(i) y = Add(f, x) }"
     model = checked(convert_text(text))
     assert node_of(model, "Cast").attribute[0].i == FLOAT16
+
+
+ROWS = [  # graph, blocked op types, what the row of node 0 or 1 (the Cast) says
+    ("{ a = Cast<to=1>(i) y = Exp(a) z = Tanh(a) }", ("Exp",), 0, ("float32", {})),
+    ("{ a = Cast<to=1>(i) y = Exp(a) z = Exp(a) }", (), 0, ("float16", {})),
+    ("{ e = Exp(x) a = Cast<to=1>(e) y = Tanh(a) z = Tanh(a) }", ("Exp",), 1,
+     ("float16", {"in0": "float32"})),
+    ("{ e = Exp(x) a = Cast<to=1>(e) y = Tanh(a) z = Tanh(a) }", ("Cast",), 1,
+     ("float32", {"in0": "float16"})),
+    ("{ c = Constant<value_floats=[2.0, 3.0]>() a = Cast<to=1>(c) y = Exp(a) z = Exp(a) }", ("Cast",), 0,
+     ("float32", {})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nodes", "blocked", "node", "row"), ROWS)
+def test_rows_say_what_was_written(
+    nodes: str, blocked: tuple[str, ...], node: int, row: tuple[str, dict[str, str]]
+) -> None:
+    graph = f"g (float[2] x, int64[2] i) => (float[2] y, float[2] z) {nodes}"
+    result = convert_text(graph, op_block=blocked)
+    model = checked(result)
+    found = result.plan.nodes[node]
+    assert (found.dtype, dict(found.operands)) == row
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {info.name: info.type.tensor_type.elem_type for info in inferred.value_info}
+    types |= {tensor.name: tensor.data_type for tensor in inferred.initializer}
+    made = "c" if found.type == "Constant" else "a"
+    assert types[made] == (FLOAT if found.operands.get("out0", found.dtype) == "float32" else 10)
 
 
 def test_narrowing_of_the_author_stays() -> None:

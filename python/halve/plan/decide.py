@@ -61,6 +61,9 @@ def make_plan(
 ) -> Plan:
     """Decide every node of the model; `fp32_nodes` adds to the ids that the options name.
 
+    A node that the options name is kept with all that is inside of it. `fp32_nodes` come from a
+    plan, which lists nodes inside of others for themselves: they are kept alone.
+
     Raises:
         OptionError: an id that the model does not have.
     """
@@ -116,7 +119,7 @@ def blocked_reasons(
     Raises:
         OptionError: an id that the model does not have.
     """
-    blocked = _Blocked(analysis, options, (*options.fp32_nodes, *fp32_nodes))
+    blocked = _Blocked(analysis, options, fp32_nodes)
     return [blocked.reason(node) for node in analysis.nodes]
 
 
@@ -125,12 +128,13 @@ class _Blocked:
 
     def __init__(self, analysis: Analysis, options: ConvertOptions, ids: Sequence[int]) -> None:
         count = len(analysis.all_nodes)
-        for number in ids:
+        for number in (*options.fp32_nodes, *ids):
             if not 0 <= number < count:
                 raise OptionError(
                     f"op id {number} does not exist; this model has ids 0 to {count - 1}"
                 )
-        self._ids = frozenset(ids)
+        self._ids = frozenset(options.fp32_nodes)
+        self._listed = frozenset(ids)
         self._ops = _Matcher(options.op_block)
         self._names = _Matcher(options.node_block)
 
@@ -142,7 +146,7 @@ class _Blocked:
             if reason:
                 return reason if outer is node else f"inside {outer.label()}, {reason}"
             outer = outer.scope.owner
-        return ""
+        return "blocked by id" if node.id in self._listed else ""
 
     def _own_reason(self, node: NodeInfo) -> str:
         if node.id in self._ids:

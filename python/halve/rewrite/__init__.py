@@ -8,6 +8,7 @@ from halve.rewrite.arrange import arrange_nodes
 from halve.rewrite.assign import assign_types
 from halve.rewrite.casts import insert_casts
 from halve.rewrite.interface import declare_types
+from halve.rewrite.plan_rows import plan_as_written
 from halve.rewrite.state import Rewriting
 from halve.rewrite.verify import verify_types
 from halve.rewrite.weights import convert_weights
@@ -35,9 +36,15 @@ def rewrite(
     insert_casts(state, settled)
     declare_types(state)
     if not state.changed:
-        return RewrittenModel(state.proto, tuple(state.jobs), identity=True)
+        return RewrittenModel(
+            state.proto, tuple(state.jobs), identity=True, plan=plan_as_written(state)
+        )
     arrange_nodes(state)
     verify_types(state)
     return RewrittenModel(
-        state.proto, tuple(state.jobs), tuple(state.casts), state.cast_lower_bound
+        state.proto,
+        tuple(state.jobs),
+        tuple(state.casts),
+        state.cast_lower_bound,
+        plan=plan_as_written(state),
     )
