@@ -22,7 +22,7 @@ from halve.options import ConvertOptions
 from halve.plan import analyse, load_target
 from halve.plan.units import search_units
 from halve.search_types import Tolerances, Unit
-from halve.session import Sample, load, lower, read_samples, run
+from halve.session import Sample, describe_runtime, load, lower, read_samples, run
 from halve.session.probe import Probe, ProbeSettings
 from halve.session.weight_store import WeightStore
 from halve.source import open_model
@@ -163,6 +163,8 @@ def test_trained_models(name: str, keep: bool, trained_model_dir: Path) -> None:
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("name", GRAPHS)
 def test_structures(name: str, keep: bool, dtype: str) -> None:
+    if name == "passed" and describe_runtime().version < "1.21":
+        pytest.skip("ONNX Runtime 1.20 mixes up an output that is an input with the one beside it")
     text, functions, feeds = GRAPHS[name]
     options = ConvertOptions(keep_io_types=keep, dtype=dtype, target="any")
     check(parse(text, functions=functions), feeds, options, masks=3)
@@ -214,6 +216,8 @@ FEEDS = {f"x{k}": np.linspace(-2, 3, 6, dtype=np.float32).reshape(SHAPE) + k for
 def test_random_models(model: ModelProto, keep: bool) -> None:
     feeds = {item.name: FEEDS[item.name] for item in model.graph.input if item.name in FEEDS}
     assume(len(feeds) == len(model.graph.input))
+    passed = {item.name for item in model.graph.input} & {o.name for o in model.graph.output}
+    assume(not passed or describe_runtime().version >= "1.21")  # as in test_structures
     try:
         run(load(model, optimise="disabled"), feeds)  # ONNX Runtime itself fails on some
     except HalveError:

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from halve.errors import BackendUnavailableError, OptionError, SampleError, SessionError
 from halve.session import runtime
-from halve.session.runtime import CPU_PROVIDER, _version_tuple, describe_runtime, load, run
+from halve.session.runtime import CPU_PROVIDER, describe_runtime, load, run
 from models import BFLOAT16, BOOL, FLOAT, FLOAT16, INT64, build, mlp, text_model
 
 BF16 = ml_dtypes.bfloat16
@@ -47,13 +47,10 @@ def test_external_data_of_a_model_in_memory(tmp_path: Path) -> None:
     model = build([node], {"x": (FLOAT, [512])}, {"y": (FLOAT, [512])}, {"w": weights})
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin")
     skeleton = onnx.load(tmp_path / "m.onnx", load_external_data=False)
-    if _version_tuple(onnxruntime.__version__) < (1, 21):
-        with pytest.raises(BackendUnavailableError, match=r"give the model's path"):
-            load(skeleton, external_data_folder=tmp_path)
-        return
     session = load(skeleton, external_data_folder=tmp_path)
     (y,) = run(session, {"x": np.ones(512, np.float32)})
     np.testing.assert_array_equal(y, weights + 1)
+    assert {item.name for item in tmp_path.iterdir()} == {"m.onnx", "w.bin"}
 
 
 @pytest.mark.parametrize("optimise", [True, False, *runtime.OPTIMISE_LEVELS])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,28 +131,29 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     those that are pinned here, by ONNX Runtime's names. `where` names the model for messages.
 
     Raises:
-        BackendUnavailableError: ONNX Runtime or the provider is not here, or ONNX Runtime is too
-            old for `external_data_folder` (1.21).
+        BackendUnavailableError: ONNX Runtime or the provider is not here.
         OptionError: `optimise` or `threads` has a value that is not allowed.
         SessionError: ONNX Runtime refuses the model.
     """
     ort = _onnxruntime()
     _check_provider(provider, ort.get_available_providers())
-    _check_data_folder(ort, external_data_folder)
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
-    options = _session_options(ort, optimise, threads, external_data_folder)
+    data_folder = external_data_folder if _takes_data_folder(ort) else None
+    options = _session_options(ort, optimise, threads, data_folder)
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
     try:
         if custom_op_library is not None:
             options.register_custom_ops_library(str(custom_op_library))
-        inner = ort.InferenceSession(
-            _model_argument(model, label),
-            options,
-            providers=[
-                (provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(provider_options or {}))
-            ],
-        )
+        argument = _model_argument(model, label)
+        with _beside_its_data(ort, argument, external_data_folder) as given:
+            inner = ort.InferenceSession(
+                given,
+                options,
+                providers=[
+                    (provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(provider_options or {}))
+                ],
+            )
     except _runtime_errors(ort) as error:
         raise SessionError(
             f"{label}: ONNX Runtime {ort.__version__} cannot load it on {provider}: "
@@ -292,12 +294,24 @@ def _check_provider(provider: str, available: Iterable[str]) -> None:
         )
 
 
-def _check_data_folder(ort: ModuleType, folder: Path | None) -> None:
-    if folder is not None and _version_tuple(ort.__version__) < _DATA_FOLDER_SINCE:
-        raise BackendUnavailableError(
-            f"ONNX Runtime {ort.__version__} cannot take external data for a model in memory "
-            f"(allowed: {'.'.join(map(str, _DATA_FOLDER_SINCE))} and newer); give the model's path"
-        )
+@contextlib.contextmanager
+def _beside_its_data(
+    ort: ModuleType, model: str | bytes, folder: Path | None
+) -> Iterator[str | bytes]:
+    """The model as ONNX Runtime takes it: releases before 1.21 find external data by the model's
+    path only, so that there its bytes go into a file beside the data while it is loaded.
+    """
+    if folder is None or isinstance(model, str) or _takes_data_folder(ort):
+        yield model
+        return
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".halve-tmp-", suffix=".onnx") as file:
+        file.write(model)
+        file.flush()
+        yield file.name
+
+
+def _takes_data_folder(ort: ModuleType) -> bool:
+    return _version_tuple(ort.__version__) >= _DATA_FOLDER_SINCE
 
 
 def _session_options(
