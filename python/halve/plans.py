@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -11,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halve.errors import OutputError, PlanError
+from halve.errors import PlanError
+from halve.files import write_text
 
 __all__ = ["SCHEMA_VERSION", "Plan", "PlanNode"]
 
@@ -76,18 +76,8 @@ class Plan:
         Raises:
             OutputError: the file cannot be written; one that was there is untouched.
         """
-        target = Path(path)
-        temporary = target.with_name(f".halve-tmp-{os.getpid()}-{target.name}")
-        try:
-            temporary.write_text(json.dumps(self.record(), indent=1) + "\n", encoding="ascii")
-            temporary.replace(target)
-        except OSError as error:
-            with contextlib.suppress(OSError):  # the first error says what is wrong
-                temporary.unlink(missing_ok=True)
-            raise OutputError(
-                f"plan file {target} cannot be written: {error.strerror}; name a file in a folder "
-                "with room that you may write to"
-            ) from error
+        text = json.dumps(self.record(), indent=1) + "\n"
+        write_text(Path(path), text, what="plan file", encoding="ascii")
 
     def record(self) -> dict[str, object]:
         """The plan as the JSON object of a plan file."""
