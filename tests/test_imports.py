@@ -36,7 +36,7 @@ ALLOWED = {
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16"},
     "report": {"errors", "files", "types", "search_types"},
-    "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "conversion"},
+    "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
         "_native",

@@ -20,11 +20,22 @@ try:
 except ImportError:  # not a POSIX system: nothing is locked there, and nothing removed
     fcntl = None  # type: ignore[assignment]
 
-from halve.errors import OutputError
+from halve.errors import OptionError, OutputError
 
-__all__ = ["remove_leftovers", "write_text"]
+__all__ = ["given_path", "remove_leftovers", "write_text"]
 
 _PREFIX = ".halve-tmp-"
+
+
+def given_path(path: str | os.PathLike[str], *, what: str) -> Path:
+    """`path` as a Path; `what` names it in an error ("the model").
+
+    Raises:
+        OptionError: it is the empty text, which a Path would take for the current folder.
+    """
+    if not os.fspath(path):
+        raise OptionError(f"the path of {what} is ''; allowed: the name of a file or folder")
+    return Path(path)
 
 
 def write_text(path: Path, text: str, *, what: str, encoding: str = "utf-8") -> None:

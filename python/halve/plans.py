@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from halve.errors import PlanError
-from halve.files import write_text
+from halve.files import given_path, write_text
 
 __all__ = ["SCHEMA_VERSION", "Plan", "PlanNode"]
 
@@ -60,9 +60,11 @@ class Plan:
         Raises:
             PlanError: the file is missing, is not JSON, is of another version, or has a malformed
                 row.
+            OptionError: the path is ''.
         """
+        file = given_path(path, what="the plan")
         try:
-            record: object = json.loads(Path(path).read_bytes())
+            record: object = json.loads(file.read_bytes())
         except OSError as error:
             reason = error.strerror
             raise PlanError(f"plan file {path} cannot be read: {reason}; check the path") from error
