@@ -12,10 +12,11 @@ import halve
 PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
-LEAVES = {"errors", "plans", "types", "options", "search_types", "search_options"}
+LEAVES = {"errors", "files", "plans", "types", "options", "search_types", "search_options"}
 ALLOWED = {
     "errors": set(),
-    "plans": {"errors"},
+    "files": {"errors"},
+    "plans": {"errors", "files"},
     "types": {"plans"},
     "options": {"errors", "types"},
     "search_options": {"errors", "options", "search_types"},
@@ -34,8 +35,8 @@ ALLOWED = {
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
-    "report": {"errors", "types", "search_types"},
-    "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "conversion"},
+    "report": {"errors", "files", "types", "search_types"},
+    "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
         "_native",

@@ -10,15 +10,28 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.files import given_path
 from halve.options import ConvertOptions, Progress
-from halve.plan import Analysis, analyse, load_target, make_plan, match_plan, unmatched_names
+from halve.plan import (
+    Analysis,
+    analyse,
+    load_target,
+    make_plan,
+    match_plan,
+    plan_warnings,
+    unmatched_names,
+    unmatched_ops,
+)
 from halve.plan.opset import RaisedModel, raise_opset
 from halve.rewrite import rewrite
 from halve.source import open_model
 from halve.types import ConvertResult, DType, Plan, RewrittenModel, SourceModel, WriteSummary
 from halve.write import build_model, check_target, write_model
 
-__all__ = ["convert", "plan_model", "rewrite_model"]
+__all__ = ["NO_SUCH_OPS", "convert", "plan_model", "rewrite_model"]
+
+# How the warning about unused entries of op_block begins.
+NO_SUCH_OPS = "op_block names what no node is: "
 
 
 def convert(
@@ -51,7 +64,7 @@ def convert(
     report = options.progress or _ignore
     report(Progress("open"))
     model = open_model(source, allow_links=options.allow_links)
-    path = None if target is None else Path(target)
+    path = None if target is None else given_path(target, what="the new model")
     if path is not None:
         check_target(model, path)
     report(Progress("plan"))
@@ -74,6 +87,7 @@ def convert(
             *analysis.warnings,
             *warnings,
             *rewritten.warnings,
+            *_plan_warnings(plan, options),
             *_cast_warnings(summary),
             *summary.warnings,
         ),
@@ -108,6 +122,8 @@ def plan_model(
     if options.plan is not None:
         ids, warnings = match_plan(Plan.load(options.plan), analysis, model.digest)
     warnings += [f"no node is called {name!r}" for name in unmatched_names(analysis, options)]
+    ops = unmatched_ops(analysis, options)
+    warnings += [NO_SUCH_OPS + ", ".join(ops)] if ops else []
     profile = load_target(options.target)
     plan = make_plan(analysis, options, profile, model_hash=model.digest, fp32_nodes=ids)
     return plan, warnings
@@ -153,6 +169,10 @@ def _write(
     if path is None:
         return build_model(rewritten, options=options)
     return None, write_model(rewritten, model, path, options=options)
+
+
+def _plan_warnings(made: Plan, options: ConvertOptions) -> list[str]:
+    return [] if options.plan is None else plan_warnings(Plan.load(options.plan), made)
 
 
 # Counts that change a value by more than rounding, and what the warning calls them.

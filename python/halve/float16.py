@@ -25,6 +25,7 @@ from onnx import ModelProto, TensorProto
 
 from halve.cast.array import cast
 from halve.conversion import convert
+from halve.convert import NO_SUCH_OPS
 from halve.errors import CastError, DataError, ModelError, OptionError
 from halve.options import ConvertOptions, Progress
 from halve.source import clear_payload, inline_ref, iter_tensors, read_array, text
@@ -267,7 +268,8 @@ def _has_float16(model: ModelProto) -> bool:
 def _warn_all(result: ConvertResult, stacklevel: int) -> None:
     """Rule 3."""
     for warning in result.warnings:
-        warnings.warn(warning, stacklevel=stacklevel)
+        if not warning.startswith(NO_SUCH_OPS):  # the default list names what few models have
+            warnings.warn(warning, stacklevel=stacklevel)
 
 
 def _say(line: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -11,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halve.errors import OutputError, PlanError
+from halve.errors import PlanError
+from halve.files import given_path, write_text
 
 __all__ = ["SCHEMA_VERSION", "Plan", "PlanNode"]
 
@@ -60,9 +60,11 @@ class Plan:
         Raises:
             PlanError: the file is missing, is not JSON, is of another version, or has a malformed
                 row.
+            OptionError: the path is ''.
         """
+        file = given_path(path, what="the plan")
         try:
-            record: object = json.loads(Path(path).read_bytes())
+            record: object = json.loads(file.read_bytes())
         except OSError as error:
             reason = error.strerror
             raise PlanError(f"plan file {path} cannot be read: {reason}; check the path") from error
@@ -76,18 +78,8 @@ class Plan:
         Raises:
             OutputError: the file cannot be written; one that was there is untouched.
         """
-        target = Path(path)
-        temporary = target.with_name(f".halve-tmp-{os.getpid()}-{target.name}")
-        try:
-            temporary.write_text(json.dumps(self.record(), indent=1) + "\n", encoding="ascii")
-            temporary.replace(target)
-        except OSError as error:
-            with contextlib.suppress(OSError):  # the first error says what is wrong
-                temporary.unlink(missing_ok=True)
-            raise OutputError(
-                f"plan file {target} cannot be written: {error.strerror}; name a file in a folder "
-                "with room that you may write to"
-            ) from error
+        text = json.dumps(self.record(), indent=1) + "\n"
+        write_text(Path(path), text, what="plan file", encoding="ascii")
 
     def record(self) -> dict[str, object]:
         """The plan as the JSON object of a plan file."""

@@ -309,7 +309,7 @@ def test_write_page_replaces_whole(report: AutoReport, tmp_path: Path) -> None:
 
 
 def test_write_page_into_no_folder(report: AutoReport, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot write .*No such file"):
+    with pytest.raises(OutputError, match=r"cannot be written: No such file"):
         write_page(tmp_path / "none" / "r.html", report)
 
 

@@ -163,8 +163,9 @@ ROWS = [  # graph, blocked op types, what the row of node 0 or 1 (the Cast) says
      ("float16", {"in0": "float32"})),
     ("{ e = Exp(x) a = Cast<to=1>(e) y = Tanh(a) z = Tanh(a) }", ("Cast",), 1,
      ("float32", {"in0": "float16"})),
-    ("{ c = Constant<value_floats=[2.0, 3.0]>() a = Cast<to=1>(c) y = Exp(a) z = Exp(a) }",
-     ("Cast",), 0, ("float32", {})),
+    ("{ c = Constant<value_floats=[2.0, 3.0]>() a = Cast<to=1>(c) y = Exp(a) z = Abs(a) }",
+     ("Cast",), 0,
+     ("float32", {})),
 ]  # fmt: skip
 
 

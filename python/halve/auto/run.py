@@ -18,6 +18,7 @@ from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert
 from halve.errors import VerdictError
+from halve.files import given_path
 from halve.search import CheckError, Journal, Parameters, Problem, SearchOutcome, repair
 from halve.search import search as find_units
 from halve.search.diagnose import Diagnosis
@@ -90,7 +91,7 @@ def auto(
         OutputError: the target cannot be written, or is the source. What was there is untouched.
         HalveError: as `search` raises; nothing is written then.
     """
-    options, model, path = _asking(options), _source(source), Path(target)
+    options, model, path = _asking(options), _source(source), given_path(target, what="OUT")
     check_target(open_model(model, allow_links=options.convert.allow_links), path)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         result, delivery = _searched(model, as_samples(samples), options, workspace, name=path.name)
@@ -432,4 +433,4 @@ def _save(result: SearchResult, workspace: Workspace) -> None:
 
 
 def _source(source: _Path | ModelProto) -> Source:
-    return source if isinstance(source, ModelProto) else Path(source)
+    return source if isinstance(source, ModelProto) else given_path(source, what="the model")

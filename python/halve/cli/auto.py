@@ -20,6 +20,7 @@ from halve.cli.paths import add_paths, check_report_path, model_paths
 from halve.cli.sample_flags import SampleRequest, add_sample_flags, sample_request, spread
 from halve.cli.search_flags import add_search_flags, search_options, shown_options
 from halve.errors import OptionError, OutputError
+from halve.files import given_path
 from halve.report import write_json
 from halve.report.search_record import AutoReport
 from halve.report.search_text import auto_summary_lines, print_auto_report
@@ -134,7 +135,8 @@ def _report_paths(parsed: argparse.Namespace, source: Path, target: Path) -> lis
     for flag, kinds in (("report", _REPORT_KINDS), ("output_json", (".json",))):
         if not hasattr(parsed, flag):
             continue
-        path, name = Path(getattr(parsed, flag)), f"--{flag.replace('_', '-')}"
+        name = f"--{flag.replace('_', '-')}"
+        path = given_path(getattr(parsed, flag), what=name)
         kind = path.suffix.lower()
         if flag == "report" and kind not in kinds:
             raise OptionError(f"{name} is {str(path)!r}; allowed: a name that ends in .html, .json")

@@ -13,6 +13,7 @@ from halve.cli.parser import Parser
 from halve.cli.paths import add_paths, check_report_path, model_paths
 from halve.cli.progress import conversion_progress
 from halve.errors import OutputError
+from halve.files import given_path
 from halve.report import ConversionReport, shorten, summary_lines, write_json
 
 __all__ = ["make_parser", "run", "show", "show_warnings"]
@@ -46,7 +47,9 @@ def run(args: Sequence[str]) -> int:
     parser = make_parser()
     parsed = parser.parse(args)
     source, target = model_paths(parser, parsed)
-    report_path = Path(parsed.report) if hasattr(parsed, "report") else None
+    report_path: Path | None = None
+    if hasattr(parsed, "report"):
+        report_path = given_path(parsed.report, what="--report")
     check_report_path(report_path, source, target)
     with conversion_progress(quiet=parsed.quiet) as progress:
         options = convert_options(parsed, progress=progress)

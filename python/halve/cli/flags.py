@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from halve.cli import values
 from halve.cli.parser import split_list
 from halve.errors import OptionError
+from halve.files import given_path
 from halve.options import ConvertOptions, parse_size
 
 __all__ = ["FLAGS", "WITHOUT_FLAG", "Flag", "add_convert_flags", "convert_options"]
@@ -165,4 +165,6 @@ def _field_values(flag: Flag, raw: Sequence[str]) -> dict[str, object]:
     if len(plans) > 1:
         raise OptionError(f"--fp32-nodes names {len(plans)} plan files; allowed: one")
     ids = flag.convert([value for value in raw if not value.startswith("@")])
-    return {"fp32_nodes": ids} | ({"plan": Path(plans[0])} if plans else {})
+    return {"fp32_nodes": ids} | (
+        {"plan": given_path(plans[0], what="--fp32-nodes @")} if plans else {}
+    )

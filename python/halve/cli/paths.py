@@ -8,6 +8,7 @@ from pathlib import Path
 
 from halve.cli.parser import Parser
 from halve.errors import OptionError, OutputError
+from halve.files import given_path
 
 __all__ = ["add_paths", "check_report_path", "model_paths"]
 
@@ -39,7 +40,7 @@ def model_paths(parser: Parser, parsed: argparse.Namespace) -> tuple[Path, Path]
     if len(paths) != 2:
         received = " ".join(map(repr, paths)) or "nothing"
         parser.error(f"expected the model IN and the file to write OUT, received {received}")
-    return Path(paths[0]), Path(paths[1])
+    return given_path(paths[0], what="the model IN"), given_path(paths[1], what="OUT")
 
 
 def check_report_path(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from halve.errors import OptionError
+from halve.files import given_path
 from halve.session import Sample, read_samples
 from halve.session.random_samples import RandomSampling, random_samples
 
@@ -92,7 +93,7 @@ def sample_request(parsed: argparse.Namespace, *, seed: int = 0) -> SampleReques
             f"--sample-dir and --{given[0].replace('_', '-')} exclude each other: the latter is "
             "for random samples; give one of them"
         )
-    return SampleRequest(folder=Path(parsed.sample_dir))
+    return SampleRequest(folder=given_path(parsed.sample_dir, what="--sample-dir"))
 
 
 def spread(args: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from halve.errors import OptionError
+from halve.files import given_path
 
 __all__ = ["last", "number", "path", "whole", "whole_number"]
 
@@ -17,8 +18,12 @@ def last(values: Sequence[str]) -> str:
 
 
 def path(values: Sequence[str]) -> Path:
-    """The path given last."""
-    return Path(values[-1])
+    """The path given last.
+
+    Raises:
+        OptionError: it is ''.
+    """
+    return given_path(values[-1], what="a flag")
 
 
 def number(name: str) -> Callable[[Sequence[str]], float]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from halve.plan.analysis import Analysis, analyse
-from halve.plan.decide import make_plan, unmatched_names
-from halve.plan.plan_file import match_plan
+from halve.plan.decide import make_plan, unmatched_names, unmatched_ops
+from halve.plan.plan_file import match_plan, plan_warnings
 from halve.plan.targets import TargetProfile, load_target
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "load_target",
     "make_plan",
     "match_plan",
+    "plan_warnings",
     "unmatched_names",
+    "unmatched_ops",
 ]

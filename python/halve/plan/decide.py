@@ -40,6 +40,7 @@ __all__ = [
     "make_plan",
     "slot_name",
     "unmatched_names",
+    "unmatched_ops",
 ]
 
 
@@ -101,8 +102,17 @@ def _option_record(options: ConvertOptions) -> dict[str, object]:
 def unmatched_names(analysis: Analysis, options: ConvertOptions) -> list[str]:
     """The entries of `node_block` that no node's name matches: misspelt, as a rule."""
     names = {text(node.name) for _, _, node in analysis.all_nodes}
+    return _unmatched(options.node_block, names)
+
+
+def unmatched_ops(analysis: Analysis, options: ConvertOptions) -> list[str]:
+    """The entries of `op_block` that no node's op type matches."""
+    return _unmatched(options.op_block, {text(node.op_type) for _, _, node in analysis.all_nodes})
+
+
+def _unmatched(patterns: Sequence[str], names: set[str]) -> list[str]:
     missing = []
-    for pattern in options.node_block:
+    for pattern in patterns:
         plain = _plain_name(pattern)
         if pattern in names or plain in names:
             continue

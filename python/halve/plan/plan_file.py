@@ -1,13 +1,23 @@
-"""Find the nodes of a plan in a model."""
+"""Find the nodes of a plan in a model, and say where a model comes out otherwise than planned."""
 
 from __future__ import annotations
+
+from importlib import metadata
 
 from halve.errors import PlanError
 from halve.plan.analysis import Analysis
 from halve.plan.keys import node_keys
-from halve.types import Plan
+from halve.types import Plan, PlanNode
 
-__all__ = ["match_plan"]
+__all__ = ["match_plan", "plan_warnings"]
+
+_PACKAGES = ("onnxruntime-gpu", "onnxruntime")
+_PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_JUDGE = "judge it again with halve auto --verify-plan"
 
 
 def match_plan(plan: Plan, analysis: Analysis, model_hash: str) -> tuple[list[int], list[str]]:
@@ -16,8 +26,13 @@ def match_plan(plan: Plan, analysis: Analysis, model_hash: str) -> tuple[list[in
     Ids hold where the model is the plan's own; else nodes are found by their structural keys.
 
     Raises:
-        PlanError: a float32 node of the plan is not in this model.
+        PlanError: a float32 node of the plan is not in this model, or the plan has no nodes.
     """
+    if not plan.nodes and analysis.all_nodes:
+        raise PlanError(
+            f"the plan lists no nodes, and the model has {len(analysis.all_nodes)}: it says nothing"
+            " of them; make a new plan for this model"
+        )
     kept = [node for node in plan.nodes if node.dtype == "float32"]
     if plan.model_hash == model_hash:
         return [node.id for node in kept], []
@@ -33,3 +48,66 @@ def match_plan(plan: Plan, analysis: Analysis, model_hash: str) -> tuple[list[in
     return [ids[node.key] for node in kept], [
         "the plan was made for another file; its nodes were found by their structure"
     ]
+
+
+def plan_warnings(given: Plan, made: Plan) -> list[str]:
+    """Where `made`, which a model was written by, is otherwise than the plan file it comes from:
+    other options, another runtime than `given` was verified on, other types of nodes.
+    """
+    warnings = [
+        f"the plan was made with {name} {given.options[name]!r} and is applied with {value!r};"
+        f" {_JUDGE}"
+        for name, value in made.options.items()
+        if name in given.options and given.options[name] != value
+    ]
+    warnings += _runtime_warnings(given, str(made.options.get("target", "")))
+    if given.options.get("dtype", made.options.get("dtype")) == made.options.get("dtype"):
+        warnings += _row_warnings(given, made)
+    return warnings
+
+
+def _runtime_warnings(given: Plan, target: str) -> list[str]:
+    installed = _installed_runtime()
+    provider = _PROVIDERS.get(target)
+    warnings = []
+    if given.runtime and installed and given.runtime != installed:
+        warnings.append(f"the plan was verified on {given.runtime}, this is {installed}; {_JUDGE}")
+    # On the CPU provider a plan for another target was verified by emulation.
+    if given.provider not in ("", _PROVIDERS["cpu"]) and provider not in (None, given.provider):
+        warnings.append(
+            f"the plan was verified on {given.provider} and is applied for target {target!r};"
+            f" {_JUDGE}"
+        )
+    return warnings
+
+
+def _installed_runtime() -> str:
+    """As a plan names it; "" where no ONNX Runtime is installed."""
+    for package in _PACKAGES:
+        try:
+            return f"onnxruntime {metadata.version(package)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def _row_warnings(given: Plan, made: Plan) -> list[str]:
+    rows = {row.key: row for row in made.nodes}
+    pairs = [(old, rows[old.key]) for old in given.nodes if old.key in rows]
+    other = [(old, new) for old, new in pairs if _types(old) != _types(new)]
+    if not other:
+        return []
+    old, new = other[0]
+    return [
+        f"{len(other)} nodes come out otherwise than in the plan, the first is node {new.id}"
+        f" ({new.type} {new.name!r}): {_spelt(old)} there, {_spelt(new)} here; {_JUDGE}"
+    ]
+
+
+def _types(row: PlanNode) -> tuple[str, dict[str, str]]:
+    return row.dtype, dict(row.operands)
+
+
+def _spelt(row: PlanNode) -> str:
+    operands = ", ".join(f"{slot} {dtype}" for slot, dtype in sorted(row.operands.items()))
+    return (row.dtype or "no float operands") + (f" ({operands})" if operands else "")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from halve.errors import OutputError
+from halve.files import write_text
 from halve.report.drawing import ERROR_DECADES, HEIGHTS, STATES, draw_chart, draw_forests, draw_map
 from halve.report.ranges import ranges
 from halve.report.record import plain_json
@@ -77,17 +75,7 @@ def write_page(path: Path, report: AutoReport) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    temporary = path.with_name(f".halve-tmp-{os.getpid()}-{path.name}")
-    try:
-        temporary.write_text(make_page(report), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the first error says what is wrong
-            temporary.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; give a file name in a folder you "
-            "may write to"
-        ) from error
+    write_text(path, make_page(report), what="report")
 
 
 def printable(text: str) -> str:

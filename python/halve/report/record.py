@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from halve.errors import OutputError
+from halve.files import write_text
 from halve.types import CastCounts, CastRow, ConvertResult, DType, PlanNode, TensorRow
 
 __all__ = [
@@ -153,17 +152,7 @@ def write_json(path: Path, value: object) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    temporary = path.with_name(f".halve-tmp-{os.getpid()}-{path.name}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the first error says what is wrong
-            temporary.unlink(missing_ok=True)
-        reason = error.strerror or error
-        message = f"cannot write {path}: {reason}; give a file name in a folder you may write to"
-        raise OutputError(message) from error
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", what="report")
 
 
 def _kept_json(node: PlanNode) -> dict[str, object]:

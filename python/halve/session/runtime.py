@@ -144,7 +144,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         options.add_session_config_entry(key, value)
     try:
         if custom_op_library is not None:
-            options.register_custom_ops_library(str(custom_op_library))
+            options.register_custom_ops_library(_library_path(custom_op_library))
         argument = _model_argument(model, label)
         with _beside_its_data(ort, argument, external_data_folder) as given:
             inner = ort.InferenceSession(
@@ -330,6 +330,11 @@ def _session_options(
     if data_folder is not None:
         options.add_session_config_entry(_DATA_FOLDER_KEY, str(data_folder))
     return options
+
+
+def _library_path(path: Path) -> str:
+    """Absolute where the file is here: ONNX Runtime looks for others beside itself."""
+    return str(path.resolve()) if path.exists() else str(path)
 
 
 def _level(ort: ModuleType, optimise: bool | str) -> Any:

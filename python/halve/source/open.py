@@ -21,6 +21,7 @@ from halve._native.wire import (
     elide_file,
 )
 from halve.errors import DataError, ModelError, OptionError
+from halve.files import given_path
 from halve.source.detect import HEAD_BYTES, describe
 from halve.source.external import Folder, check_overlaps, external_ref
 from halve.source.payload import check_inline, check_size, inline_ref
@@ -65,7 +66,7 @@ def open_model(
         return _open_proto(source)
     if not isinstance(source, (str, os.PathLike)):
         raise OptionError(f"source is {type(source).__name__}; allowed: a path or a ModelProto")
-    return _open_path(Path(os.fsdecode(source)), allow_links)
+    return _open_path(given_path(os.fsdecode(source), what="the model"), allow_links)
 
 
 @dataclass(slots=True)

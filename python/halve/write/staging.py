@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from halve.errors import OutputError
+from halve.files import remove_leftovers
 from halve.write.layout import is_data_name
 from halve.write.locks import folder_lock, try_lock, unlock
 from halve.write.manifest import Entry, Manifest, identify, model_mentions, settle, skeleton_of
@@ -173,6 +174,7 @@ def clear_leftovers(folder: Path) -> list[str]:
     Returns a warning for each that could not be removed.
     """
     warnings = []
+    remove_leftovers(folder)
     for leftover in sorted(folder.glob(_PREFIX + "*")):
         if leftover.is_symlink() or not leftover.is_dir():
             continue
