@@ -12,7 +12,17 @@ import halve
 PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
-LEAVES = {"errors", "files", "plans", "types", "options", "search_types", "search_options"}
+LEAVES = {
+    "errors",
+    "files",
+    "plans",
+    "types",
+    "options",
+    "search_types",
+    "search_options",
+    "manual_types",
+    "manual_options",
+}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
@@ -21,6 +31,8 @@ ALLOWED = {
     "options": {"errors", "types"},
     "search_options": {"errors", "options", "search_types"},
     "search_types": {"plans", "types"},
+    "manual_types": {"plans", "types"},
+    "manual_options": {"errors", "options", "search_types", "manual_types"},
     "_native": LEAVES,
     "source": LEAVES | {"_native"},
     "plan": LEAVES | {"_native", "source"},
@@ -35,7 +47,7 @@ ALLOWED = {
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
-    "report": {"errors", "files", "types", "search_types"},
+    "report": {"errors", "files", "types", "search_types", "manual_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
