@@ -16,6 +16,8 @@ LEAVES = {
     "comparisons",
     "errors",
     "files",
+    "manual_options",
+    "manual_types",
     "options",
     "plans",
     "search_options",
@@ -31,6 +33,8 @@ ALLOWED = {
     "search_options": {"errors", "options", "search_types"},
     "search_types": {"plans", "types"},
     "comparisons": {"errors", "search_types", "types"},
+    "manual_types": {"plans", "types"},
+    "manual_options": {"errors", "options", "search_types", "manual_types"},
     "_native": LEAVES,
     "source": LEAVES | {"_native"},
     "plan": LEAVES | {"_native", "source"},
@@ -45,7 +49,7 @@ ALLOWED = {
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
-    "report": {"comparisons", "errors", "files", "types", "search_types"},
+    "report": {"comparisons", "errors", "files", "manual_types", "types", "search_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
