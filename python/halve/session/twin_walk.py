@@ -278,8 +278,12 @@ class Walk:
         item = program.steps[place]
         if not item.outputs:
             return
-        exact_finite = program.runs != HALF and self._all_finite(item.exact_reads, program, frame)
-        half_finite = program.runs != EXACT and self._all_finite(item.half_reads, program, frame)
+        # A node with bodies makes nothing itself: what is not finite came out of them.
+        own = item.control is None
+        exact_finite = own and program.runs != HALF
+        exact_finite = exact_finite and self._all_finite(item.exact_reads, program, frame)
+        half_finite = own and program.runs != EXACT
+        half_finite = half_finite and self._all_finite(item.half_reads, program, frame)
         for output in item.outputs:
             value = self._value(output, program, frame, exact_finite, half_finite)
             finite = visit(value)
