@@ -45,6 +45,8 @@ ALLOWED = {
     "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
     "conversion": LEAVES | {"convert", "session"},
     "session": LEAVES | {"_native", "source", "compare"},
+    "stats": LEAVES | {"_native", "session", "compare", "source"},
+    "measure": LEAVES | {"source", "plan", "write", "convert", "session", "stats"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
@@ -61,10 +63,11 @@ ALLOWED = {
         "session",
         "report",
         "auto",
+        "measure",
         "__init__",
     },
     "__main__": {"cli"},
-    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session"},
+    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session", "measure"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}

@@ -29,8 +29,10 @@ __all__ = [
     "Session",
     "describe_runtime",
     "load",
+    "make_value",
     "operator_schemas",
     "run",
+    "run_values",
 ]
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -120,6 +122,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     external_data_folder: Path | None = None,
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
+    arena: bool = True,
+    optimised: Path | None = None,
     where: str = "",
 ) -> Session:
     """Load a model.
@@ -128,7 +132,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     limited to protobuf's 2 GiB, and find external data in `external_data_folder`. `optimise` is
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
     node; nodes always run one after the other. `provider_options` and `session_options` add to
-    those that are pinned here, by ONNX Runtime's names. `where` names the model for messages.
+    those that are pinned here, by ONNX Runtime's names. Without `arena`, memory that a run no
+    longer needs goes back at once. `optimised` is where to write the graph that is run. `where`
+    names the model for messages.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.
@@ -140,6 +146,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
     data_folder = external_data_folder if _takes_data_folder(ort) else None
     options = _session_options(ort, optimise, threads, data_folder)
+    options.enable_cpu_mem_arena = arena
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
     try:
@@ -233,6 +242,30 @@ def run(
             f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
             f"{_one_line(error)}"
         ) from error
+
+
+def run_values(
+    session: Session, feeds: Mapping[str, Any], fetch: Sequence[str], where: str = ""
+) -> list[Any]:
+    """Run once with ONNX Runtime's own values, unchecked and uncopied; those of `fetch`.
+
+    Raises:
+        SessionError: ONNX Runtime fails while it runs.
+    """
+    try:
+        return list(session.inner.run_with_ort_values(fetch, feeds))
+    except _runtime_errors(_onnxruntime()) as error:
+        raise SessionError(
+            f"{where or session.where}: ONNX Runtime failed while running on {session.provider}: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def make_value(array: NDArray[Any]) -> Any:
+    """An array as ONNX Runtime's value, which has a copy of it."""
+    from halve.session.values import to_value
+
+    return to_value(_onnxruntime(), array)
 
 
 def _run_with_values(
