@@ -54,7 +54,7 @@
   function within(container, element) {
     const outer = container.getBoundingClientRect(), inner = element.getBoundingClientRect();
     container.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
-    container.scrollLeft += inner.left - outer.left - (outer.width - inner.width) / 2;
+    if (inner.width < outer.width) container.scrollLeft += inner.left - outer.left - (outer.width - inner.width) / 2;
   }
   function mark(id, on) {
     boxes.get(id)?.classList.toggle("at", on);
