@@ -73,10 +73,17 @@ def _side(side: ComparedSide) -> str:
 
 def _verdict(report: CompareReport) -> str:
     failed = [row for row in report.outputs if not row.passed]
-    counts = f"{len(report.outputs)} outputs, {len(report.result.samples)} samples"
+    samples = [sample for sample in report.result.samples if sample.id is not None]
+    counts = _count(len(report.outputs), "output")
+    if samples:
+        counts += f", {_count(len(samples), 'sample')}"
     if not failed:
         return f"passed: all within tolerance ({counts})"
-    return f"FAILED: {len(failed)} outputs beyond tolerance ({counts})"
+    return f"FAILED: {_count(len(failed), 'output')} beyond tolerance ({counts})"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _notes(report: CompareReport) -> list[str]:
