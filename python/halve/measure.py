@@ -156,6 +156,7 @@ def _models(
     plain = model if raised is None else raised.model
     neutral = _neutral_ids(analysis, convert)
     common: dict[str, Any] = {"floats": {}, "neutral": neutral, "half": convert.half}
+    common["local"] = options.runs_local
     if model.nbytes < _IN_MEMORY_BYTES:
         exact, _ = build_model(_unchanged(plain), options=convert)
         half, _ = build_model(rewritten, options=convert)
@@ -228,18 +229,29 @@ def _measured(job: _Job, sample: Sample, place: int, count: int) -> SampleStatis
     collector = Collector(_limits(options))
     names = job.twin.output_names
     _check_golden(sample, names)
-    total, done = len(job.plan.nodes), 0
-
-    def visit(value: TwinValue) -> tuple[bool, bool]:
-        nonlocal done
-        done += 1
-        if options.progress is not None:
-            _report(options, ManualEvent("measure", place, count, min(done, total), total))
-        return collector.visit(value)
-
-    made = job.twin.run(sample, visit, options.feedback)
+    visitor = _Shown(collector, options, place, count, len(job.plan.nodes))
+    made = job.twin.run(sample, visitor, options.feedback)
     outputs = model_outputs(names, made.exact, made.half, sample.outputs, options.tolerances)
     return SampleStatistics(sample.id, _nodes(job, collector.outputs), outputs)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A collector that tells how far it is."""
+
+    collector: Collector
+    options: ManualOptions
+    sample: int
+    samples: int
+    total: int
+
+    def look(self, values: Sequence[TwinValue]) -> list[tuple[bool, bool]]:
+        return self.collector.look(values)
+
+    def settle(self, values: Sequence[TwinValue], reads: Sequence[tuple[bool, bool]]) -> None:
+        self.collector.settle(values, reads)
+        done = min(len(self.collector.outputs), self.total)
+        _report(self.options, ManualEvent("measure", self.sample, self.samples, done, self.total))
 
 
 def _check_golden(sample: Sample, names: Sequence[str]) -> None:
@@ -258,6 +270,7 @@ def _limits(options: ManualOptions) -> Limits:
         options.le_value_thres,
         _LIMITS[options.convert.dtype],
         options.tolerances.default,
+        options.runs_local,
         options.distribution,
         options.threads,
     )
@@ -308,6 +321,7 @@ def _report_of(job: _Job, found: tuple[SampleStatistics, ...]) -> ManualReport:
         limit=_LIMITS[options.convert.dtype],
         ge=options.ge_value_thres,
         le=options.le_value_thres,
+        local="exact" if options.runs_local else "output",
         runtime=f"onnxruntime {describe_runtime().version}",
         provider=options.provider,
         warnings=job.warnings,
