@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,10 @@ class TwinSession:
         threads: int = 1,
         session_options: Mapping[str, str] | None = None,
         custom_op_library: Path | None = None,
+        keep: Callable[[ModelProto, ModelProto], None] | None = None,
     ) -> None:
-        """Lower and pair the models; parts are loaded when they are first run.
+        """Lower and pair the models; parts are loaded when they are first run. `keep` is shown
+        both models as they are run.
 
         Raises:
             ModelError, UnsupportedModelError: a model cannot be lowered.
@@ -82,6 +84,8 @@ class TwinSession:
         check_canary(models.half.name.lower(), optimise=False, threads=threads)
         exact = _lowered(models.source, models.source_store, custom_op_library)
         half = _lowered(models.converted, models.converted_store, custom_op_library)
+        if keep is not None:
+            keep(exact, half)
         self.inputs = _ports(exact.graph)
         self.output_names = tuple(item.name for item in exact.graph.output)
         self._rounded = tuple(

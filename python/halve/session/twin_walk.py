@@ -256,7 +256,7 @@ class Walk:
             custom_op_library=settings.custom_op_library,
             external_data_folder=settings.data_folder,
             session_options=settings.session_options,
-            arena=False,
+            shared_arena=True,
             where="twin run",
         )
 
