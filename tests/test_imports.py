@@ -13,15 +13,16 @@ PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
 LEAVES = {
+    "comparisons",
     "errors",
     "files",
-    "plans",
-    "types",
-    "options",
-    "search_types",
-    "search_options",
-    "manual_types",
     "manual_options",
+    "manual_types",
+    "options",
+    "plans",
+    "search_options",
+    "search_types",
+    "types",
 }
 ALLOWED = {
     "errors": set(),
@@ -31,6 +32,7 @@ ALLOWED = {
     "options": {"errors", "types"},
     "search_options": {"errors", "options", "search_types"},
     "search_types": {"plans", "types"},
+    "comparisons": {"errors", "search_types", "types"},
     "manual_types": {"plans", "types"},
     "manual_options": {"errors", "options", "search_types", "manual_types"},
     "_native": LEAVES,
@@ -51,7 +53,7 @@ ALLOWED = {
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
-    "report": {"errors", "files", "types", "search_types", "manual_types"},
+    "report": {"comparisons", "errors", "files", "manual_types", "types", "search_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
