@@ -46,7 +46,9 @@ ALLOWED = {
     "conversion": LEAVES | {"convert", "session"},
     "session": LEAVES | {"_native", "source", "compare"},
     "stats": LEAVES | {"_native", "session", "compare", "source"},
-    "measure": LEAVES | {"source", "plan", "write", "convert", "session", "stats"},
+    "manual_workspace": LEAVES | {"auto", "session"},
+    "measure": LEAVES
+    | {"auto", "manual_workspace", "source", "plan", "write", "convert", "session", "stats"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},

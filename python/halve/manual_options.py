@@ -45,7 +45,10 @@ class ManualOptions:
     """Report all but nodes of these operators."""
     tolerances: Tolerances = field(default_factory=Tolerances)
     """What outputs may differ by; the default one also judges every node's outputs in raw mode."""
-    distribution: bool = True
+    exact_local: bool | None = None
+    """Whether to run each node on the float32 run's values as well, for its local error; without,
+    that is the rounding of its output alone. None: in raw mode only."""
+    distribution: bool = False
     """Whether to sample the distribution of each tensor's magnitudes."""
     threads: int = 1
     """Threads inside a node of both runs; results may depend on it."""
@@ -77,6 +80,11 @@ class ManualOptions:
         if self.threads < 1:
             raise OptionError(f"threads is {self.threads!r}; allowed: 1 or more")
         _check_filters({name: getattr(self, name) for name in FILTERS})
+
+    @property
+    def runs_local(self) -> bool:
+        """`exact_local` with None resolved."""
+        return self.mode == "raw" if self.exact_local is None else self.exact_local
 
     @property
     def filters(self) -> dict[str, tuple[int | str, ...]]:

@@ -99,9 +99,9 @@ class OutputStatistics:
     `fp32` and `fp16` are the two runs (the latter is named so whatever the 16-bit type is); None
     where the node did not run there, as in a branch that only the other run took. `shape` is the
     largest that was seen. `total` compares the 16-bit run's values (`a`) with the float32 run's
-    (`b`): all error, inherited and own. `local` compares what the node makes of the exact float32
-    values, rounded as its operands and its output are, with the float32 run's: this node's own
-    rounding. Either is None where there is nothing to compare. `passed`: whether `total` is within
+    (`b`): all error, inherited and own. `local` is this node's own rounding; see
+    ManualReport.local for what it compares. Either is None where there is nothing to compare.
+    `passed`: whether `total` is within
     the tolerance; None without `total`. `exponents` has (e, count) by rising e for the float32
     values: how many of at most `sampled` evenly spaced nonzero elements have a magnitude in
     [2^e, 2^(e+1)).
@@ -121,7 +121,7 @@ class OutputStatistics:
 
     @property
     def local_error(self) -> float:
-        """‖local difference‖ / ‖float32 values‖: inf for a non-finite difference, 0 for none."""
+        """‖local difference‖ / ‖its reference‖: inf for a non-finite difference, 0 for none."""
         return _relative(self.local)
 
     @property
@@ -258,7 +258,10 @@ class ManualReport:
     `mode` is "calc" or "raw". `plan` is that of the deployable model, `fp32_nodes` the ids that
     were asked to stay float32. `limit` is the largest finite value of the 16-bit type; `ge` and
     `le` are the thresholds. `level` says how 16 bits were computed: "emulated" (rounding around
-    float32 arithmetic) or "device". `merged` has all samples together. `reused` names files of
+    float32 arithmetic) or "device". `local` says what local errors are: "exact" (what the node
+    makes of the float32 run's values, rounded as its operands, its weights and its output are,
+    against the float32 run's), or "output" (what rounding its output alone changes, against
+    the 16-bit run's result before that). `merged` has all samples together. `reused` names files of
     the workspace that were there already. `options` are the options in plain values.
     """
 
@@ -272,6 +275,7 @@ class ManualReport:
     ge: float
     le: float
     level: str = "emulated"
+    local: str = "exact"
     runtime: str = ""
     provider: str = ""
     options: Mapping[str, object] = field(default_factory=dict)

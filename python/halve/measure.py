@@ -6,7 +6,6 @@ Ties the chain of a conversion to the twin run of halve.session and the statisti
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import plan_model, rewrite_model
 from halve.errors import OptionError, SampleError
 from halve.files import given_path
@@ -24,10 +24,10 @@ from halve.manual_types import (
     ManualEvent,
     ManualReport,
     NodeStatistics,
-    OutputFiles,
     OutputStatistics,
     SampleStatistics,
 )
+from halve.manual_workspace import ManualFiles
 from halve.options import ConvertOptions
 from halve.plan import Analysis, analyse
 from halve.plan.neutral import initializer_tensors, is_neutral
@@ -85,7 +85,10 @@ def measure(
         raise SampleError("no samples were given; allowed: one or more")
     _check_provider(options)
     _report(options, ManualEvent("prepare"))
-    with _prepared(given, options) as job:
+    with (
+        open_workspace(options.workspace, clean=options.clean) as workspace,
+        _prepared(given, options, workspace) as job,
+    ):
         prepared_s = time.monotonic() - started
         found = tuple(_measured(job, sample, place, len(rows)) for place, sample in enumerate(rows))
         report = _report_of(job, found)
@@ -103,6 +106,7 @@ class _Job:
     calls: frozenset[int]
     twin: TwinSession
     warnings: tuple[str, ...]
+    files: ManualFiles
 
 
 def _check_provider(options: ManualOptions) -> None:
@@ -119,7 +123,9 @@ def _report(options: ManualOptions, event: ManualEvent) -> None:
 
 
 @contextmanager
-def _prepared(source: Path | ModelProto, options: ManualOptions) -> Iterator[_Job]:
+def _prepared(
+    source: Path | ModelProto, options: ManualOptions, workspace: Workspace
+) -> Iterator[_Job]:
     convert = options.convert
     model = _tagged(open_model(source, allow_links=convert.allow_links))
     analysis = analyse(model.proto, convert.type_oracle)
@@ -127,16 +133,19 @@ def _prepared(source: Path | ModelProto, options: ManualOptions) -> Iterator[_Jo
     rewritten, plan = rewrite_model(model, analysis, plan, convert)
     shown = _shown(plan, options)
     floats = _float_outputs(analysis)
-    with _models(model, rewritten, analysis, options) as models:
+    files = ManualFiles(workspace, model.digest, convert.custom_op_library)
+    files.open()
+    with _models(model, rewritten, analysis, options, workspace) as models:
         twin = TwinSession(
             replace(models, floats={k: v for k, v in floats.items() if v}),
             threads=options.threads,
             session_options=options.session_options,
             custom_op_library=convert.custom_op_library,
+            keep=lambda exact, half: files.keep(exact, half, plan),
         )
         calls = frozenset(node.id for node in analysis.nodes if node.calls_function)
         notes = (*analysis.warnings, *warnings, *rewritten.warnings)
-        yield _Job(options, plan, floats, shown, calls, twin, notes)
+        yield _Job(options, plan, floats, shown, calls, twin, notes, files)
 
 
 def _tagged(model: SourceModel) -> SourceModel:
@@ -148,7 +157,11 @@ def _tagged(model: SourceModel) -> SourceModel:
 
 @contextmanager
 def _models(
-    model: SourceModel, rewritten: RewrittenModel, analysis: Analysis, options: ManualOptions
+    model: SourceModel,
+    rewritten: RewrittenModel,
+    analysis: Analysis,
+    options: ManualOptions,
+    workspace: Workspace,
 ) -> Iterator[TwinModels]:
     """Both models, with their payload in memory or, of a large one, in files."""
     convert = options.convert
@@ -156,13 +169,13 @@ def _models(
     plain = model if raised is None else raised.model
     neutral = _neutral_ids(analysis, convert)
     common: dict[str, Any] = {"floats": {}, "neutral": neutral, "half": convert.half}
+    common["local"] = options.runs_local
     if model.nbytes < _IN_MEMORY_BYTES:
         exact, _ = build_model(_unchanged(plain), options=convert)
         half, _ = build_model(rewritten, options=convert)
         yield TwinModels(source=exact, converted=half, **common)
         return
-    with tempfile.TemporaryDirectory(prefix="halve-manual-") as name:
-        folder = Path(name)
+    with _weights_folder(workspace) as folder:
         path = folder / "converted.onnx"
         write_model(rewritten, model, path, options=convert)
         written = open_model(path)
@@ -173,6 +186,16 @@ def _models(
             converted_store=WeightStore(folder, written.refs, "rounded.bin"),
             **common,
         )
+
+
+@contextmanager
+def _weights_folder(workspace: Workspace) -> Iterator[Path]:
+    """Where a large model's weights go: the models of a workspace refer to them there."""
+    if workspace.kept:
+        yield workspace.folder
+        return
+    with workspace.temporary("scratch-weights") as folder:
+        yield folder
 
 
 def _unchanged(model: SourceModel) -> RewrittenModel:
@@ -228,18 +251,29 @@ def _measured(job: _Job, sample: Sample, place: int, count: int) -> SampleStatis
     collector = Collector(_limits(options))
     names = job.twin.output_names
     _check_golden(sample, names)
-    total, done = len(job.plan.nodes), 0
-
-    def visit(value: TwinValue) -> tuple[bool, bool]:
-        nonlocal done
-        done += 1
-        if options.progress is not None:
-            _report(options, ManualEvent("measure", place, count, min(done, total), total))
-        return collector.visit(value)
-
-    made = job.twin.run(sample, visit, options.feedback)
+    visitor = _Shown(collector, options, place, count, len(job.plan.nodes))
+    made = job.twin.run(sample, visitor, options.feedback)
     outputs = model_outputs(names, made.exact, made.half, sample.outputs, options.tolerances)
     return SampleStatistics(sample.id, _nodes(job, collector.outputs), outputs)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A collector that tells how far it is."""
+
+    collector: Collector
+    options: ManualOptions
+    sample: int
+    samples: int
+    total: int
+
+    def look(self, values: Sequence[TwinValue]) -> list[tuple[bool, bool]]:
+        return self.collector.look(values)
+
+    def settle(self, values: Sequence[TwinValue], reads: Sequence[tuple[bool, bool]]) -> None:
+        self.collector.settle(values, reads)
+        done = min(len(self.collector.outputs), self.total)
+        _report(self.options, ManualEvent("measure", self.sample, self.samples, done, self.total))
 
 
 def _check_golden(sample: Sample, names: Sequence[str]) -> None:
@@ -258,6 +292,7 @@ def _limits(options: ManualOptions) -> Limits:
         options.le_value_thres,
         _LIMITS[options.convert.dtype],
         options.tolerances.default,
+        options.runs_local,
         options.distribution,
         options.threads,
     )
@@ -304,10 +339,13 @@ def _report_of(job: _Job, found: tuple[SampleStatistics, ...]) -> ManualReport:
         fp32_nodes=tuple(sorted(set(options.convert.fp32_nodes))),
         samples=found,
         merged=_merged(job, found),
-        files=OutputFiles(),
+        files=job.files.files(),
+        reused=tuple(job.files.reused),
+        notes=tuple(job.files.notes),
         limit=_LIMITS[options.convert.dtype],
         ge=options.ge_value_thres,
         le=options.le_value_thres,
+        local="exact" if options.runs_local else "output",
         runtime=f"onnxruntime {describe_runtime().version}",
         provider=options.provider,
         warnings=job.warnings,

@@ -18,6 +18,7 @@ F32 = np.float32
 
 def measured(model: ModelProto, *feeds: dict[str, Any], **fields: Any) -> ManualReport:
     fields.setdefault("convert", ConvertOptions(target="any"))
+    fields.setdefault("exact_local", True)
     samples = [Sample(k, feed) for k, feed in enumerate(feeds)]
     return halve.measure(model, samples, options=ManualOptions(**fields))
 
@@ -75,7 +76,8 @@ def test_runs_that_part_at_a_branch() -> None:
     assert (down.fp32 is None, down.fp16 is None, down.total) == (True, False, None)
 
 
-LOOP = """g (float[2] x, int64 n) => (float[2] y, float[k, 2] z) <bool go = {1}, float two = {2.0}> {
+LOOP = """g (float[2] x, int64 n) => (float[2] y, float[k, 2] z)
+<bool go = {1}, float two = {2.0}> {
     [loop] y, z = Loop (n, go, x) <
         body = b (int64 i, bool g, float[2] s) => (bool h, float[2] t, float[2] u) {
             h = Identity(g)

@@ -46,6 +46,7 @@ def _record(report: ManualReport) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "mode": report.mode,
         "level": report.level,
+        "local": report.local,
         "model_hash": report.plan.model_hash,
         "runtime": report.runtime,
         "provider": report.provider,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from halve.session.lowering import lower
 from halve.session.samples import Sample
 from halve.session.steps import roll
 from halve.session.twin_pair import pair_models
-from halve.session.twin_walk import Visit, Walk, WalkSettings
+from halve.session.twin_walk import Visitor, Walk, WalkSettings
 from halve.session.values import from_value
 from halve.session.weight_store import WeightStore
 from halve.types import DType
@@ -40,8 +40,8 @@ class TwinModels:
     """The source and its conversion, both with tagged nodes (twin_lane.tag_nodes).
 
     `floats` has the positions of each source node's float32 outputs by id, `neutral` the ids of
-    nodes that only move or select values. The stores hold the payload of large models, in one
-    folder; without, it is in the models.
+    nodes that only move or select values. `local`: whether to make local runs. The
+    stores hold the payload of large models, in one folder; without, it is in the models.
     """
 
     source: ModelProto
@@ -49,6 +49,7 @@ class TwinModels:
     floats: Mapping[int, tuple[int, ...]]
     neutral: frozenset[int]
     half: DType = DType.FLOAT16
+    local: bool = True
     source_store: WeightStore | None = None
     converted_store: WeightStore | None = None
 
@@ -71,8 +72,10 @@ class TwinSession:
         threads: int = 1,
         session_options: Mapping[str, str] | None = None,
         custom_op_library: Path | None = None,
+        keep: Callable[[ModelProto, ModelProto], None] | None = None,
     ) -> None:
-        """Lower and pair the models; parts are loaded when they are first run.
+        """Lower and pair the models; parts are loaded when they are first run. `keep` is shown
+        both models as they are run.
 
         Raises:
             ModelError, UnsupportedModelError: a model cannot be lowered.
@@ -81,6 +84,8 @@ class TwinSession:
         check_canary(models.half.name.lower(), optimise=False, threads=threads)
         exact = _lowered(models.source, models.source_store, custom_op_library)
         half = _lowered(models.converted, models.converted_store, custom_op_library)
+        if keep is not None:
+            keep(exact, half)
         self.inputs = _ports(exact.graph)
         self.output_names = tuple(item.name for item in exact.graph.output)
         self._rounded = tuple(
@@ -88,7 +93,14 @@ class TwinSession:
             for info, port in zip(half.graph.input, self.inputs, strict=True)
         )
         self._dtype = _HALF_TYPES[models.half]
-        work = pair_models(exact, half, models.floats, models.neutral, int(models.half))
+        work = pair_models(
+            exact,
+            half,
+            models.floats,
+            models.neutral,
+            int(models.half),
+            local=models.local,
+        )
         self._main = work.main
         self.whole = work.whole
         store = models.source_store
@@ -103,7 +115,7 @@ class TwinSession:
         )
 
     def run(
-        self, sample: Sample, visit: Visit, feedback: tuple[tuple[str, str], ...] = ()
+        self, sample: Sample, visitor: Visitor, feedback: tuple[tuple[str, str], ...] = ()
     ) -> TwinOutputs:
         """One sample, rolled over its steps with `feedback`; each run keeps its own state.
 
@@ -119,7 +131,7 @@ class TwinSession:
                 pairs.append((_MARK + output, _MARK + name))
 
         def step(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
-            return self._step(sample, feeds, visit)
+            return self._step(sample, feeds, visitor)
 
         made = roll(step, inputs, tuple(pairs))
         names = self.output_names
@@ -127,7 +139,7 @@ class TwinSession:
             {name: made[name] for name in names}, {name: made[_MARK + name] for name in names}
         )
 
-    def _step(self, sample: Sample, feeds: Mapping[str, NDArray[Any]], visit: Visit) -> Arrays:
+    def _step(self, sample: Sample, feeds: Mapping[str, NDArray[Any]], visitor: Visitor) -> Arrays:
         where = f"sample {sample.id}"
         states = {port.name for port in self.inputs if _MARK + port.name in feeds}
         own = {
@@ -143,7 +155,7 @@ class TwinSession:
                     self._main.half_inputs, self.inputs, self._rounded, strict=True
                 )
             },
-            visit,
+            visitor,
         )
         made = {n: from_value(v, where) for n, v in zip(self.output_names, first, strict=True)}
         for name, value in zip(self.output_names, second, strict=True):

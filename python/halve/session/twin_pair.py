@@ -62,7 +62,8 @@ class TwinOutput:
     """A float output of a source node, by the names of its values.
 
     `stored` is what the 16-bit run keeps, `raw` that before it is rounded (None: not rounded, or
-    never seen unrounded), `local` the local run's result before it is rounded (rule 3).
+    never seen unrounded), `local` the local run's result before it is rounded (rule 3; None: not
+    run). A `neutral` node only moves or selects values.
     """
 
     node: int
@@ -72,11 +73,7 @@ class TwinOutput:
     stored: str | None
     raw: str | None = None
     local: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every value that has to be there to measure this output."""
-        return tuple(dict.fromkeys(n for n in (self.exact, self.stored, self.raw, self.local) if n))
+    neutral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +140,25 @@ class Workload:
     whole: Mapping[int, str]
 
 
-def pair_models(
+def pair_models(  # noqa: PLR0913 - two models, and what is known of them
     exact: ModelProto,
     half: ModelProto,
     floats: Mapping[int, tuple[int, ...]],
     neutral: frozenset[int],
     code: int,
+    *,
+    local: bool = True,
 ) -> Workload:
     """Pair the lowered source with its lowered conversion; both are changed.
 
     `floats` has the positions of each source node's float32 outputs, by id; `neutral` are the ids
-    of nodes that only move or select values. `code` is the 16-bit type's, of TensorProto.
+    of nodes that only move or select values. `code` is the 16-bit type's, of TensorProto. `local`:
+    whether to make local runs.
     """
     prefix = free_prefix(exact.graph)
     prefix_names(half.graph, prefix)
     opset = next((o.version for o in exact.opset_import if o.domain in ("", "ai.onnx")), 1)
-    pairing = _Pairing(floats, neutral, code, opset)
+    pairing = _Pairing(floats, neutral, code, opset, local=local)
     main = pairing.body(exact.graph, half.graph, None)
     frame = ModelProto(ir_version=max(exact.ir_version, half.ir_version))
     domains = {o.domain: o.version for o in (*exact.opset_import, *half.opset_import)}
@@ -210,11 +210,14 @@ class _Pairing:
         neutral: frozenset[int],
         half: int,
         opset: int,
+        *,
+        local: bool,
     ) -> None:
         self._floats = floats
         self._neutral = neutral
         self._half = half
         self._opset = opset
+        self._runs_local = local
         self._fresh = 0
         self.whole: dict[int, str] = {}
 
@@ -266,7 +269,8 @@ class _Pairing:
         twin = lane.constant_tags.get(number)
         stored = None if twin is None else twin.output[0]
         name = node.output[0]
-        output = TwinOutput(number, 0, name, name, stored, local=name)
+        local = name if self._runs_local else None
+        output = TwinOutput(number, 0, name, name, stored, local=local, neutral=True)
         paired.items.append(Item(outputs=[output]))
 
     def _pair_node(
@@ -331,6 +335,7 @@ class _Pairing:
         wanted = () if number is None else self._floats.get(number, ())
         local = self._local(item, number, main, lanes, known)
         clean = local == "exact" and item.control is None and _reads_clean(main, known)
+        local = local if self._runs_local else "none"
         for slot, name in enumerate(node.output):
             if not name:
                 continue
@@ -343,10 +348,12 @@ class _Pairing:
                 if clean:
                     known.clean.add(main.output[slot])
             if slot in wanted and number is not None:
-                result = {"exact": exact, "raw": raw or stored}.get(local) or _suffixed(
-                    main, slot, local
+                names = {"exact": exact, "raw": raw or stored, "none": None}
+                result = names[local] if local in names else _suffixed(main, slot, local)
+                neutral = number in self._neutral or item.control is not None
+                item.outputs.append(
+                    TwinOutput(number, slot, name, exact, stored, raw, result, neutral)
                 )
-                item.outputs.append(TwinOutput(number, slot, name, exact, stored, raw, result))
 
     def _stored(
         self, node: NodeProto, main: NodeProto | None, slot: int, lane: Lane, known: _Known
@@ -382,7 +389,9 @@ class _Pairing:
         lanes: tuple[Lane, Lane],
         known: _Known,
     ) -> str:
-        """The local run of a node (rules 2 and 3): "exact", "raw", or the suffix of its outputs."""
+        """The local run of a node (rules 2 and 3): "exact", "raw", "none" where it cannot be made,
+        or the suffix of its outputs.
+        """
         if number is None or main is None or item.control is not None:
             return "exact"
         if number in self._neutral or main.op_type == "Cast" or not self._floats.get(number):
@@ -392,8 +401,10 @@ class _Pairing:
         rounds_out = any(lanes[1].rounded_of(name) is not None for name in main.output if name)
         if not rounds_out and not rounded:
             return "exact"
-        if any(bodies(main)) or all(name in known.clean for name in operands):
+        if not any(bodies(main)) and all(name in known.clean for name in operands):
             return "raw"
+        if any(bodies(main)) or not self._runs_local:
+            return "none"
         self._fresh += 1
         suffix = f":local{self._fresh}"
         copy = NodeProto()

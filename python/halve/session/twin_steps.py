@@ -19,7 +19,7 @@ from onnx import NodeProto, helper
 from halve.session.runtime import make_value
 from halve.session.twin_pair import Control, PairedBody
 from halve.session.twin_program import BOTH, EXACT, HALF
-from halve.session.twin_walk import Frame, Visit
+from halve.session.twin_walk import Frame, Visitor
 from halve.session.values import from_value
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ["run_control"]
 
 
 def run_control(  # noqa: PLR0913, PLR0917 - a place in a walk
-    walk: Walk, control: Control, body: PairedBody, runs: str, frame: Frame, visit: Visit
+    walk: Walk, control: Control, body: PairedBody, runs: str, frame: Frame, visitor: Visitor
 ) -> None:
     """Step a node with bodies; its outputs go into `frame`.
 
@@ -38,7 +38,7 @@ def run_control(  # noqa: PLR0913, PLR0917 - a place in a walk
     """
     nodes = {EXACT: control.exact, HALF: control.half}
     active = {run: node for run, node in nodes.items() if node is not None and runs in (run, BOTH)}
-    place = _Place(walk, control, body, frame, visit)
+    place = _Place(walk, control, body, frame, visitor)
     stepper = {"If": _step_if, "Loop": _step_loop, "Scan": _step_scan}[control.op_type]
     stepper(place, active)
 
@@ -51,7 +51,7 @@ class _Place:
     control: Control
     body: PairedBody
     frame: Frame
-    visit: Visit
+    visitor: Visitor
 
     def value(self, name: str) -> Any:
         return self.walk.value(name, self.body, self.frame)
@@ -62,7 +62,7 @@ class _Place:
     def run(self, label: str, runs: str, inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
         """A body's outputs, by run."""
         inner = Frame(self.frame, dict(inputs))
-        exact, half = self.walk.run_body(self.control.bodies[label], runs, inner, self.visit)
+        exact, half = self.walk.run_body(self.control.bodies[label], runs, inner, self.visitor)
         return {EXACT: exact, HALF: half}
 
     def finish(self, node: NodeProto, outputs: list[Any]) -> None:

@@ -11,10 +11,10 @@ halve.session.twin_steps, both runs side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from halve.errors import SessionError, UnsupportedModelError
 from halve.session.runtime import Session, load, make_value, run_values
 from halve.session.twin_lane import Constant, reads_of
 from halve.session.twin_pair import (
+    Item,
     PairedBody,
     TwinOutput,
     Workload,
@@ -39,7 +40,7 @@ __all__ = [
     "HALF",
     "Frame",
     "TwinValue",
-    "Visit",
+    "Visitor",
     "Walk",
     "WalkSettings",
 ]
@@ -52,8 +53,7 @@ class TwinValue:
     """A float output of a node, with its values in each run (None: that run did not get here).
 
     `raw` is the 16-bit run's before it was rounded, None where it was not; `local` the local run's
-    before it is rounded to the type of `stored`. `exact_finite` and `half_finite` say whether all
-    that the node read was finite. Arrays are valid during the call only.
+    before it is rounded to the type of `stored`. Arrays are valid during the call only.
     """
 
     output: TwinOutput
@@ -61,12 +61,18 @@ class TwinValue:
     stored: NDArray[Any] | None
     raw: NDArray[Any] | None
     local: NDArray[Any] | None
-    exact_finite: bool
-    half_finite: bool
 
 
-Visit = Callable[[TwinValue], tuple[bool, bool]]
-"""Looks at a value, and says whether it is finite in each run."""
+class Visitor(Protocol):
+    """Who is shown the values of a walk, those of a part at a time."""
+
+    def look(self, values: Sequence[TwinValue]) -> Sequence[tuple[bool, bool]]:
+        """Measure values; says of each whether it is finite in the float32 and the 16-bit run."""
+        ...
+
+    def settle(self, values: Sequence[TwinValue], reads: Sequence[tuple[bool, bool]]) -> None:
+        """Told of the same values, before they go, whether all that each node read was finite."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +131,7 @@ class Walk:
         self,
         exact: Mapping[str, NDArray[Any]],
         half: Mapping[str, NDArray[Any]],
-        visit: Visit,
+        visitor: Visitor,
     ) -> tuple[list[Any], list[Any]]:
         """One sample through both runs; every measured value is visited when it is there.
 
@@ -138,10 +144,10 @@ class Walk:
         frame = Frame(None)
         for name, array in (*exact.items(), *half.items()):
             frame.values[name] = make_value(array)
-        return self.run_body(self._work.main, BOTH, frame, visit)
+        return self.run_body(self._work.main, BOTH, frame, visitor)
 
     def run_body(
-        self, body: PairedBody, runs: str, frame: Frame, visit: Visit
+        self, body: PairedBody, runs: str, frame: Frame, visitor: Visitor
     ) -> tuple[list[Any], list[Any]]:
         """A body whose inputs are in `frame`, in one run or both."""
         from halve.session.twin_steps import run_control
@@ -153,11 +159,11 @@ class Walk:
         while start < len(program.steps):
             control = program.steps[start].control
             if control is not None:
-                run_control(self, control, body, runs, frame, visit)
+                run_control(self, control, body, runs, frame, visitor)
             part = program.parts.get(start)
             if part is None:
                 part = program.parts[start] = self._make_part(program, start, frame)
-            self._run_part(program, part, frame, visit)
+            self._run_part(program, part, frame, visitor)
             start = part.stop
         outputs = [self.value(name, body, frame) for name in program.outputs]
         return outputs, [self.value(name, body, frame) for name in program.half_outputs]
@@ -250,19 +256,18 @@ class Walk:
             custom_op_library=settings.custom_op_library,
             external_data_folder=settings.data_folder,
             session_options=settings.session_options,
-            arena=False,
+            shared_arena=True,
             where="twin run",
         )
 
-    def _run_part(self, program: Program, part: Part, frame: Frame, visit: Visit) -> None:
+    def _run_part(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
         if part.session is not None:
             feeds = {name: frame.find(name) for name in part.feeds}
             values = run_values(part.session, feeds, part.fetch)
             del feeds
             frame.values.update(zip(part.fetch, values, strict=True))
             del values
-        for place in range(part.start, part.stop):
-            self._measure(program, place, frame, visit)
+        self._measure(program, part, frame, visitor)
         if part.start not in program.nbytes or part.stop - 1 not in program.nbytes:
             self._learn(program, part, frame)
         for name in part.dies:
@@ -274,31 +279,28 @@ class Walk:
             found[program.maker[name]] += value_nbytes(frame.values[name])
         program.nbytes.update(found)
 
-    def _measure(self, program: Program, place: int, frame: Frame, visit: Visit) -> None:
-        item = program.steps[place]
-        if not item.outputs:
+    def _measure(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
+        items = [item for item in program.steps[part.start : part.stop] if item.outputs]
+        values = [self._value(output, program, frame) for item in items for output in item.outputs]
+        if not values:
             return
-        # A node with bodies makes nothing itself: what is not finite came out of them.
-        own = item.control is None
-        exact_finite = own and program.runs != HALF
-        exact_finite = exact_finite and self._all_finite(item.exact_reads, program, frame)
-        half_finite = own and program.runs != EXACT
-        half_finite = half_finite and self._all_finite(item.half_reads, program, frame)
-        for output in item.outputs:
-            value = self._value(output, program, frame, exact_finite, half_finite)
-            finite = visit(value)
-            for name, known in zip((output.exact, output.stored), finite, strict=True):
+        for value, finite in zip(values, visitor.look(values), strict=True):
+            for name, known in zip((value.output.exact, value.output.stored), finite, strict=True):
                 if name is not None:
                     frame.finite[name] = known
+        reads = [self._reads(item, program, frame) for item in items for _ in item.outputs]
+        visitor.settle(values, reads)
 
-    def _value(
-        self,
-        output: TwinOutput,
-        program: Program,
-        frame: Frame,
-        exact_finite: bool,
-        half_finite: bool,
-    ) -> TwinValue:
+    def _reads(self, item: Item, program: Program, frame: Frame) -> tuple[bool, bool]:
+        """Whether all that a node reads is finite, in each run."""
+        if item.control is not None:
+            # A node with bodies makes nothing itself: what is not finite came out of them.
+            return False, False
+        exact = program.runs != HALF and self._all_finite(item.exact_reads, program, frame)
+        half = program.runs != EXACT and self._all_finite(item.half_reads, program, frame)
+        return exact, half
+
+    def _value(self, output: TwinOutput, program: Program, frame: Frame) -> TwinValue:
         names = set(present(output, program.runs))
 
         def array(name: str | None) -> NDArray[Any] | None:
@@ -310,8 +312,6 @@ class Walk:
             array(output.stored),
             array(output.raw),
             array(output.local),
-            exact_finite,
-            half_finite,
         )
 
     def _array(self, name: str, body: PairedBody, frame: Frame) -> NDArray[Any] | None:

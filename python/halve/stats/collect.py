@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halve._native.cast import cast_into
-from halve.compare import compare, statistics
+from halve._native.compare import compare_pairs, measure_arrays
+from halve.compare import statistics
 from halve.manual_types import OutputStatistics, RunStatistics, merge_comparisons
 from halve.search_types import OutputTolerance
 from halve.session.twin_walk import TwinValue
@@ -29,16 +31,37 @@ _SAMPLED = 4096
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is counted: magnitudes of at least `ge` and at most `le`, and results beyond `limit`,
-    the 16-bit type's largest value. `tolerance` judges a tensor. `distribution`: whether to look
-    at magnitudes. `threads` are those of the counting.
+    the 16-bit type's largest value. `tolerance` judges a tensor. `exact_local`: whether
+    local runs were made. `distribution`: whether to look at magnitudes. `threads` are those of the
+    counting.
     """
 
     ge: float
     le: float
     limit: float
     tolerance: OutputTolerance = field(default_factory=OutputTolerance)
-    distribution: bool = True
+    exact_local: bool = True
+    distribution: bool = False
     threads: int = 1
+
+
+_Pair = tuple[NDArray[Any], NDArray[Any]]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A value's float arrays in both runs, and their statistics."""
+
+    exact: NDArray[Any] | None
+    stored: NDArray[Any] | None
+    first: TensorStatistics | None = None
+    second: TensorStatistics | None = None
+
+    @property
+    def pair(self) -> _Pair | None:
+        if self.exact is None or self.stored is None or self.exact.shape != self.stored.shape:
+            return None
+        return self.stored, self.exact
 
 
 @dataclass(slots=True)
@@ -49,61 +72,73 @@ class Collector:
 
     limits: Limits
     outputs: dict[tuple[int, int], OutputStatistics] = field(default_factory=dict)
+    _seen: list[_Seen] = field(default_factory=list)
 
-    def visit(self, value: TwinValue) -> tuple[bool, bool]:
-        """Measure a value of both runs; says whether it is finite in each."""
-        exact, stored = _floats(value.exact), _floats(value.stored)
-        first = None if exact is None else self._statistics(exact)
-        second = None if stored is None else self._statistics(stored)
-        found = OutputStatistics(
-            value.output.slot,
-            value.output.name,
-            dtype=_dtype_name(stored),
-            shape=_shape(exact, stored),
-            fp32=self._exact_run(value, exact, first),
-            fp16=self._half_run(value, stored, second, first),
-        )
-        if exact is not None and stored is not None and exact.shape == stored.shape:
-            found = self._compared(found, value, exact, stored)
-        if exact is not None and self.limits.distribution:
-            exponents, count = _exponents(exact)
-            found = replace(found, exponents=exponents, sampled=count)
-        if exact is not None or stored is not None:
+    def look(self, values: Sequence[TwinValue]) -> list[tuple[bool, bool]]:
+        """See halve.session.twin_walk.Visitor."""
+        self._seen = [_Seen(_floats(v.exact), _floats(v.stored)) for v in values]
+        arrays = [a for seen in self._seen for a in (seen.exact, seen.stored) if a is not None]
+        limits = self.limits
+        found = iter(measure_arrays(arrays, ge=limits.ge, le=limits.le, threads=limits.threads))
+        for seen in self._seen:
+            seen.first = None if seen.exact is None else next(found)
+            seen.second = None if seen.stored is None else next(found)
+        return [(_is_finite(seen.first), _is_finite(seen.second)) for seen in self._seen]
+
+    def settle(self, values: Sequence[TwinValue], reads: Sequence[tuple[bool, bool]]) -> None:
+        """See halve.session.twin_walk.Visitor."""
+        totals = self._compared([seen.pair for seen in self._seen])
+        locals_ = self._locals(values, totals)
+        for place, (value, seen) in enumerate(zip(values, self._seen, strict=True)):
+            if seen.exact is None and seen.stored is None:
+                continue
+            found = self._output(value, seen, reads[place])
+            total = totals[place]
+            found = replace(
+                found,
+                total=total,
+                local=locals_[place],
+                passed=None if total is None else within(total, self.limits.tolerance),
+            )
             key = (value.output.node, value.output.slot)
             known = self.outputs.get(key)
             self.outputs[key] = found if known is None else merge_outputs(known, found)
-        return _is_finite(first), _is_finite(second)
+        self._seen = []
 
-    def _statistics(self, array: NDArray[Any]) -> TensorStatistics:
-        limits = self.limits
-        return statistics(array, ge=limits.ge, le=limits.le, threads=limits.threads)
+    def _output(self, value: TwinValue, seen: _Seen, reads: tuple[bool, bool]) -> OutputStatistics:
+        wanted = seen.exact is not None and self.limits.distribution
+        exponents, count = _exponents(seen.exact) if wanted else ((), 0)
+        return OutputStatistics(
+            value.output.slot,
+            value.output.name,
+            dtype=_dtype_name(seen.stored),
+            shape=_shape(seen.exact, seen.stored),
+            fp32=self._exact_run(seen, finite=reads[0]),
+            fp16=self._half_run(value, seen, finite=reads[1]),
+            exponents=exponents,
+            sampled=count,
+        )
 
-    def _exact_run(
-        self, value: TwinValue, array: NDArray[Any] | None, found: TensorStatistics | None
-    ) -> RunStatistics | None:
-        if array is None or found is None:
+    def _exact_run(self, seen: _Seen, *, finite: bool) -> RunStatistics | None:
+        found = seen.first
+        if seen.exact is None or found is None:
             return None
         over = 0
-        if value.exact_finite and (found.inf or found.max_abs > self.limits.limit):
-            over = self._beyond(array)
-        return _run(found, over, inherits=not value.exact_finite)
+        if finite and (found.inf or found.max_abs > self.limits.limit):
+            over = self._beyond(seen.exact)
+        return _run(found, over, inherits=not finite)
 
-    def _half_run(
-        self,
-        value: TwinValue,
-        stored: NDArray[Any] | None,
-        found: TensorStatistics | None,
-        exact: TensorStatistics | None,
-    ) -> RunStatistics | None:
-        if stored is None or found is None:
+    def _half_run(self, value: TwinValue, seen: _Seen, *, finite: bool) -> RunStatistics | None:
+        found = seen.second
+        if found is None:
             return None
-        if not value.half_finite:
+        if not finite:
             return _run(found, 0, inherits=True)
         over = found.inf
         raw = value.raw
         if raw is not None and (found.inf or found.max_abs >= self.limits.limit):
             over = self._beyond(raw)
-        if exact is None or not exact.nan:
+        if seen.first is None or not seen.first.nan:
             over += found.nan
         return _run(found, over, inherits=False)
 
@@ -111,41 +146,54 @@ class Collector:
         above = math.nextafter(self.limits.limit, math.inf)
         return statistics(array, ge=above, threads=self.limits.threads).ge
 
-    def _compared(
-        self,
-        found: OutputStatistics,
-        value: TwinValue,
-        exact: NDArray[Any],
-        stored: NDArray[Any],
-    ) -> OutputStatistics:
-        total = self._compare(stored, exact)
-        return replace(
-            found,
-            total=total,
-            local=self._local(value, exact, stored, total),
-            passed=within(total, self.limits.tolerance),
+    def _compared(self, pairs: Sequence[_Pair | None]) -> list[Comparison | None]:
+        limits = self.limits
+        found = iter(
+            compare_pairs(
+                [pair for pair in pairs if pair is not None],
+                rtol=limits.tolerance.rtol,
+                atol=limits.tolerance.atol,
+                threads=limits.threads,
+            )
         )
+        return [None if pair is None else next(found) for pair in pairs]
 
-    def _local(
-        self, value: TwinValue, exact: NDArray[Any], stored: NDArray[Any], total: Comparison
-    ) -> Comparison | None:
-        output = value.output
+    def _locals(
+        self, values: Sequence[TwinValue], totals: Sequence[Comparison | None]
+    ) -> list[Comparison | None]:
+        """What rounding changes at each node; see ManualReport.local."""
+        if not self.limits.exact_local:
+            pairs = [_own_pair(v, s) for v, s in zip(values, self._seen, strict=True)]
+            found = self._compared(pairs)
+            return [
+                item if item is not None or seen.second is None else _unchanged(seen.second)
+                for item, seen in zip(found, self._seen, strict=True)
+            ]
+        rows = zip(values, self._seen, totals, strict=True)
+        return [None if t is None else self._exact_local(v, s, t) for v, s, t in rows]
+
+    def _exact_local(self, value: TwinValue, seen: _Seen, total: Comparison) -> Comparison | None:
+        output, exact, stored, local = value.output, seen.exact, seen.stored, value.local
+        if exact is None or stored is None or local is None or local.shape != exact.shape:
+            return None
         if output.local in (output.raw, output.stored):
             return total
-        if value.local is None or value.local.shape != exact.shape:
-            return None
         half = _half_of(stored)
-        if half is None:
-            return (
-                _equal(total) if output.local == output.exact else self._compare(value.local, exact)
-            )
-        rounded = np.empty(exact.shape, stored.dtype)
-        cast_into(value.local, rounded, half, CastBounds(), threads=self.limits.threads)
-        return self._compare(rounded, exact)
+        if half is None and output.local == output.exact:
+            return _equal(total)
+        rounded = local
+        if half is not None:
+            rounded = np.empty(exact.shape, stored.dtype)
+            cast_into(local, rounded, half, CastBounds(), threads=self.limits.threads)
+        return self._compared([(rounded, exact)])[0]
 
-    def _compare(self, a: NDArray[Any], b: NDArray[Any]) -> Comparison:
-        tolerance = self.limits.tolerance
-        return compare(a, b, rtol=tolerance.rtol, atol=tolerance.atol, threads=self.limits.threads)
+
+def _own_pair(value: TwinValue, seen: _Seen) -> _Pair | None:
+    """What is stored against the result before it was rounded, where rounding can change it."""
+    raw, stored = _floats(value.raw), seen.stored
+    if raw is None or stored is None or value.output.neutral:
+        return None
+    return stored, raw
 
 
 def merge_outputs(first: OutputStatistics, second: OutputStatistics) -> OutputStatistics:
@@ -206,6 +254,15 @@ def _equal(total: Comparison) -> Comparison:
     )  # fmt: skip
 
 
+def _unchanged(found: TensorStatistics) -> Comparison:
+    """What comparing a value with itself gives."""
+    squares = math.nan if found.nan else math.inf if found.inf else found.sum_squares
+    return Comparison(
+        found.elements, found.nan, found.inf, found.nan, found.inf,
+        mismatches=found.nan, sum_aa=squares, sum_bb=squares, sum_ab=squares,
+    )  # fmt: skip
+
+
 def _floats(array: NDArray[Any] | None) -> NDArray[Any] | None:
     """The array where it is one of floats of 32 bits or fewer."""
     return array if array is not None and (array.dtype == _FLOAT or _half_of(array)) else None
@@ -229,9 +286,9 @@ def _is_finite(found: TensorStatistics | None) -> bool:
     return found is None or not (found.nan or found.inf)
 
 
-def _exponents(array: NDArray[Any]) -> tuple[tuple[tuple[int, int], ...], int]:
+def _exponents(array: NDArray[Any] | None) -> tuple[tuple[tuple[int, int], ...], int]:
     """See OutputStatistics.exponents; float32's subnormals count as 2^-127."""
-    if array.dtype != _FLOAT or array.size == 0:
+    if array is None or array.dtype != _FLOAT or array.size == 0:
         return (), 0
     step = -(-array.size // _SAMPLED)
     sample = np.ascontiguousarray(array.reshape(-1)[::step])
