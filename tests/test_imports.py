@@ -12,7 +12,18 @@ import halve
 PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
-LEAVES = {"errors", "files", "plans", "types", "options", "search_types", "search_options"}
+LEAVES = {
+    "comparisons",
+    "errors",
+    "files",
+    "manual_options",
+    "manual_types",
+    "options",
+    "plans",
+    "search_options",
+    "search_types",
+    "types",
+}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
@@ -21,6 +32,9 @@ ALLOWED = {
     "options": {"errors", "types"},
     "search_options": {"errors", "options", "search_types"},
     "search_types": {"plans", "types"},
+    "comparisons": {"errors", "search_types", "types"},
+    "manual_types": {"plans", "types"},
+    "manual_options": {"errors", "options", "search_types", "manual_types"},
     "_native": LEAVES,
     "source": LEAVES | {"_native"},
     "plan": LEAVES | {"_native", "source"},
@@ -31,11 +45,15 @@ ALLOWED = {
     "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
     "conversion": LEAVES | {"convert", "session"},
     "session": LEAVES | {"_native", "source", "compare"},
+    "stats": LEAVES | {"_native", "session", "compare", "source"},
+    "manual_workspace": LEAVES | {"auto", "session"},
+    "measure": LEAVES
+    | {"auto", "manual_workspace", "source", "plan", "write", "convert", "session", "stats"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
-    "report": {"errors", "files", "types", "search_types"},
+    "report": {"comparisons", "errors", "files", "manual_types", "types", "search_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
@@ -47,10 +65,11 @@ ALLOWED = {
         "session",
         "report",
         "auto",
+        "measure",
         "__init__",
     },
     "__main__": {"cli"},
-    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session"},
+    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session", "measure"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}

@@ -1,6 +1,10 @@
 #include "halve/compare.h"
 
+#include <pybind11/stl.h>
+
 #include <cstdint>
+#include <tuple>
+#include <vector>
 
 #include "bindings.h"
 #include "halve/read.h"
@@ -54,6 +58,48 @@ py::tuple stats_at(int backend, int type, std::uintptr_t x, std::uint64_t n, dou
   return py::make_tuple(static_cast<int>(status), as_tuple(totals));
 }
 
+using StatsJob = std::tuple<int, std::uintptr_t, std::uint64_t>;  // type, address, elements
+
+// Many arrays in one call: a small array costs less to measure than a call from Python.
+py::tuple stats_at_many(int backend, const std::vector<StatsJob>& jobs, double ge, double le,
+                        unsigned threads) {
+  std::vector<StatsTotals> totals(jobs.size());
+  Status status = Status::kOk;
+  {
+    const py::gil_scoped_release release;
+    for (std::size_t k = 0; k < jobs.size() && status == Status::kOk; ++k) {
+      const auto& [type, x, n] = jobs[k];
+      status = stats_threaded(static_cast<Backend>(backend), static_cast<FloatType>(type),
+                              reinterpret_cast<const void*>(x), n, {ge, le}, totals[k], threads);
+    }
+  }
+  py::list rows;
+  for (const StatsTotals& row : totals) rows.append(as_tuple(row));
+  return py::make_tuple(static_cast<int>(status), rows);
+}
+
+// types and addresses of both arrays, elements
+using CompareJob = std::tuple<int, std::uintptr_t, int, std::uintptr_t, std::uint64_t>;
+
+py::tuple compare_at_many(int backend, const std::vector<CompareJob>& jobs, double rtol,
+                          double atol, bool equal_nan, unsigned threads) {
+  std::vector<CompareTotals> totals(jobs.size());
+  Status status = Status::kOk;
+  {
+    const py::gil_scoped_release release;
+    for (std::size_t k = 0; k < jobs.size() && status == Status::kOk; ++k) {
+      const auto& [a_type, a, b_type, b, n] = jobs[k];
+      status = compare_threaded(static_cast<Backend>(backend), static_cast<FloatType>(a_type),
+                                reinterpret_cast<const void*>(a), static_cast<FloatType>(b_type),
+                                reinterpret_cast<const void*>(b), n, {rtol, atol, equal_nan},
+                                totals[k], threads);
+    }
+  }
+  py::list rows;
+  for (const CompareTotals& row : totals) rows.append(as_tuple(row));
+  return py::make_tuple(static_cast<int>(status), rows);
+}
+
 // For benchmarks: what reading the same bytes costs.
 std::uint64_t xor_at(std::uintptr_t p, std::uint64_t nbytes) {
   const py::gil_scoped_release release;
@@ -72,6 +118,15 @@ void register_compare(py::module_& module) {
              py::arg("ge"), py::arg("le"), py::arg("threads"),
              "Measures n elements at an address; returns the status and the totals in the order of "
              "StatsTotals. Releases the GIL.");
+  module.def(
+      "stats_many", &stats_at_many, py::arg("backend"), py::arg("jobs"), py::arg("ge"),
+      py::arg("le"), py::arg("threads"),
+      "As stats, for each (type, address, elements) of `jobs`; returns the status and a list "
+      "of totals. Releases the GIL.");
+  module.def("compare_many", &compare_at_many, py::arg("backend"), py::arg("jobs"), py::arg("rtol"),
+             py::arg("atol"), py::arg("equal_nan"), py::arg("threads"),
+             "As compare, for each (a_type, a, b_type, b, elements) of `jobs`; returns the status "
+             "and a list of totals. Releases the GIL.");
   module.def("xor_words", &xor_at, py::arg("p"), py::arg("nbytes"),
              "The exclusive or of the 8-byte words at an address. Releases the GIL.");
 }

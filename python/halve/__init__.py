@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from halve.cast import cast
     from halve.compare import compare, statistics
     from halve.conversion import convert
+    from halve.manual_options import ManualOptions
+    from halve.manual_types import ManualReport
+    from halve.measure import measure
     from halve.search_options import SearchOptions
     from halve.search_types import OutputTolerance, SearchEvent, SearchResult, Tolerances
     from halve.session.samples import Sample, read_samples
@@ -46,6 +49,8 @@ __all__ = [
     "ConvertResult",
     "DataError",
     "HalveError",
+    "ManualOptions",
+    "ManualReport",
     "ModelError",
     "OptionError",
     "OutputError",
@@ -70,6 +75,7 @@ __all__ = [
     "cast",
     "compare",
     "convert",
+    "measure",
     "read_samples",
     "search",
     "statistics",
@@ -81,6 +87,8 @@ __version__ = "0.1.0"
 # What needs numpy, onnx or ONNX Runtime, which take half a second to import: loaded when asked for.
 _LAZY = {
     "AutoResult": "halve.auto",
+    "ManualOptions": "halve.manual_options",
+    "ManualReport": "halve.manual_types",
     "OutputTolerance": "halve.search_types",
     "Sample": "halve.session.samples",
     "SearchEvent": "halve.search_types",
@@ -91,6 +99,7 @@ _LAZY = {
     "cast": "halve.cast",
     "compare": "halve.compare",
     "convert": "halve.conversion",
+    "measure": "halve.measure",
     "read_samples": "halve.session.samples",
     "search": "halve.auto",
     "statistics": "halve.compare",
@@ -99,8 +108,8 @@ _LAZY = {
 
 
 class _Package(ModuleType):
-    """The package: `halve.auto`, `halve.cast`, `halve.compare`, `halve.convert` and `halve.search`
-    are functions, beside modules of the same name.
+    """The package: `halve.auto`, `halve.cast`, `halve.compare`, `halve.convert`, `halve.measure`
+    and `halve.search` are functions, beside modules of the same name.
 
     Importing such a module binds it here as an attribute, which would hide the function, so that
     binding is left out; `from halve.convert import ...` does not need it.

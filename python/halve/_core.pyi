@@ -57,6 +57,17 @@ def compare(
 def stats(
     backend: int, type: int, x: int, n: int, ge: float, le: float, threads: int
 ) -> tuple[int, _StatsTotals]: ...
+def stats_many(
+    backend: int, jobs: list[tuple[int, int, int]], ge: float, le: float, threads: int
+) -> tuple[int, list[_StatsTotals]]: ...
+def compare_many(
+    backend: int,
+    jobs: list[tuple[int, int, int, int, int]],
+    rtol: float,
+    atol: float,
+    equal_nan: bool,
+    threads: int,
+) -> tuple[int, list[_CompareTotals]]: ...
 def xor_words(p: int, nbytes: int) -> int: ...
 
 # csrc/bindings/wire.cc

@@ -265,12 +265,14 @@ class FinalVerdict:
     """The judgement of a written model.
 
     `level` is "device", "emulated" or "cpu" (what each means stands in docs/verification.md),
-    "searched" for a set that was tested by the search's own evaluator only.
+    "searched" for a set that was tested by the search's own evaluator only. `warnings` say where a
+    plan that was judged again was made for another file, runtime or options.
     """
 
     level: str
     passed: bool
     samples: tuple[SampleVerdict, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,14 @@ from halve.cli.main import main
 from halve.session import read_samples
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "auto.schema.json"
-FILES = {"digits_float16.onnx", "digits_mixed.onnx", "report.html", "report.json", "samples"}
+FILES = {
+    "digits.onnx",
+    "digits_float16.onnx",
+    "digits_mixed.onnx",
+    "report.html",
+    "report.json",
+    "samples",
+}
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +41,18 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = (folder / "report.html").read_text("utf-8")
     assert "/input/Mul_2" in page
     assert "beyond 65504" in page
+
+
+def test_the_last_line_repeats_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 0
+    program, *arguments = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert program == "halve"
+    assert main(arguments) == 0
+    assert "4 of 25 nodes: 4 required" in capsys.readouterr().out
+    assert (tmp_path / "again.onnx").is_file()
 
 
 def test_demo_again_into_its_own_folder(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_help_of_a_command_has_an_example(command: str, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["frob"], "there is no command 'frob'; allowed: convert, auto, doctor, demo"),
+        (["frob"], f"there is no command 'frob'; allowed: {', '.join(COMMANDS)} (halve"),
         (["doctor", "--frob"], "unrecognized arguments: --frob; see halve doctor --help"),
         (["demo", "--output"], "argument --output: expected one argument"),
     ],

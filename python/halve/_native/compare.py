@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -13,7 +14,15 @@ from halve._native.features import backend_number
 from halve.errors import ComparisonError
 from halve.types import Comparison, TensorStatistics
 
-__all__ = ["FLOAT_TYPES", "compare_arrays", "measure_array", "read_array"]
+__all__ = [
+    "FLOAT_TYPES",
+    "address",
+    "compare_arrays",
+    "compare_pairs",
+    "measure_array",
+    "measure_arrays",
+    "read_array",
+]
 
 # halve::FloatType of csrc/include/halve/float_type.h, by numpy's type.
 FLOAT_TYPES: dict[np.dtype[Any], int] = {
@@ -87,6 +96,56 @@ def measure_array(
     if status != 0:
         raise ComparisonError(f"thresholds are ge {ge}, le {le}; allowed: numbers that are not NaN")
     return TensorStatistics(*totals)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    *,
+    rtol: float,
+    atol: float,
+    threads: int = 0,
+) -> list[Comparison]:
+    """`compare_arrays` of each pair, in one call.
+
+    Raises:
+        BackendUnavailableError, ComparisonError: as `compare_arrays`.
+    """
+    for a, b in pairs:
+        if a.size != b.size:
+            raise ComparisonError(
+                f"compare of {a.size} elements with {b.size}; allowed: equal sizes"
+            )
+    jobs = [
+        (FLOAT_TYPES[a.dtype], address(a), FLOAT_TYPES[b.dtype], address(b), a.size)
+        for a, b in pairs
+    ]
+    status, rows = _core.compare_many(backend_number(None), jobs, rtol, atol, False, threads)
+    if status != 0:
+        raise ComparisonError(
+            f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"
+        )
+    return [Comparison(*row) for row in rows]
+
+
+def measure_arrays(
+    arrays: Sequence[NDArray[Any]], *, ge: float, le: float, threads: int = 0
+) -> list[TensorStatistics]:
+    """`measure_array` of each, in one call.
+
+    Raises:
+        BackendUnavailableError, ComparisonError: as `measure_array`.
+    """
+    jobs = [(FLOAT_TYPES[x.dtype], address(x), x.size) for x in arrays]
+    status, rows = _core.stats_many(backend_number(None), jobs, ge, le, threads)
+    if status != 0:
+        raise ComparisonError(f"thresholds are ge {ge}, le {le}; allowed: numbers that are not NaN")
+    return [TensorStatistics(*row) for row in rows]
+
+
+def address(x: NDArray[Any]) -> int:
+    """Where an array's memory begins."""
+    place: int = x.__array_interface__["data"][0]
+    return place
 
 
 def read_array(x: NDArray[Any]) -> int:

@@ -43,6 +43,7 @@ class Job:
     samples: tuple[Sample, ...]
     held_out: frozenset[int]
     options: SearchOptions
+    warnings: tuple[str, ...] = ()
 
     @property
     def large(self) -> bool:
@@ -87,7 +88,7 @@ def prepare(
     Raises:
         HalveError: the model, the samples or the options do not do; see halve.search.
     """
-    options = _resolved(source, options)
+    options, warnings = _resolved(source, options)
     convert = options.convert
     model = open_model(source, allow_links=convert.allow_links)
     analysis = analyse(model.proto, convert.type_oracle)
@@ -120,6 +121,7 @@ def prepare(
         samples=tuple(samples),
         held_out=held_out,
         options=options,
+        warnings=tuple(warnings),
     )
 
 
@@ -138,15 +140,15 @@ def split_samples(samples: Sequence[Sample], holdout: int) -> frozenset[int]:
     return frozenset(range(holdout - 1, len(samples), holdout)) if holdout else frozenset()
 
 
-def _resolved(source: Source, options: SearchOptions) -> SearchOptions:
-    """The options with a plan file turned into ids."""
+def _resolved(source: Source, options: SearchOptions) -> tuple[SearchOptions, list[str]]:
+    """The options with a plan file turned into ids, and what there is to say of that."""
     convert = options.convert
     if convert.plan is None:
-        return options
+        return options, []
     model = open_model(source, allow_links=convert.allow_links)
-    ids, _ = match_plan(Plan.load(convert.plan), analyse(model.proto), model.digest)
+    ids, warnings = match_plan(Plan.load(convert.plan), analyse(model.proto), model.digest)
     fixed = replace(convert, plan=None, fp32_nodes=(*convert.fp32_nodes, *ids))
-    return replace(options, convert=fixed)
+    return replace(options, convert=fixed), warnings
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert
 from halve.errors import VerdictError
 from halve.files import given_path
+from halve.plan import JUDGE_AGAIN
 from halve.search import CheckError, Journal, Parameters, Problem, SearchOutcome, repair
 from halve.search import search as find_units
 from halve.search.diagnose import Diagnosis
@@ -136,6 +137,9 @@ def verify_plan(
 ) -> FinalVerdict:
     """Judge a plan again, without a search: the model that it makes, on every sample.
 
+    The verdict's warnings say where the model, the options or the runtime are otherwise than those
+    that the plan was made for.
+
     Raises:
         PlanError: the plan cannot be read, or is of another model.
         HalveError: as `search` raises.
@@ -146,8 +150,9 @@ def verify_plan(
     with open_workspace(None, clean=False) as workspace:
         judge = Judge.prepare(model, as_samples(samples), frozenset(), options, workspace)
         path = workspace.scratch("scratch-plan") / "model.onnx"
-        convert(model, path, options=replace(convert_options, progress=None))
-        return judge.judge_file(path)
+        made = convert(model, path, options=replace(convert_options, progress=None))
+        warnings = (text.removesuffix(f"; {JUDGE_AGAIN}") for text in made.warnings)
+        return replace(judge.judge_file(path), warnings=tuple(warnings))
 
 
 def _asking(options: SearchOptions | None) -> SearchOptions:
@@ -421,7 +426,7 @@ def _result(
         fp32_flop_share=kept / flops if flops else 0.0,
         seed=job.options.seed,
         elapsed_s=elapsed_s,
-        warnings=delivery.result.warnings,
+        warnings=(*job.warnings, *delivery.result.warnings),
     )
 
 

@@ -104,9 +104,16 @@ def search_progress(*, quiet: bool) -> Iterator[Callable[[SearchEvent], None] | 
 
 def show_verdict(verdict: FinalVerdict, *, quiet: bool, as_json: bool) -> int:
     """Prints the verdict on a plan, and returns the exit status that it stands for."""
+    if not quiet:
+        show_warnings(verdict.warnings)
     if as_json:
-        rows = [{"id": row.id, "passed": row.passed} for row in verdict.samples]
-        print(json.dumps({"level": verdict.level, "passed": verdict.passed, "samples": rows}))
+        record = {
+            "level": verdict.level,
+            "passed": verdict.passed,
+            "samples": [{"id": row.id, "passed": row.passed} for row in verdict.samples],
+            "warnings": list(verdict.warnings),
+        }
+        print(json.dumps(record))
     elif not quiet:
         passed = sum(row.passed for row in verdict.samples)
         word = "passed" if verdict.passed else "FAILED"

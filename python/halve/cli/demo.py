@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +40,10 @@ from halve.types import ConvertResult
 __all__ = ["DATA", "make_parser", "run"]
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "demo"
-_HALF, _MIXED = "digits_float16.onnx", "digits_mixed.onnx"
+_SOURCE, _HALF, _MIXED = "digits.onnx", "digits_float16.onnx", "digits_mixed.onnx"
 _REPORTS = ("report.html", "report.json")
 _SAMPLES = "samples"
-_WRITTEN = (_HALF, _MIXED, *_REPORTS, _SAMPLES)
+_WRITTEN = (_SOURCE, _HALF, _MIXED, *_REPORTS, _SAMPLES)
 _FAILED_VERDICT = 2
 
 
@@ -119,8 +120,12 @@ def _prepare(folder: Path) -> Path:
 
 
 def _work(folder: Path, *, quiet: bool) -> _Outcome:
-    source, keep = DATA / "model.onnx", ConvertOptions(keep_io_types=True)
+    source, keep = folder / _SOURCE, ConvertOptions(keep_io_types=True)
     samples = read_samples(DATA)
+    try:
+        shutil.copyfile(DATA / "model.onnx", source)
+    except OSError as error:
+        raise OutputError(f"{source} cannot be written: {error.strerror}") from error
     write_samples(folder / _SAMPLES, samples)
     half = convert(source, folder / _HALF, options=keep)
     with search_progress(quiet=quiet) as progress:
@@ -187,6 +192,8 @@ def _lines(outcome: _Outcome, folder: Path) -> Iterator[str]:
     yield f"written               {', '.join(str(folder / name) for name in _WRITTEN)}"
     yield ""
     yield from _EXPLANATION
+    paths = f"{folder / _SOURCE} again.onnx --sample-dir {folder / _SAMPLES}"
+    yield f"  halve auto {paths} --keep-io-types"
 
 
 def _word(passed: bool) -> str:
@@ -197,5 +204,4 @@ _EXPLANATION = (
     "emulated: every float16 tensor of the written file is really rounded, around float32",
     "arithmetic, because ONNX Runtime's CPU provider does not compute in float16. The files",
     "themselves were loaded as well. Search it yourself:",
-    "  halve auto MODEL OUT --sample-dir SAMPLES --keep-io-types",
 )

@@ -30,6 +30,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "convert": Command("halve.cli.convert", "convert a float32 model to float16 or bfloat16"),
     "auto": Command("halve.cli.auto", "find what must stay float32, convert, and verify"),
+    "compare": Command("halve.cli.compare", "compare two models, or two archives of arrays"),
     "doctor": Command("halve.cli.doctor", "say what this machine can do, and why not"),
     "demo": Command("halve.cli.demo", "convert and check a model that ships with halve"),
 }

@@ -20,6 +20,8 @@ __all__ = [
     "WITHOUT_FLAG",
     "ToleranceFlag",
     "add_search_flags",
+    "add_tolerance_flags",
+    "given_tolerances",
     "search_options",
     "shown_options",
 ]
@@ -240,6 +242,19 @@ WITHOUT_FLAG = {"convert", "tolerances", "validate_only", "progress"}
 
 def add_search_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for every field of SearchOptions but WITHOUT_FLAG, and those of tolerances."""
+    add_tolerance_flags(parser)
+    group = parser.add_argument_group("search")
+    for flag in FLAGS:
+        if flag.metavar:
+            group.add_argument(
+                flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
+            )
+        else:
+            group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
+
+
+def add_tolerance_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for every field of OutputTolerance."""
     group = parser.add_argument_group("tolerance")
     for tolerance in TOLERANCE_FLAGS:
         optional = {"nargs": "?", "const": _DEFAULT_COSINE} if tolerance.field == "cos_sim" else {}
@@ -251,14 +266,6 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
             action="append",
             **optional,  # type: ignore[arg-type]  # argparse's own keywords
         )
-    group = parser.add_argument_group("search")
-    for flag in FLAGS:
-        if flag.metavar:
-            group.add_argument(
-                flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
-            )
-        else:
-            group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
 
 
 def search_options(parsed: argparse.Namespace, **more: object) -> SearchOptions:
@@ -271,12 +278,12 @@ def search_options(parsed: argparse.Namespace, **more: object) -> SearchOptions:
     for flag in FLAGS:
         if hasattr(parsed, flag.field):
             made[flag.field] = flag.convert(getattr(parsed, flag.field))
-    given = [flag for flag in TOLERANCE_FLAGS if hasattr(parsed, flag.field)]
-    if given:
-        made["tolerances"] = _tolerances(parsed, given)
+    tolerances = given_tolerances(parsed)
+    if tolerances is not None:
+        made["tolerances"] = tolerances
     if "validate" in made:
         made["validate"] = load_function(str(made["validate"]), "--validate")
-        made["validate_only"] = not given
+        made["validate_only"] = tolerances is None
     return SearchOptions(**made)  # type: ignore[arg-type]  # FLAGS has one type for each field
 
 
@@ -303,7 +310,15 @@ def _shown(tolerance: OutputTolerance) -> str:
     return " ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None)
 
 
-def _tolerances(parsed: argparse.Namespace, given: Sequence[ToleranceFlag]) -> Tolerances:
+def given_tolerances(parsed: argparse.Namespace) -> Tolerances | None:
+    """The tolerances that the given flags describe; None where none was given.
+
+    Raises:
+        OptionError: a value is not understood or not allowed.
+    """
+    given = [flag for flag in TOLERANCE_FLAGS if hasattr(parsed, flag.field)]
+    if not given:
+        return None
     common: dict[str, float] = {}
     outputs: dict[str, dict[str, float]] = {}
     for flag in given:

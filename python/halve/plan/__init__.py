@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from halve.plan.analysis import Analysis, analyse
 from halve.plan.decide import make_plan, unmatched_names, unmatched_ops
-from halve.plan.plan_file import match_plan, plan_warnings
+from halve.plan.plan_file import JUDGE_AGAIN, match_plan, plan_warnings
 from halve.plan.targets import TargetProfile, load_target
 
 __all__ = [
+    "JUDGE_AGAIN",
     "Analysis",
     "TargetProfile",
     "analyse",

@@ -19,7 +19,7 @@ from halve.report.search_text import number_text, unit_error_text
 from halve.report.text import shorten
 from halve.search_types import TrialRow
 
-__all__ = ["LEVELS", "make_page", "printable", "write_page"]
+__all__ = ["LEVELS", "environment", "make_page", "option_rows", "printable", "write_page"]
 
 LEVELS = {
     "device": "The written file was loaded afresh and ran on the target provider, fully optimised.",
@@ -46,7 +46,7 @@ def make_page(report: AutoReport) -> str:
     trials = report.search.trials[:_TRIALS_DRAWN]
     drawn = draw_map(report)
     return (
-        _environment()
+        environment()
         .get_template("auto.html.j2")
         .render(
             report=report,
@@ -63,8 +63,8 @@ def make_page(report: AutoReport) -> str:
             chart=draw_chart(trials),
             drawn_trials=trials,
             borders=sorted(report.borders, key=_by_headroom),
-            options=_rows({**report.search.plan.options, **report.options}),
-            versions=_rows({"halve": report.halve_version, **report.versions}),
+            options=option_rows({**report.search.plan.options, **report.options}),
+            versions=option_rows({"halve": report.halve_version, **report.versions}),
         )
     )
 
@@ -97,8 +97,9 @@ _STATE_NAMES = {
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates of all pages, with their filters; texts are escaped and made printable."""
+    made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -106,7 +107,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(
+    made.filters.update(
         name=printable,
         size=_size_text,
         number=number_text,
@@ -116,7 +117,7 @@ def _environment() -> Environment:
         headroom_share=_headroom_share,
         is_tight=lambda row: row.headroom is not None and row.headroom < _TIGHT,
     )
-    return environment
+    return made
 
 
 def _finalize(value: object) -> object:
@@ -160,7 +161,8 @@ def _by_headroom(row: BorderRow) -> tuple[bool, float]:
     return (row.headroom is None, row.headroom or 0.0)
 
 
-def _rows(values: Mapping[str, object]) -> list[tuple[str, str]]:
+def option_rows(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Names and values as texts, whatever the values are."""
     return [(name, _plain_text(value)) for name, value in values.items()]
 
 

@@ -29,8 +29,10 @@ __all__ = [
     "Session",
     "describe_runtime",
     "load",
+    "make_value",
     "operator_schemas",
     "run",
+    "run_values",
 ]
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -56,6 +58,16 @@ _DATA_FOLDER_SINCE = (1, 21)
 _PROVIDER_OPTIONS = {
     "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
 }
+_SHARED_ARENA_KEY = "session.use_env_allocators"
+# The arena grows by what is asked for, not to the next power of two.
+_ARENA_SETTINGS = {
+    "arena_extend_strategy": 1,
+    "max_mem": 0,
+    "initial_chunk_size_bytes": -1,
+    "max_dead_bytes_per_chunk": -1,
+}
+_ARENA: list[Any] = []
+_ARENA_LOCK = threading.Lock()
 _FATAL_ONLY = 4  # ONNX Runtime's log level; what it would print is in the exception as well
 _INSTALL_HINT = "install one of the extras: halve[cpu], halve[cuda12] or halve[cuda13]"
 
@@ -120,6 +132,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     external_data_folder: Path | None = None,
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
+    shared_arena: bool = False,
+    optimised: Path | None = None,
     where: str = "",
 ) -> Session:
     """Load a model.
@@ -128,7 +142,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     limited to protobuf's 2 GiB, and find external data in `external_data_folder`. `optimise` is
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
     node; nodes always run one after the other. `provider_options` and `session_options` add to
-    those that are pinned here, by ONNX Runtime's names. `where` names the model for messages.
+    those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
+    loaded so take their memory from one arena of this process. `optimised` is where to write the
+    graph that is run. `where` names the model for messages.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.
@@ -140,6 +156,11 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
     data_folder = external_data_folder if _takes_data_folder(ort) else None
     options = _session_options(ort, optimise, threads, data_folder)
+    if shared_arena:
+        _register_arena(ort)
+        options.add_session_config_entry(_SHARED_ARENA_KEY, "1")
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
     try:
@@ -233,6 +254,30 @@ def run(
             f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
             f"{_one_line(error)}"
         ) from error
+
+
+def run_values(
+    session: Session, feeds: Mapping[str, Any], fetch: Sequence[str], where: str = ""
+) -> list[Any]:
+    """Run once with ONNX Runtime's own values, unchecked and uncopied; those of `fetch`.
+
+    Raises:
+        SessionError: ONNX Runtime fails while it runs.
+    """
+    try:
+        return list(session.inner.run_with_ort_values(fetch, feeds))
+    except _runtime_errors(_onnxruntime()) as error:
+        raise SessionError(
+            f"{where or session.where}: ONNX Runtime failed while running on {session.provider}: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def make_value(array: NDArray[Any]) -> Any:
+    """An array as ONNX Runtime's value, which has a copy of it."""
+    from halve.session.values import to_value
+
+    return to_value(_onnxruntime(), array)
 
 
 def _run_with_values(
@@ -330,6 +375,17 @@ def _session_options(
     if data_folder is not None:
         options.add_session_config_entry(_DATA_FOLDER_KEY, str(data_folder))
     return options
+
+
+def _register_arena(ort: ModuleType) -> None:
+    """Make the arena that sessions may share; ONNX Runtime replaces none that is there."""
+    with _ARENA_LOCK:
+        if not _ARENA:
+            place = ort.OrtMemoryInfo(
+                "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+            )
+            ort.create_and_register_allocator(place, ort.OrtArenaCfg(dict(_ARENA_SETTINGS)))
+            _ARENA.append(place)
 
 
 def _library_path(path: Path) -> str:

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from halve.errors import OutputError, SampleError
 
-__all__ = ["Sample", "SampleSource", "as_samples", "read_samples", "write_samples"]
+__all__ = [
+    "Sample",
+    "SampleSource",
+    "as_samples",
+    "read_arrays",
+    "read_samples",
+    "write_samples",
+]
 
 _FILE_NAME = re.compile(r"sample(\d+)_(inputs|outputs)\.npz")
 # A fixed date keeps equal samples equal as files.
@@ -128,9 +135,9 @@ def _index(root: Path, kind: str) -> dict[int, Path]:
 
 
 def _read_sample(number: int, inputs: dict[int, Path], outputs: dict[int, Path]) -> Sample:
-    golden = _read_arrays(outputs[number]) if number in outputs else None
+    golden = read_arrays(outputs[number]) if number in outputs else None
     _check_golden(golden or {}, str(outputs.get(number, "")))
-    return Sample(number, _read_arrays(inputs[number]), golden)
+    return Sample(number, read_arrays(inputs[number]), golden)
 
 
 def _check_golden(golden: Mapping[str, NDArray[Any]], where: str) -> None:
@@ -142,7 +149,12 @@ def _check_golden(golden: Mapping[str, NDArray[Any]], where: str) -> None:
             )
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz file by name.
+
+    Raises:
+        SampleError: it cannot be read, is no archive, or holds Python objects.
+    """
     # numpy.load would leave a broken archive open, and take a plain array for one.
     try:
         with zipfile.ZipFile(path) as archive:

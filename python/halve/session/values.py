@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from types import ModuleType
 from typing import Any
 
@@ -13,11 +14,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halve.errors import SessionError
+from halve.source.payload import data_size
 from halve.types import DType
 
-__all__ = ["from_value", "to_value"]
+__all__ = ["from_value", "to_value", "value_nbytes", "view_value"]
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+# What a value of ONNX Runtime holds, by its TensorProto code, where numpy reads it in place.
+_VIEWS: dict[int, np.dtype[Any]] = {
+    DType.FLOAT: np.dtype(np.float32),
+    DType.DOUBLE: np.dtype(np.float64),
+    DType.FLOAT16: np.dtype(np.float16),
+    DType.BFLOAT16: _BFLOAT16,
+}
+
+
+def view_value(value: Any) -> NDArray[Any] | None:
+    """A float tensor in the CPU's memory, in place: keep the value as long as the array. None for
+    what is no float tensor.
+    """
+    if not value.is_tensor():
+        return None
+    dtype = _VIEWS.get(value.element_type())
+    if dtype is None:
+        return None
+    shape = value.shape()
+    size = math.prod(shape)
+    if size == 0:
+        return np.empty(shape, dtype)
+    memory = (ctypes.c_char * (size * dtype.itemsize)).from_address(value.data_ptr())
+    return np.frombuffer(memory, dtype).reshape(shape)
+
+
+def value_nbytes(value: Any) -> int:
+    """About how many bytes a value takes; 0 for what is no tensor."""
+    if not value.is_tensor():
+        return 0
+    size: int = math.prod(value.shape())
+    return size * (data_size(value.element_type(), (1,)) or 1)
 
 
 def to_value(ort: ModuleType, array: NDArray[Any]) -> Any:

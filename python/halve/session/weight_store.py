@@ -55,11 +55,11 @@ class WeightStore:
     One tensor is in memory at a time. What is written stays until the folder is removed.
     """
 
-    def __init__(self, folder: Path, refs: Sequence[TensorRef]) -> None:
+    def __init__(self, folder: Path, refs: Sequence[TensorRef], name: str = _FILE) -> None:
         """A store in a folder, for a model whose payload entries index `refs`."""
         self.folder = folder
         self._refs = refs
-        self._path = folder / _FILE
+        self._path = folder / name
         self._places: dict[int, tuple[int, int]] = {}
         self._end = 0
         self._path.touch()
@@ -74,7 +74,7 @@ class WeightStore:
         if array.nbytes < _INLINE_BYTES:
             return numpy_helper.from_array(array, name)
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape)
-        _refer(tensor, *self._append(np.ascontiguousarray(array, "<f4")))
+        _refer(tensor, self._path.name, *self._append(np.ascontiguousarray(array, "<f4")))
         return tensor
 
     def settle(self, model: ModelProto) -> ModelProto:
@@ -86,7 +86,7 @@ class WeightStore:
             if index not in self._places:
                 self._places[index] = self._append(read_array(self._refs[index]))
             clear_payload(tensor)
-            _refer(tensor, *self._places[index])
+            _refer(tensor, self._path.name, *self._places[index])
         return model
 
     def _append(self, array: NDArray[Any]) -> tuple[int, int]:
@@ -104,7 +104,7 @@ class WeightStore:
         return offset, array.nbytes
 
 
-def _refer(tensor: TensorProto, offset: int, nbytes: int) -> None:
+def _refer(tensor: TensorProto, file: str, offset: int, nbytes: int) -> None:
     tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", _FILE), ("offset", str(offset)), ("length", str(nbytes))):
+    for key, value in (("location", file), ("offset", str(offset)), ("length", str(nbytes))):
         tensor.external_data.add(key=key, value=value)

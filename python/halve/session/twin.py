@@ -1,0 +1,185 @@
+"""A float32 model and its 16-bit conversion, run side by side on samples."""
+
+# ruff: noqa: ANN401 - ONNX Runtime's objects have no type outside it
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto
+
+from halve.session.canary import check_canary
+from halve.session.element_types import type_text
+from halve.session.feeds import Port, check_feeds
+from halve.session.lowering import lower
+from halve.session.samples import Sample
+from halve.session.steps import roll
+from halve.session.twin_pair import pair_models
+from halve.session.twin_walk import Visitor, Walk, WalkSettings
+from halve.session.values import from_value
+from halve.session.weight_store import WeightStore
+from halve.types import DType
+
+__all__ = ["TwinModels", "TwinOutputs", "TwinSession"]
+
+_HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_dtypes.bfloat16}
+# A fed-back value of the 16-bit run, among the inputs of a step.
+_MARK = "16:"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinModels:
+    """The source and its conversion, both with tagged nodes (twin_lane.tag_nodes).
+
+    `floats` has the positions of each source node's float32 outputs by id, `neutral` the ids of
+    nodes that only move or select values. `local`: whether to make local runs. The
+    stores hold the payload of large models, in one folder; without, it is in the models.
+    """
+
+    source: ModelProto
+    converted: ModelProto
+    floats: Mapping[int, tuple[int, ...]]
+    neutral: frozenset[int]
+    half: DType = DType.FLOAT16
+    local: bool = True
+    source_store: WeightStore | None = None
+    converted_store: WeightStore | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TwinOutputs:
+    """The outputs of the model in both runs, by name; 16-bit outputs have their type."""
+
+    exact: Arrays
+    half: Arrays
+
+
+class TwinSession:
+    """Runs samples through both models; see halve.session.twin_walk."""
+
+    def __init__(
+        self,
+        models: TwinModels,
+        *,
+        threads: int = 1,
+        session_options: Mapping[str, str] | None = None,
+        custom_op_library: Path | None = None,
+        keep: Callable[[ModelProto, ModelProto], None] | None = None,
+    ) -> None:
+        """Lower and pair the models; parts are loaded when they are first run. `keep` is shown
+        both models as they are run.
+
+        Raises:
+            ModelError, UnsupportedModelError: a model cannot be lowered.
+            SessionError: this runtime erases casts.
+        """
+        check_canary(models.half.name.lower(), optimise=False, threads=threads)
+        exact = _lowered(models.source, models.source_store, custom_op_library)
+        half = _lowered(models.converted, models.converted_store, custom_op_library)
+        if keep is not None:
+            keep(exact, half)
+        self.inputs = _ports(exact.graph)
+        self.output_names = tuple(item.name for item in exact.graph.output)
+        self._rounded = tuple(
+            info.type.tensor_type.elem_type == models.half and port.type == "tensor(float)"
+            for info, port in zip(half.graph.input, self.inputs, strict=True)
+        )
+        self._dtype = _HALF_TYPES[models.half]
+        work = pair_models(
+            exact,
+            half,
+            models.floats,
+            models.neutral,
+            int(models.half),
+            local=models.local,
+        )
+        self._main = work.main
+        self.whole = work.whole
+        store = models.source_store
+        self._walk = Walk(
+            work,
+            WalkSettings(
+                threads=threads,
+                session_options=session_options or {},
+                custom_op_library=custom_op_library,
+                data_folder=None if store is None else store.folder,
+            ),
+        )
+
+    def run(
+        self, sample: Sample, visitor: Visitor, feedback: tuple[tuple[str, str], ...] = ()
+    ) -> TwinOutputs:
+        """One sample, rolled over its steps with `feedback`; each run keeps its own state.
+
+        Raises:
+            SampleError, OptionError: the sample does not fit.
+            SessionError: a part does not load or run.
+        """
+        inputs = dict(sample.inputs)
+        pairs = [*feedback]
+        for output, name in feedback:
+            if name in inputs:
+                inputs[_MARK + name] = inputs[name]
+                pairs.append((_MARK + output, _MARK + name))
+
+        def step(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+            return self._step(sample, feeds, visitor)
+
+        made = roll(step, inputs, tuple(pairs))
+        names = self.output_names
+        return TwinOutputs(
+            {name: made[name] for name in names}, {name: made[_MARK + name] for name in names}
+        )
+
+    def _step(self, sample: Sample, feeds: Mapping[str, NDArray[Any]], visitor: Visitor) -> Arrays:
+        where = f"sample {sample.id}"
+        states = {port.name for port in self.inputs if _MARK + port.name in feeds}
+        own = {
+            name: array for name, array in feeds.items() if name.removeprefix(_MARK) not in states
+        }
+        exact = self._checked({**own, **{name: feeds[name] for name in states}}, where)
+        half = {**own, **{name: feeds[_MARK + name] for name in states}}
+        first, second = self._walk.run(
+            dict(zip(self._main.exact_inputs, exact.values(), strict=True)),
+            {
+                name: self._round(np.asarray(half[port.name])) if rounded else half[port.name]
+                for name, port, rounded in zip(
+                    self._main.half_inputs, self.inputs, self._rounded, strict=True
+                )
+            },
+            visitor,
+        )
+        made = {n: from_value(v, where) for n, v in zip(self.output_names, first, strict=True)}
+        for name, value in zip(self.output_names, second, strict=True):
+            made[_MARK + name] = from_value(value, where)
+        return made
+
+    def _checked(self, feeds: Mapping[str, NDArray[Any]], where: str) -> Arrays:
+        ready = check_feeds(self.inputs, (), feeds, where)
+        return {port.name: ready[port.name] for port in self.inputs}
+
+    def _round(self, array: NDArray[Any]) -> NDArray[Any]:
+        with np.errstate(over="ignore"):  # beyond the range is infinity, as in a 16-bit model
+            return array.astype(self._dtype)
+
+
+def _lowered(model: ModelProto, store: WeightStore | None, library: Path | None) -> ModelProto:
+    lowered = lower(model, custom_op_library=library, weights=store)
+    return lowered if store is None else store.settle(lowered)
+
+
+def _ports(graph: GraphProto) -> tuple[Port, ...]:
+    return tuple(Port(item.name, type_text(item.type), _shape(item)) for item in graph.input)
+
+
+def _shape(item: Any) -> tuple[int | str | None, ...]:
+    dims = item.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims)

@@ -1,0 +1,142 @@
+"""A body's work in one run or both, cut into parts that fit a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onnx import NodeProto
+
+from halve.session.runtime import Session
+from halve.session.twin_lane import reads_of
+from halve.session.twin_pair import Item, PairedBody, TwinOutput
+
+__all__ = ["BOTH", "EXACT", "HALF", "Part", "Program", "present"]
+
+EXACT, HALF, BOTH = "exact", "half", "both"
+# A part's values may take the budget, or this many times the largest step's.
+_LARGEST_TIMES = 2
+# Steps of unknown size in one part.
+_UNKNOWN_STEPS = 4
+
+
+@dataclass(slots=True)
+class Part:
+    """Steps that one session does."""
+
+    start: int
+    stop: int
+    session: Session | None
+    feeds: tuple[str, ...]
+    fetch: tuple[str, ...]
+    dies: tuple[str, ...]
+
+
+class Program:
+    """A body's work in one run or both, cut into parts."""
+
+    def __init__(self, body: PairedBody, runs: str) -> None:
+        """Work out when each value is read last."""
+        self.body = body
+        self.runs = runs
+        self.steps = body.items
+        self.nodes = [tuple(_nodes(item, runs)) for item in self.steps]
+        self.maker: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        for place, item in enumerate(self.steps):
+            for node in self.nodes[place]:
+                self.maker.update((name, place) for name in node.output if name)
+            for name in (*_controlled(item, runs), *self._read(place)):
+                self.last[name] = place
+            self.maker.update((name, place) for name in _made_by_control(item, runs))
+        self.outputs = body.exact_outputs if runs != HALF else ()
+        self.half_outputs = body.half_outputs if runs != EXACT else ()
+        for name in (*self.outputs, *self.half_outputs):
+            self.last[name] = len(self.steps)
+        self.nbytes: dict[int, int] = {}
+        self.parts: dict[int, Part] = {}
+
+    def measured(self, place: int) -> Iterator[TwinOutput]:
+        """The outputs that a step measures."""
+        return iter(self.steps[place].outputs)
+
+    def _read(self, place: int) -> Iterator[str]:
+        item = self.steps[place]
+        for node in self.nodes[place]:
+            yield from (name for name in reads_of(node) if name not in item.roundings)
+        if self.runs == BOTH:
+            yield from (exact for exact, _ in item.roundings.values())
+        for output in item.outputs:
+            yield from present(output, self.runs)
+
+    def next_stop(self, start: int, budget: int) -> int:
+        """Where a part that begins here ends: within the budget, by what is known of sizes."""
+        if self.steps[start].control is not None:
+            return start + 1
+        largest = max(self.nbytes.values(), default=budget)
+        limit = max(budget, _LARGEST_TIMES * largest)
+        total, unknown, stop = 0, 0, start
+        while stop < len(self.steps) and (stop == start or self.steps[stop].control is None):
+            unknown += stop not in self.nbytes
+            total += self.nbytes.get(stop, largest)
+            if stop > start and (total > limit or unknown > _UNKNOWN_STEPS):
+                break
+            stop += 1
+        return stop
+
+    def cut_anew(self, budget: int) -> None:
+        """Forget the parts where, now that sizes are known, there could be far fewer."""
+        start, wanted = 0, 0
+        while start < len(self.steps):
+            start, wanted = self.next_stop(start, budget), wanted + 1
+        if len(self.parts) > wanted + wanted // 4:
+            self.parts.clear()
+
+
+def present(output: TwinOutput, runs: str) -> Iterator[str]:
+    """The values of an output that are there when these runs are made."""
+    if runs != HALF and output.exact:
+        yield output.exact
+    if runs != EXACT:
+        yield from (name for name in (output.stored, output.raw) if name)
+    if runs == BOTH and output.local:
+        yield output.local
+
+
+def _nodes(item: Item, runs: str) -> Iterator[NodeProto]:
+    if runs != HALF:
+        yield from item.exact
+    if runs != EXACT:
+        yield from item.half
+    if runs == BOTH:
+        yield from item.local
+
+
+def _controls(item: Item, runs: str) -> Iterator[NodeProto]:
+    if item.control is not None:
+        pairs = ((item.control.exact, HALF), (item.control.half, EXACT))
+        yield from (node for node, other in pairs if node is not None and runs != other)
+
+
+def _controlled(item: Item, runs: str) -> Iterator[str]:
+    for node in _controls(item, runs):
+        yield from reads_of(node)
+    if item.control is not None and runs == BOTH:
+        for body in item.control.bodies.values():
+            yield from _local_reads(body)
+
+
+def _local_reads(body: PairedBody) -> Iterator[str]:
+    """What local runs inside a body read: perhaps values of around it that no node there reads."""
+    for item in body.items:
+        for node in item.local:
+            yield from (name for name in reads_of(node) if name not in item.roundings)
+        yield from (exact for exact, _ in item.roundings.values())
+        if item.control is not None:
+            for inner in item.control.bodies.values():
+                yield from _local_reads(inner)
+
+
+def _made_by_control(item: Item, runs: str) -> Iterator[str]:
+    for node in _controls(item, runs):
+        yield from (name for name in node.output if name)

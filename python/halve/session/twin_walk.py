@@ -1,0 +1,381 @@
+"""Both runs of paired models, part by part, each value handed out when it is there and then freed.
+
+ONNX Runtime has no hook after a node, and a session that yields every value keeps all of them. So
+the work is cut into parts whose values fit a budget; each is a session of its own, made when the
+walk first comes there and kept for the next sample. Sizes are learned on the way: the first walk
+takes small parts, and is cut anew when they are known. If, Loop and Scan are stepped by
+halve.session.twin_steps, both runs side by side.
+"""
+
+# ruff: noqa: ANN401 - ONNX Runtime's objects have no type outside it
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
+
+from halve.errors import SessionError, UnsupportedModelError
+from halve.session.runtime import Session, load, make_value, run_values
+from halve.session.twin_lane import Constant, reads_of
+from halve.session.twin_pair import (
+    Item,
+    PairedBody,
+    TwinOutput,
+    Workload,
+    rounding_nodes,
+)
+from halve.session.twin_program import BOTH, EXACT, HALF, Part, Program, present
+from halve.session.values import value_nbytes, view_value
+from halve.session.weight_store import InlineWeights, Weights
+
+__all__ = [
+    "BOTH",
+    "EXACT",
+    "HALF",
+    "Frame",
+    "TwinValue",
+    "Visitor",
+    "Walk",
+    "WalkSettings",
+]
+
+_BUDGET_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class TwinValue:
+    """A float output of a node, with its values in each run (None: that run did not get here).
+
+    `raw` is the 16-bit run's before it was rounded, None where it was not; `local` the local run's
+    before it is rounded to the type of `stored`. Arrays are valid during the call only.
+    """
+
+    output: TwinOutput
+    exact: NDArray[Any] | None
+    stored: NDArray[Any] | None
+    raw: NDArray[Any] | None
+    local: NDArray[Any] | None
+
+
+class Visitor(Protocol):
+    """Who is shown the values of a walk, those of a part at a time."""
+
+    def look(self, values: Sequence[TwinValue]) -> Sequence[tuple[bool, bool]]:
+        """Measure values; says of each whether it is finite in the float32 and the 16-bit run."""
+        ...
+
+    def settle(self, values: Sequence[TwinValue], reads: Sequence[tuple[bool, bool]]) -> None:
+        """Told of the same values, before they go, whether all that each node read was finite."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkSettings:
+    """How parts are loaded. `weights` reads constants whose payload is elsewhere, and
+    `data_folder` is where ONNX Runtime finds it.
+    """
+
+    threads: int = 1
+    session_options: Mapping[str, str] = field(default_factory=dict)
+    custom_op_library: Path | None = None
+    data_folder: Path | None = None
+    weights: Weights = field(default_factory=InlineWeights)
+    budget_bytes: int = _BUDGET_BYTES
+
+
+@dataclass(slots=True)
+class Frame:
+    """The values of a body that is being run, above those of the body around it."""
+
+    parent: Frame | None
+    values: dict[str, Any] = field(default_factory=dict)
+    finite: dict[str, bool] = field(default_factory=dict)
+
+    def find(self, name: str) -> Any:
+        """A value, or None."""
+        frame: Frame | None = self
+        while frame is not None:
+            if name in frame.values:
+                return frame.values[name]
+            frame = frame.parent
+        return None
+
+    def known_finite(self, name: str) -> bool | None:
+        """Whether a value is finite; None where nobody looked."""
+        frame: Frame | None = self
+        while frame is not None:
+            if name in frame.finite:
+                return frame.finite[name]
+            frame = frame.parent
+        return None
+
+
+class Walk:
+    """Runs paired models; sessions are kept from one sample to the next."""
+
+    def __init__(self, work: Workload, settings: WalkSettings) -> None:
+        """A walk of `work`; nothing is loaded yet."""
+        self._work = work
+        self._settings = settings
+        self._programs: dict[tuple[int, str], Program] = {}
+        self._constants: dict[int, Any] = {}
+        self._constant_finite: dict[int, bool] = {}
+
+    def run(
+        self,
+        exact: Mapping[str, NDArray[Any]],
+        half: Mapping[str, NDArray[Any]],
+        visitor: Visitor,
+    ) -> tuple[list[Any], list[Any]]:
+        """One sample through both runs; every measured value is visited when it is there.
+
+        The arrays are by the names of the models' inputs as they were paired. Returns the values
+        of the outputs, in graph order.
+
+        Raises:
+            SessionError: a part does not load or run.
+        """
+        frame = Frame(None)
+        for name, array in (*exact.items(), *half.items()):
+            frame.values[name] = make_value(array)
+        return self.run_body(self._work.main, BOTH, frame, visitor)
+
+    def run_body(
+        self, body: PairedBody, runs: str, frame: Frame, visitor: Visitor
+    ) -> tuple[list[Any], list[Any]]:
+        """A body whose inputs are in `frame`, in one run or both."""
+        from halve.session.twin_steps import run_control
+
+        program = self._program(body, runs)
+        if program.nbytes:
+            program.cut_anew(self._settings.budget_bytes)
+        start = 0
+        while start < len(program.steps):
+            control = program.steps[start].control
+            if control is not None:
+                run_control(self, control, body, runs, frame, visitor)
+            part = program.parts.get(start)
+            if part is None:
+                part = program.parts[start] = self._make_part(program, start, frame)
+            self._run_part(program, part, frame, visitor)
+            start = part.stop
+        outputs = [self.value(name, body, frame) for name in program.outputs]
+        return outputs, [self.value(name, body, frame) for name in program.half_outputs]
+
+    def run_alone(self, node: NodeProto, body: PairedBody, frame: Frame) -> list[Any]:
+        """The outputs of one node, bodies and all, in a session of its own."""
+        reads = dict.fromkeys(reads_of(node))
+        constants = {n: c for n in reads if (c := _constant_of(n, body, frame)) is not None}
+        feeds = {name: frame.find(name) for name in reads if name not in constants}
+        types = {name: _type_of(value, name) for name, value in feeds.items()}
+        fetch = [name for name in node.output if name]
+        session = self._load([node], constants.values(), types, fetch)
+        made = dict(zip(fetch, run_values(session, feeds, fetch), strict=True))
+        return [made.get(name) for name in node.output]
+
+    def value(self, name: str, body: PairedBody, frame: Frame) -> Any:
+        """A value of a body that is being run, or a constant that can be seen from there."""
+        value = frame.find(name)
+        if value is not None:
+            return value
+        constant = body.constant(name)
+        if constant is None:
+            raise SessionError(f"twin run: {name!r} is read before it is made")
+        return self._constant(constant)
+
+    def _constant(self, constant: Constant) -> Any:
+        if id(constant) not in self._constants:
+            if isinstance(constant, SparseTensorProto):
+                raise UnsupportedModelError(
+                    f"sparse constant {constant.values.name!r} is read where a node with a body"
+                    " needs its value; allowed: dense constants there"
+                )
+            self._constants[id(constant)] = make_value(self._settings.weights.array(constant))
+        return self._constants[id(constant)]
+
+    def _program(self, body: PairedBody, runs: str) -> Program:
+        key = (id(body), runs)
+        if key not in self._programs:
+            self._programs[key] = Program(body, runs)
+        return self._programs[key]
+
+    def _make_part(self, program: Program, start: int, frame: Frame) -> Part:
+        stop = program.next_stop(start, self._settings.budget_bytes)
+        nodes = [node for place in range(start, stop) for node in program.nodes[place]]
+        if program.runs == BOTH:
+            nodes += rounding_nodes(program.steps[start:stop])
+        made = {name for node in nodes for name in node.output if name}
+        wanted = {n for p in range(start, stop) for o in program.measured(p)
+                  for n in present(o, program.runs)}  # fmt: skip
+        fetch = tuple(
+            name for name in dict.fromkeys(n for node in nodes for n in node.output if n)
+            if name in wanted or program.last.get(name, -1) >= stop
+        )  # fmt: skip
+        reads = dict.fromkeys(name for node in nodes for name in reads_of(node))
+        outer = [name for name in reads if name not in made]
+        constants = {n: c for n in outer if (c := _constant_of(n, program.body, frame)) is not None}
+        feeds = tuple(name for name in outer if name not in constants)
+        dies = tuple(name for name, place in program.last.items() if start <= place < stop)
+        session = None
+        if fetch:
+            types = {name: _type_of(frame.find(name), name) for name in feeds}
+            session = self._load(nodes, constants.values(), types, fetch)
+        return Part(start, stop, session, feeds, fetch, dies)
+
+    def _load(
+        self,
+        nodes: Iterable[NodeProto],
+        constants: Iterable[Constant],
+        types: Mapping[str, TypeProto],
+        fetch: Sequence[str],
+    ) -> Session:
+        model = ModelProto()
+        model.CopyFrom(self._work.model)
+        graph = model.graph
+        graph.name = "part"
+        for number, node in enumerate(nodes):
+            copy = graph.node.add()
+            copy.CopyFrom(node)
+            copy.name = f"{node.name}#{number}"  # the runs' nodes have the same names
+        for constant in constants:
+            sparse = isinstance(constant, SparseTensorProto)
+            (graph.sparse_initializer if sparse else graph.initializer).append(constant)
+        graph.input.extend(ValueInfoProto(name=name, type=kind) for name, kind in types.items())
+        graph.output.extend(ValueInfoProto(name=name) for name in fetch)
+        settings = self._settings
+        return load(
+            model,
+            optimise=False,
+            threads=settings.threads,
+            custom_op_library=settings.custom_op_library,
+            external_data_folder=settings.data_folder,
+            session_options=settings.session_options,
+            shared_arena=True,
+            where="twin run",
+        )
+
+    def _run_part(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
+        if part.session is not None:
+            feeds = {name: frame.find(name) for name in part.feeds}
+            values = run_values(part.session, feeds, part.fetch)
+            del feeds
+            frame.values.update(zip(part.fetch, values, strict=True))
+            del values
+        self._measure(program, part, frame, visitor)
+        if part.start not in program.nbytes or part.stop - 1 not in program.nbytes:
+            self._learn(program, part, frame)
+        for name in part.dies:
+            frame.values.pop(name, None)
+
+    def _learn(self, program: Program, part: Part, frame: Frame) -> None:
+        found = dict.fromkeys(range(part.start, part.stop), 0)
+        for name in part.fetch:
+            found[program.maker[name]] += value_nbytes(frame.values[name])
+        program.nbytes.update(found)
+
+    def _measure(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
+        items = [item for item in program.steps[part.start : part.stop] if item.outputs]
+        values = [self._value(output, program, frame) for item in items for output in item.outputs]
+        if not values:
+            return
+        for value, finite in zip(values, visitor.look(values), strict=True):
+            for name, known in zip((value.output.exact, value.output.stored), finite, strict=True):
+                if name is not None:
+                    frame.finite[name] = known
+        reads = [self._reads(item, program, frame) for item in items for _ in item.outputs]
+        visitor.settle(values, reads)
+
+    def _reads(self, item: Item, program: Program, frame: Frame) -> tuple[bool, bool]:
+        """Whether all that a node reads is finite, in each run."""
+        if item.control is not None:
+            # A node with bodies makes nothing itself: what is not finite came out of them.
+            return False, False
+        exact = program.runs != HALF and self._all_finite(item.exact_reads, program, frame)
+        half = program.runs != EXACT and self._all_finite(item.half_reads, program, frame)
+        return exact, half
+
+    def _value(self, output: TwinOutput, program: Program, frame: Frame) -> TwinValue:
+        names = set(present(output, program.runs))
+
+        def array(name: str | None) -> NDArray[Any] | None:
+            return self._array(name, program.body, frame) if name in names and name else None
+
+        return TwinValue(
+            output,
+            array(output.exact),
+            array(output.stored),
+            array(output.raw),
+            array(output.local),
+        )
+
+    def _array(self, name: str, body: PairedBody, frame: Frame) -> NDArray[Any] | None:
+        value = frame.find(name)
+        if value is not None:
+            return view_value(value)
+        constant = body.constant(name)
+        if constant is None or isinstance(constant, SparseTensorProto):
+            return None
+        return np.ascontiguousarray(self._settings.weights.array(constant))
+
+    def _all_finite(self, names: Iterable[str], program: Program, frame: Frame) -> bool:
+        return all(self._is_finite(name, program.body, frame) for name in names)
+
+    def _is_finite(self, name: str, body: PairedBody, frame: Frame) -> bool:
+        known = frame.known_finite(name)
+        if known is not None:
+            return known
+        value = frame.find(name)
+        if value is not None:
+            known = frame.finite[name] = _finite(view_value(value))
+            return known
+        constant = body.constant(name)
+        if constant is None or isinstance(constant, SparseTensorProto):
+            return True
+        if id(constant) not in self._constant_finite:
+            floats = constant.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+            array = self._settings.weights.array(constant) if floats else None
+            self._constant_finite[id(constant)] = _finite(array)
+        return self._constant_finite[id(constant)]
+
+
+def _finite(array: NDArray[Any] | None) -> bool:
+    return array is None or bool(np.isfinite(array).all())
+
+
+def _constant_of(name: str, body: PairedBody, frame: Frame) -> Constant | None:
+    return None if frame.find(name) is not None else body.constant(name)
+
+
+def _type_of(value: Any, name: str) -> TypeProto:
+    if value is None:
+        raise SessionError(f"twin run: {name!r} is read before it is made")
+    kind = TypeProto()
+    _fill_type(kind, value.data_type(), name)
+    return kind
+
+
+def _fill_type(kind: TypeProto, text: str, name: str) -> None:
+    """A type from ONNX Runtime's spelling of it: "tensor(float)", "seq(tensor(int64))"."""
+    outer, _, inner = text.removesuffix(")").partition("(")
+    if outer == "tensor":
+        kind.tensor_type.elem_type = _ELEMENTS[inner]
+    elif outer == "seq":
+        _fill_type(kind.sequence_type.elem_type, inner, name)
+    else:
+        raise UnsupportedModelError(
+            f"value {name!r} is {text}; allowed where a model is run in parts: tensors and"
+            " sequences of them"
+        )
+
+
+_ELEMENTS = {
+    "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
+    "string": 8, "bool": 9, "float16": 10, "double": 11, "uint32": 12, "uint64": 13,
+    "complex64": 14, "complex128": 15, "bfloat16": 16,
+}  # fmt: skip
