@@ -36,6 +36,11 @@ class ManualView:
     as_json: bool
     allow_links: bool = False
 
+    @property
+    def wants_distribution(self) -> bool:
+        """Whether what is written shows the distribution of each tensor."""
+        return any(path.suffix.lower() == ".html" for path in self.paths)
+
     def deliver(
         self,
         report: ManualReport,
