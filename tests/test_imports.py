@@ -32,6 +32,7 @@ ALLOWED = {
     "conversion": LEAVES | {"convert", "session"},
     "session": LEAVES | {"_native", "source", "compare"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
+    "from_torch": LEAVES | {"conversion"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
@@ -50,10 +51,16 @@ ALLOWED = {
         "__init__",
     },
     "__main__": {"cli"},
-    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session"},
+    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session", "from_torch"},
 }
 # The only layer that may import an outside package, or a compiled module.
-OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}
+OWNERS = {
+    "onnxruntime": "session",
+    "halve._core": "_native",
+    "halve._cuda": "_native",
+    "torch": "from_torch",
+    "onnxscript": "from_torch",
+}
 
 
 def layer_of(path: Path) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from halve.cast import cast
     from halve.compare import compare, statistics
     from halve.conversion import convert
+    from halve.from_torch import from_torch
     from halve.search_options import SearchOptions
     from halve.search_types import OutputTolerance, SearchEvent, SearchResult, Tolerances
     from halve.session.samples import Sample, read_samples
@@ -70,6 +71,7 @@ __all__ = [
     "cast",
     "compare",
     "convert",
+    "from_torch",
     "read_samples",
     "search",
     "statistics",
@@ -91,6 +93,7 @@ _LAZY = {
     "cast": "halve.cast",
     "compare": "halve.compare",
     "convert": "halve.conversion",
+    "from_torch": "halve.from_torch",
     "read_samples": "halve.session.samples",
     "search": "halve.auto",
     "statistics": "halve.compare",
