@@ -13,12 +13,14 @@ PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
 LEAVES = {"errors", "files", "plans", "types", "options", "search_types", "search_options"}
+LEAVES |= {"bench_types"}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "plans": {"errors", "files"},
     "types": {"plans"},
     "options": {"errors", "types"},
+    "bench_types": {"errors"},
     "search_options": {"errors", "options", "search_types"},
     "search_types": {"plans", "types"},
     "_native": LEAVES,
@@ -32,11 +34,12 @@ ALLOWED = {
     "conversion": LEAVES | {"convert", "session"},
     "session": LEAVES | {"_native", "source", "compare"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
+    "bench": LEAVES | {"source", "plan", "session"},
     "from_torch": LEAVES | {"conversion"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
     "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
-    "report": {"errors", "files", "types", "search_types"},
+    "report": {"errors", "files", "types", "search_types", "bench_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
@@ -48,10 +51,12 @@ ALLOWED = {
         "session",
         "report",
         "auto",
+        "bench",
         "__init__",
     },
     "__main__": {"cli"},
-    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session", "from_torch"},
+    "__init__": LEAVES
+    | {"conversion", "cast", "compare", "auto", "session", "from_torch", "bench"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {
@@ -60,6 +65,7 @@ OWNERS = {
     "halve._cuda": "_native",
     "torch": "from_torch",
     "onnxscript": "from_torch",
+    "matplotlib": "report",
 }
 
 

@@ -28,6 +28,8 @@ from halve.types import CastCounts, Comparison, ConvertResult, Plan, PlanNode, T
 
 if TYPE_CHECKING:
     from halve.auto import AutoResult, auto, search, verify_plan
+    from halve.bench import bench
+    from halve.bench_types import BenchOptions, BenchResult
     from halve.cast import cast
     from halve.compare import compare, statistics
     from halve.conversion import convert
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AutoResult",
     "BackendUnavailableError",
+    "BenchOptions",
+    "BenchResult",
     "CastCounts",
     "CastError",
     "Comparison",
@@ -68,6 +72,7 @@ __all__ = [
     "WorkspaceError",
     "__version__",
     "auto",
+    "bench",
     "cast",
     "compare",
     "convert",
@@ -83,6 +88,8 @@ __version__ = "0.1.0"
 # What needs numpy, onnx or ONNX Runtime, which take half a second to import: loaded when asked for.
 _LAZY = {
     "AutoResult": "halve.auto",
+    "BenchOptions": "halve.bench_types",
+    "BenchResult": "halve.bench_types",
     "OutputTolerance": "halve.search_types",
     "Sample": "halve.session.samples",
     "SearchEvent": "halve.search_types",
@@ -90,6 +97,7 @@ _LAZY = {
     "SearchResult": "halve.search_types",
     "Tolerances": "halve.search_types",
     "auto": "halve.auto",
+    "bench": "halve.bench",
     "cast": "halve.cast",
     "compare": "halve.compare",
     "convert": "halve.conversion",
@@ -102,8 +110,8 @@ _LAZY = {
 
 
 class _Package(ModuleType):
-    """The package: `halve.auto`, `halve.cast`, `halve.compare`, `halve.convert` and `halve.search`
-    are functions, beside modules of the same name.
+    """The package: `halve.auto`, `halve.bench`, `halve.cast`, `halve.compare`, `halve.convert`,
+    `halve.from_torch` and `halve.search` are functions, beside modules of the same name.
 
     Importing such a module binds it here as an attribute, which would hide the function, so that
     binding is left out; `from halve.convert import ...` does not need it.

@@ -13,7 +13,7 @@ from pathlib import Path
 from halve.errors import OptionError
 from halve.types import CastBounds, DType, TypeOracle
 
-__all__ = ["DTYPES", "TARGETS", "ConvertOptions", "Progress", "parse_size"]
+__all__ = ["DTYPES", "TARGETS", "ConvertOptions", "Progress", "parse_size", "usable_cores"]
 
 DTYPES = {"float16": DType.FLOAT16, "bfloat16": DType.BFLOAT16}
 TARGETS = ("cuda", "cpu", "tensorrt", "any")
@@ -132,10 +132,11 @@ class ConvertOptions:
     @property
     def worker_threads(self) -> int:
         """`threads` with 0 resolved to the cores that this process may use."""
-        return self.threads or _usable_cores()
+        return self.threads or usable_cores()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

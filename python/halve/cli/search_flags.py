@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from halve.cli import values
@@ -43,17 +43,6 @@ class ToleranceFlag:
 def _devices(texts: Sequence[str]) -> tuple[int, ...]:
     items = [item for text in texts for item in text.split(",")]
     return tuple(values.whole_number("--device", item) for item in items)
-
-
-def _settings(name: str) -> Callable[[Sequence[str]], dict[str, str]]:
-    def convert(texts: Sequence[str]) -> dict[str, str]:
-        pairs = [text.partition("=") for text in texts]
-        for text, (key, equals, _) in zip(texts, pairs, strict=True):
-            if not key or not equals:
-                raise OptionError(f"{name} is {text!r}; allowed: KEY=VALUE")
-        return {key: value for key, _, value in pairs}
-
-    return convert
 
 
 def _feedback(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -152,14 +141,14 @@ FLAGS = (
         "provider_options",
         "KEY=VALUE",
         "an option of the provider; may be repeated",
-        _settings("--provider-option"),
+        values.settings("--provider-option"),
     ),
     Flag(
         "--session-option",
         "session_options",
         "KEY=VALUE",
         "a session configuration entry of ONNX Runtime; may be repeated",
-        _settings("--session-option"),
+        values.settings("--session-option"),
     ),
     Flag(
         "--device",
