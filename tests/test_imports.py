@@ -31,13 +31,15 @@ ALLOWED = {
     "compare": LEAVES | {"_native"},
     "write": LEAVES | {"_native", "source", "plan", "rewrite", "cast"},
     "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
-    "conversion": LEAVES | {"convert", "session"},
+    "conversion": LEAVES | {"convert", "session", "simplify"},
+    "simplify": LEAVES | {"compare", "convert", "plan", "session", "source", "write"},
     "session": LEAVES | {"_native", "source", "compare"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
     "bench": LEAVES | {"source", "plan", "session"},
     "from_torch": LEAVES | {"conversion"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
-    "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
+    "auto": LEAVES
+    | {"simplify", "candidates", "source", "plan", "write", "convert", "session", "search"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
     "report": {"errors", "files", "types", "search_types", "bench_types"},
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
@@ -52,11 +54,12 @@ ALLOWED = {
         "report",
         "auto",
         "bench",
+        "simplify",
         "__init__",
     },
     "__main__": {"cli"},
     "__init__": LEAVES
-    | {"conversion", "cast", "compare", "auto", "session", "from_torch", "bench"},
+    | {"conversion", "cast", "compare", "auto", "session", "from_torch", "bench", "simplify"},
 }
 # The only layer that may import an outside package, or a compiled module.
 OWNERS = {
@@ -66,6 +69,7 @@ OWNERS = {
     "torch": "from_torch",
     "onnxscript": "from_torch",
     "matplotlib": "report",
+    "onnxsim": "simplify",
 }
 
 

@@ -23,7 +23,7 @@ from halve.errors import (
     VerdictError,
     WorkspaceError,
 )
-from halve.options import ConvertOptions, Progress
+from halve.options import ConvertOptions, Progress, SimplifyOptions
 from halve.types import CastCounts, Comparison, ConvertResult, Plan, PlanNode, TensorStatistics
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from halve.search_options import SearchOptions
     from halve.search_types import OutputTolerance, SearchEvent, SearchResult, Tolerances
     from halve.session.samples import Sample, read_samples
+    from halve.simplify import SimplifyResult, simplify
 
 __all__ = [
     "AutoResult",
@@ -65,6 +66,8 @@ __all__ = [
     "SearchOptions",
     "SearchResult",
     "SessionError",
+    "SimplifyOptions",
+    "SimplifyResult",
     "TensorStatistics",
     "Tolerances",
     "UnsupportedModelError",
@@ -79,6 +82,7 @@ __all__ = [
     "from_torch",
     "read_samples",
     "search",
+    "simplify",
     "statistics",
     "verify_plan",
 ]
@@ -95,6 +99,7 @@ _LAZY = {
     "SearchEvent": "halve.search_types",
     "SearchOptions": "halve.search_options",
     "SearchResult": "halve.search_types",
+    "SimplifyResult": "halve.simplify",
     "Tolerances": "halve.search_types",
     "auto": "halve.auto",
     "bench": "halve.bench",
@@ -104,6 +109,7 @@ _LAZY = {
     "from_torch": "halve.from_torch",
     "read_samples": "halve.session.samples",
     "search": "halve.auto",
+    "simplify": "halve.simplify",
     "statistics": "halve.compare",
     "verify_plan": "halve.auto",
 }
@@ -111,7 +117,8 @@ _LAZY = {
 
 class _Package(ModuleType):
     """The package: `halve.auto`, `halve.bench`, `halve.cast`, `halve.compare`, `halve.convert`,
-    `halve.from_torch` and `halve.search` are functions, beside modules of the same name.
+    `halve.from_torch`, `halve.search` and `halve.simplify` are functions, beside modules of the
+    same name.
 
     Importing such a module binds it here as an attribute, which would hide the function, so that
     binding is left out; `from halve.convert import ...` does not need it.

@@ -31,6 +31,7 @@ COMMANDS = {
     "convert": Command("halve.cli.convert", "convert a float32 model to float16 or bfloat16"),
     "auto": Command("halve.cli.auto", "find what must stay float32, convert, and verify"),
     "bench": Command("halve.cli.bench", "measure models side by side: latency, memory"),
+    "simplify": Command("halve.cli.simplify", "fold constants and fuse nodes, and compare"),
     "doctor": Command("halve.cli.doctor", "say what this machine can do, and why not"),
     "demo": Command("halve.cli.demo", "convert and check a model that ships with halve"),
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from halve.cli import values
 from halve.cli.flags import Flag, convert_options
 from halve.cli.functions import load_function
+from halve.cli.simplify_flags import simplify_options
 from halve.errors import OptionError
 from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, Tolerances
@@ -256,7 +257,8 @@ def search_options(parsed: argparse.Namespace, **more: object) -> SearchOptions:
     Raises:
         OptionError: a value is not understood or not allowed.
     """
-    made: dict[str, object] = {"convert": convert_options(parsed), **more}
+    simplify = simplify_options(parsed)
+    made: dict[str, object] = {"convert": convert_options(parsed, simplify=simplify), **more}
     for flag in FLAGS:
         if hasattr(parsed, flag.field):
             made[flag.field] = flag.convert(getattr(parsed, flag.field))
