@@ -35,8 +35,9 @@ from halve.write import check_target
 __all__ = ["Made", "SimplifiedOutput", "SimplifyResult", "make_simplified", "simplify"]
 
 _Path = str | os.PathLike[str]
-# Everything blocked is the identity: the files are copied, all or nothing.
-_COPY = ConvertOptions(op_block=(".*",), keep_io_types=True, target="any")
+# Everything blocked changes nothing; files are written all or nothing. Data files would keep the
+# names that onnxsim drew for them, but that a limit of their size makes them anew.
+_COPY = ConvertOptions(op_block=(".*",), keep_io_types=True, target="any", shard_size_bytes=1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
