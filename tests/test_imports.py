@@ -13,6 +13,7 @@ PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
 LEAVES = {
+    "bench_types",
     "comparisons",
     "errors",
     "files",
@@ -30,6 +31,7 @@ ALLOWED = {
     "plans": {"errors", "files"},
     "types": {"plans"},
     "options": {"errors", "types"},
+    "bench_types": {"errors"},
     "search_options": {"errors", "options", "search_types"},
     "search_types": {"plans", "types"},
     "comparisons": {"errors", "search_types", "types"},
@@ -43,18 +45,30 @@ ALLOWED = {
     "compare": LEAVES | {"_native"},
     "write": LEAVES | {"_native", "source", "plan", "rewrite", "cast"},
     "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
-    "conversion": LEAVES | {"convert", "session"},
+    "conversion": LEAVES | {"convert", "session", "simplify"},
+    "simplify": LEAVES | {"compare", "convert", "plan", "session", "source", "write"},
     "session": LEAVES | {"_native", "source", "compare"},
     "stats": LEAVES | {"_native", "session", "compare", "source"},
     "manual_workspace": LEAVES | {"auto", "session"},
     "measure": LEAVES
     | {"auto", "manual_workspace", "source", "plan", "write", "convert", "session", "stats"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
+    "bench": LEAVES | {"source", "plan", "session"},
+    "from_torch": LEAVES | {"conversion"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
-    "auto": LEAVES | {"candidates", "source", "plan", "write", "convert", "session", "search"},
     "mix_precision": LEAVES | {"session", "auto", "conversion", "source", "report"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
-    "report": {"comparisons", "errors", "files", "manual_types", "types", "search_types"},
+    "auto": LEAVES
+    | {"simplify", "candidates", "source", "plan", "write", "convert", "session", "search"},
+    "report": {
+        "bench_types",
+        "comparisons",
+        "errors",
+        "files",
+        "manual_types",
+        "search_types",
+        "types",
+    },
     "float16": LEAVES | {"_native", "source", "plan", "cast", "write", "convert", "conversion"},
     "cli": LEAVES
     | {
@@ -68,13 +82,25 @@ ALLOWED = {
         "auto",
         "measure",
         "mix_precision",
+        "bench",
+        "simplify",
         "__init__",
     },
     "__main__": {"cli"},
-    "__init__": LEAVES | {"conversion", "cast", "compare", "auto", "session", "measure"},
+    "__init__": LEAVES
+    | {"conversion", "cast", "compare", "auto", "session", "from_torch", "bench", "simplify"}
+    | {"measure"},
 }
 # The only layer that may import an outside package, or a compiled module.
-OWNERS = {"onnxruntime": "session", "halve._core": "_native", "halve._cuda": "_native"}
+OWNERS = {
+    "onnxruntime": "session",
+    "halve._core": "_native",
+    "halve._cuda": "_native",
+    "torch": "from_torch",
+    "onnxscript": "from_torch",
+    "matplotlib": "report",
+    "onnxsim": "simplify",
+}
 
 
 def layer_of(path: Path) -> str:

@@ -23,24 +23,30 @@ from halve.errors import (
     VerdictError,
     WorkspaceError,
 )
-from halve.options import ConvertOptions, Progress
+from halve.options import ConvertOptions, Progress, SimplifyOptions
 from halve.types import CastCounts, Comparison, ConvertResult, Plan, PlanNode, TensorStatistics
 
 if TYPE_CHECKING:
     from halve.auto import AutoResult, auto, search, verify_plan
+    from halve.bench import bench
+    from halve.bench_types import BenchOptions, BenchResult
     from halve.cast import cast
     from halve.compare import compare, statistics
     from halve.conversion import convert
     from halve.manual_options import ManualOptions
     from halve.manual_types import ManualReport
     from halve.measure import measure
+    from halve.from_torch import from_torch
     from halve.search_options import SearchOptions
     from halve.search_types import OutputTolerance, SearchEvent, SearchResult, Tolerances
     from halve.session.samples import Sample, read_samples
+    from halve.simplify import SimplifyResult, simplify
 
 __all__ = [
     "AutoResult",
     "BackendUnavailableError",
+    "BenchOptions",
+    "BenchResult",
     "CastCounts",
     "CastError",
     "Comparison",
@@ -65,6 +71,8 @@ __all__ = [
     "SearchOptions",
     "SearchResult",
     "SessionError",
+    "SimplifyOptions",
+    "SimplifyResult",
     "TensorStatistics",
     "Tolerances",
     "UnsupportedModelError",
@@ -72,12 +80,15 @@ __all__ = [
     "WorkspaceError",
     "__version__",
     "auto",
+    "bench",
     "cast",
     "compare",
     "convert",
     "measure",
+    "from_torch",
     "read_samples",
     "search",
+    "simplify",
     "statistics",
     "verify_plan",
 ]
@@ -89,27 +100,34 @@ _LAZY = {
     "AutoResult": "halve.auto",
     "ManualOptions": "halve.manual_options",
     "ManualReport": "halve.manual_types",
+    "BenchOptions": "halve.bench_types",
+    "BenchResult": "halve.bench_types",
     "OutputTolerance": "halve.search_types",
     "Sample": "halve.session.samples",
     "SearchEvent": "halve.search_types",
     "SearchOptions": "halve.search_options",
     "SearchResult": "halve.search_types",
+    "SimplifyResult": "halve.simplify",
     "Tolerances": "halve.search_types",
     "auto": "halve.auto",
+    "bench": "halve.bench",
     "cast": "halve.cast",
     "compare": "halve.compare",
     "convert": "halve.conversion",
     "measure": "halve.measure",
+    "from_torch": "halve.from_torch",
     "read_samples": "halve.session.samples",
     "search": "halve.auto",
+    "simplify": "halve.simplify",
     "statistics": "halve.compare",
     "verify_plan": "halve.auto",
 }
 
 
 class _Package(ModuleType):
-    """The package: `halve.auto`, `halve.cast`, `halve.compare`, `halve.convert`, `halve.measure`
-    and `halve.search` are functions, beside modules of the same name.
+    """The package: `halve.auto`, `halve.bench`, `halve.cast`, `halve.compare`, `halve.convert`,
+    `halve.from_torch`, `halve.measure`, `halve.search` and `halve.simplify` are functions, beside
+    modules of the same name.
 
     Importing such a module binds it here as an attribute, which would hide the function, so that
     binding is left out; `from halve.convert import ...` does not need it.

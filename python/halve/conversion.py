@@ -32,12 +32,21 @@ def convert(
     make, with `options.custom_op_library` where one is given; what it does not know, and anything
     where it is not installed, stays as it is and is named in `result.warnings`.
 
+    With `options.simplify` the model is simplified first, as `halve.simplify` does it.
+
     Raises:
         OptionError: an option does not fit this model (an unknown id or graph output).
         ModelError, DataError: the source cannot be read.
         UnsupportedModelError: the source has what this version cannot convert.
         PlanError: the plan in the options cannot be read or is of another model.
+        VerdictError: the simplified model does not compute what the source does.
         SessionError: the custom-op library cannot be loaded.
         OutputError: the target cannot be written, or is the source. What was there is untouched.
     """
-    return convert_without_runtime(source, target, options=with_runtime_types(options))
+    asking = with_runtime_types(options)
+    if asking.simplify is None:
+        return convert_without_runtime(source, target, options=asking)
+    # Here, because a conversion alone runs nothing, and imports nothing that could.
+    from halve.simplify import convert_simplified
+
+    return convert_simplified(source, target, asking)

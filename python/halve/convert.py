@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.errors import OptionError
 from halve.files import given_path
 from halve.options import ConvertOptions, Progress
 from halve.plan import (
@@ -61,6 +62,8 @@ def convert(
     """
     options = options or ConvertOptions()
     started = time.monotonic()
+    if options.simplify is not None:
+        raise OptionError("simplify is for halve.convert and halve.auto; leave it out here")
     report = options.progress or _ignore
     report(Progress("open"))
     model = open_model(source, allow_links=options.allow_links)

@@ -9,11 +9,20 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from halve.errors import OptionError
 from halve.types import CastBounds, DType, TypeOracle
 
-__all__ = ["DTYPES", "TARGETS", "ConvertOptions", "Progress", "parse_size"]
+__all__ = [
+    "DTYPES",
+    "TARGETS",
+    "ConvertOptions",
+    "Progress",
+    "SimplifyOptions",
+    "parse_size",
+    "usable_cores",
+]
 
 DTYPES = {"float16": DType.FLOAT16, "bfloat16": DType.BFLOAT16}
 TARGETS = ("cuda", "cpu", "tensorrt", "any")
@@ -47,6 +56,35 @@ def parse_size(text: str) -> int:
     if size <= 0:
         raise OptionError(f"size {text!r} is not understood; write it like 512M or 2G")
     return size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimplifyOptions:
+    """How to simplify a model before it is converted; every field has a default.
+
+    Raises:
+        OptionError: a field has a value outside its range.
+    """
+
+    skip_fuse_bn: bool = False
+    """Keep BatchNormalization beside Conv."""
+    skipped_optimizers: tuple[str, ...] = ()
+    """Passes to leave out, by the names of onnx's optimizer."""
+    samples: Any = None
+    """What the simplified model is compared on, as `halve.search` takes samples; None: random
+    ones. A search compares it on its own samples, whatever this says."""
+    rtol: float = 1e-3
+    """Relative tolerance of that comparison."""
+    atol: float = 1e-4
+    """Absolute tolerance of that comparison."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if isinstance(self.skipped_optimizers, str):
+            raise OptionError("skipped_optimizers is a string; allowed: a tuple of names")
+        for name, value in (("rtol", self.rtol), ("atol", self.atol)):
+            if not 0 <= value < math.inf:
+                raise OptionError(f"{name} is {value!r}; allowed: 0 or a finite positive number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +130,8 @@ class ConvertOptions:
     where it is installed."""
     allow_links: bool = False
     """Accept external data behind a link that leaves the model's folder."""
+    simplify: SimplifyOptions | None = None
+    """Simplify the model first; ids in options, plan and report stay those of the file given."""
     progress: Callable[[Progress], None] | None = None
     """Called now and then from the calling thread; an exception it raises cancels the job."""
 
@@ -132,10 +172,11 @@ class ConvertOptions:
     @property
     def worker_threads(self) -> int:
         """`threads` with 0 resolved to the cores that this process may use."""
-        return self.threads or _usable_cores()
+        return self.threads or usable_cores()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -17,6 +17,7 @@ from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, prepare
 from halve.auto.on_demand import OnDemand
 from halve.auto.records import AutoResult, Border
+from halve.auto.simplified import simplified_job
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert
@@ -46,7 +47,7 @@ from halve.source import open_model
 from halve.types import CastRow, ConvertResult, Plan, PlanNode
 from halve.write import check_target
 
-__all__ = ["auto", "search", "search_model", "verify_plan"]
+__all__ = ["auto", "judge_options", "search", "search_model", "verify_plan"]
 
 _HALF_LIMITS = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
 _Path = str | os.PathLike[str]
@@ -77,6 +78,9 @@ def search(
         ModelError, OptionError, SessionError, OutputError: as `halve.convert` raises.
     """
     options = _asking(options)
+    if options.convert.simplify is not None:
+        with simplified_job(_source(source), samples, options) as job:
+            return job.told(search(job.path, job.samples, options=job.options))
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         result, _ = _searched(_source(source), as_samples(samples), options, workspace)
     return result
@@ -96,6 +100,9 @@ def auto(
         HalveError: as `search` raises; nothing is written then.
     """
     options, model, path = _asking(options), _source(source), given_path(target, what="OUT")
+    if options.convert.simplify is not None:
+        with simplified_job(model, samples, options, target=path) as job:
+            return job.told_auto(auto(job.path, path, job.samples, options=job.options))
     check_target(open_model(model, allow_links=options.convert.allow_links), path)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         result, delivery = _searched(model, as_samples(samples), options, workspace, name=path.name)
@@ -120,6 +127,9 @@ def search_model(
         HalveError: as `search` raises.
     """
     options = _asking(options)
+    if options.convert.simplify is not None:
+        with simplified_job(_source(source), samples, options) as job:
+            return search_model(job.path, job.samples, options=job.options)
     result = search(source, samples, options=options)
     kept = sorted({*options.convert.fp32_nodes, *_kept_ids(result)})
     converted = convert(source, options=replace(options.convert, fp32_nodes=tuple(kept)))
@@ -145,12 +155,26 @@ def verify_plan(
         HalveError: as `search` raises.
     """
     options, model = _asking(options), _source(source)
+    if options.convert.simplify is not None:
+        planned = replace(options, convert=replace(options.convert, plan=Path(plan)))
+        with simplified_job(model, samples, planned) as job:
+            return judge_options(job.path, job.samples, job.options)
     convert_options = replace(options.convert, plan=Path(plan))
-    options = replace(options, convert=convert_options)
+    return judge_options(model, as_samples(samples), replace(options, convert=convert_options))
+
+
+def judge_options(
+    source: Source, samples: Sequence[Sample], options: SearchOptions
+) -> FinalVerdict:
+    """Judge the model that the options of the conversion make, on every sample.
+
+    Raises:
+        HalveError: as `verify_plan` raises.
+    """
     with open_workspace(None, clean=False) as workspace:
-        judge = Judge.prepare(model, as_samples(samples), frozenset(), options, workspace)
+        judge = Judge.prepare(source, samples, frozenset(), options, workspace)
         path = workspace.scratch("scratch-plan") / "model.onnx"
-        made = convert(model, path, options=replace(convert_options, progress=None))
+        made = convert(source, path, options=replace(options.convert, progress=None))
         warnings = (text.removesuffix(f"; {JUDGE_AGAIN}") for text in made.warnings)
         return replace(judge.judge_file(path), warnings=tuple(warnings))
 

@@ -19,6 +19,7 @@ from halve.cli.parser import Parser
 from halve.cli.paths import add_paths, check_report_path, model_paths
 from halve.cli.sample_flags import SampleRequest, add_sample_flags, sample_request, spread
 from halve.cli.search_flags import add_search_flags, search_options, shown_options
+from halve.cli.simplify_flags import add_simplify_flags
 from halve.errors import OptionError, OutputError
 from halve.files import given_path
 from halve.report import write_json
@@ -62,6 +63,7 @@ def make_parser() -> Parser:
     add_sample_flags(parser)
     add_search_flags(parser)
     add_convert_flags(parser)
+    add_simplify_flags(parser)
     return parser
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from halve import __version__
@@ -12,8 +14,11 @@ from halve.cli.flags import add_convert_flags, convert_options
 from halve.cli.parser import Parser
 from halve.cli.paths import add_paths, check_report_path, model_paths
 from halve.cli.progress import conversion_progress
-from halve.errors import OutputError
+from halve.cli.sample_flags import add_sample_flags, sample_request, spread
+from halve.cli.simplify_flags import add_simplify_flags, simplify_options
+from halve.errors import OptionError, OutputError
 from halve.files import given_path
+from halve.options import SimplifyOptions
 from halve.report import ConversionReport, shorten, summary_lines, write_json
 
 __all__ = ["make_parser", "run", "show", "show_warnings"]
@@ -35,6 +40,8 @@ def make_parser() -> Parser:
     add_paths(parser)
     parser.add_argument("--report", metavar="F.json", help="write a row a tensor and a row a cast")
     add_convert_flags(parser)
+    add_simplify_flags(parser)
+    add_sample_flags(parser)
     return parser
 
 
@@ -45,14 +52,14 @@ def run(args: Sequence[str]) -> int:
         HalveError: wrong usage, or what `halve.convert` raises.
     """
     parser = make_parser()
-    parsed = parser.parse(args)
+    parsed = parser.parse(spread(args))
     source, target = model_paths(parser, parsed)
     report_path: Path | None = None
     if hasattr(parsed, "report"):
         report_path = given_path(parsed.report, what="--report")
     check_report_path(report_path, source, target)
     with conversion_progress(quiet=parsed.quiet) as progress:
-        options = convert_options(parsed, progress=progress)
+        options = convert_options(parsed, progress=progress, simplify=_simplify(parsed, source))
         from halve.conversion import convert
 
         result = convert(source, target, options=options)
@@ -61,6 +68,21 @@ def run(args: Sequence[str]) -> int:
         _write_report(report_path, report, result.summary.files)
     show(report, quiet=parsed.quiet, as_json=parsed.json)
     return 0
+
+
+def _simplify(parsed: argparse.Namespace, source: Path) -> SimplifyOptions | None:
+    """How to simplify first; samples are for that alone."""
+    options = simplify_options(parsed)
+    flags = ("sample_dir", "min_shapes", "max_shapes", "range")
+    given = [flag for flag in flags if hasattr(parsed, flag)]
+    if options is None:
+        if given:
+            raise OptionError(
+                f"--{given[0].replace('_', '-')} is for --simplify: a conversion runs nothing; "
+                "leave it out"
+            )
+        return None
+    return replace(options, samples=sample_request(parsed).load(source))
 
 
 def show(report: ConversionReport, *, quiet: bool, as_json: bool) -> None:

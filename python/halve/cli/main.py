@@ -33,6 +33,8 @@ COMMANDS = {
     "manual": Command("halve.cli.manual", "measure node by node what 16 bits do; finalise by hand"),
     "mix-precision": Command("halve.cli.mix_precision", "TopsIDEAS's command line as it is"),
     "compare": Command("halve.cli.compare", "compare two models, or two archives of arrays"),
+    "bench": Command("halve.cli.bench", "measure models side by side: latency, memory"),
+    "simplify": Command("halve.cli.simplify", "fold constants and fuse nodes, and compare"),
     "doctor": Command("halve.cli.doctor", "say what this machine can do, and why not"),
     "demo": Command("halve.cli.demo", "convert and check a model that ships with halve"),
 }

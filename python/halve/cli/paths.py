@@ -18,6 +18,7 @@ _HEADS = {
     # brace alone is nothing: one file of weights in 256 begins with that byte.
     ".json": ("JSON", re.compile(rb"(\s*\{\s*(\"[^\x00-\x1f]*|\}\s*)?)?", re.DOTALL)),
     ".html": ("HTML", re.compile(rb"(\s*<(!doctype\s+html|html).*)?", re.DOTALL | re.IGNORECASE)),
+    ".png": ("PNG", re.compile(rb"(\x89PNG\r\n\x1a\n.*)?", re.DOTALL)),
 }
 
 
@@ -48,7 +49,8 @@ def check_report_path(
 ) -> None:
     """Finds out before the work is done what would spoil the report, or the report would spoil.
 
-    `kind` is what the file will be, ".json" or ".html": one of another kind is not replaced.
+    `kind` is what the file will be, ".json", ".html" or ".png": one of another kind is not
+    replaced.
 
     Raises:
         OptionError: the report is the model or the target.

@@ -7,14 +7,19 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from halve.errors import OptionError
 from halve.files import given_path
-from halve.session import Sample, read_samples
-from halve.session.random_samples import RandomSampling, random_samples
 
-__all__ = ["SampleRequest", "add_sample_flags", "sample_request", "spread"]
+if TYPE_CHECKING:
+    from halve.session.random_samples import RandomSampling
+    from halve.session.samples import Sample
+
+__all__ = ["RANDOM_SAMPLES", "SampleRequest", "add_sample_flags", "sample_request", "spread"]
+
+RANDOM_SAMPLES = "the samples were random: real ones may give other values"
+"""What a comparison on random samples must say."""
 
 _T = TypeVar("_T")
 _SHAPE = r"\[\s*\d*(\s*,\s*\d+)*\s*\]|\d+(,\d+)*"
@@ -48,6 +53,10 @@ class SampleRequest:
         Raises:
             SampleError: they cannot be read, or not be made for that model.
         """
+        # Here, because it brings numpy and onnx, which --help does not need.
+        from halve.session.random_samples import RandomSampling, random_samples
+        from halve.session.samples import read_samples
+
         if self.folder is not None:
             return read_samples(self.folder)
         return random_samples(source, self.random or RandomSampling())
@@ -87,6 +96,8 @@ def sample_request(parsed: argparse.Namespace, *, seed: int = 0) -> SampleReques
     given = [flag for flag in ("min_shapes", "max_shapes", "range") if hasattr(parsed, flag)]
     if not hasattr(parsed, "sample_dir"):
         shapes = {flag: getattr(parsed, flag, []) for flag in ("min_shapes", "max_shapes", "range")}
+        from halve.session.random_samples import RandomSampling
+
         sampling = RandomSampling(
             _by_name("--min-shapes", shapes["min_shapes"], _dims),
             _by_name("--max-shapes", shapes["max_shapes"], _dims),

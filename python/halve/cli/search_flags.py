@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from halve.cli import values
 from halve.cli.flags import Flag, convert_options
 from halve.cli.functions import load_function
+from halve.cli.simplify_flags import simplify_options
 from halve.errors import OptionError
 from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, Tolerances
@@ -45,17 +46,6 @@ class ToleranceFlag:
 def _devices(texts: Sequence[str]) -> tuple[int, ...]:
     items = [item for text in texts for item in text.split(",")]
     return tuple(values.whole_number("--device", item) for item in items)
-
-
-def _settings(name: str) -> Callable[[Sequence[str]], dict[str, str]]:
-    def convert(texts: Sequence[str]) -> dict[str, str]:
-        pairs = [text.partition("=") for text in texts]
-        for text, (key, equals, _) in zip(texts, pairs, strict=True):
-            if not key or not equals:
-                raise OptionError(f"{name} is {text!r}; allowed: KEY=VALUE")
-        return {key: value for key, _, value in pairs}
-
-    return convert
 
 
 def _feedback(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -154,14 +144,14 @@ FLAGS = (
         "provider_options",
         "KEY=VALUE",
         "an option of the provider; may be repeated",
-        _settings("--provider-option"),
+        values.settings("--provider-option"),
     ),
     Flag(
         "--session-option",
         "session_options",
         "KEY=VALUE",
         "a session configuration entry of ONNX Runtime; may be repeated",
-        _settings("--session-option"),
+        values.settings("--session-option"),
     ),
     Flag(
         "--device",
@@ -274,7 +264,8 @@ def search_options(parsed: argparse.Namespace, **more: object) -> SearchOptions:
     Raises:
         OptionError: a value is not understood or not allowed.
     """
-    made: dict[str, object] = {"convert": convert_options(parsed), **more}
+    simplify = simplify_options(parsed)
+    made: dict[str, object] = {"convert": convert_options(parsed, simplify=simplify), **more}
     for flag in FLAGS:
         if hasattr(parsed, flag.field):
             made[flag.field] = flag.convert(getattr(parsed, flag.field))

@@ -9,7 +9,7 @@ from pathlib import Path
 from halve.errors import OptionError
 from halve.files import given_path
 
-__all__ = ["last", "number", "path", "whole", "whole_number"]
+__all__ = ["last", "number", "path", "settings", "whole", "whole_number"]
 
 
 def last(values: Sequence[str]) -> str:
@@ -34,6 +34,19 @@ def number(name: str) -> Callable[[Sequence[str]], float]:
             return float(values[-1])
         except ValueError as error:
             raise OptionError(f"{name} is {values[-1]!r}; allowed: a number") from error
+
+    return convert
+
+
+def settings(name: str) -> Callable[[Sequence[str]], dict[str, str]]:
+    """The reader of the flag `name`, whose values are KEY=VALUE."""
+
+    def convert(texts: Sequence[str]) -> dict[str, str]:
+        pairs = [text.partition("=") for text in texts]
+        for text, (key, equals, _) in zip(texts, pairs, strict=True):
+            if not key or not equals:
+                raise OptionError(f"{name} is {text!r}; allowed: KEY=VALUE")
+        return {key: value for key, _, value in pairs}
 
     return convert
 

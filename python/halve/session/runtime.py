@@ -31,8 +31,10 @@ __all__ = [
     "load",
     "make_value",
     "operator_schemas",
+    "raised_as_session_error",
     "run",
     "run_values",
+    "runtime_module",
 ]
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -134,6 +136,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     session_options: Mapping[str, str] | None = None,
     shared_arena: bool = False,
     optimised: Path | None = None,
+    profile: Path | None = None,
     where: str = "",
 ) -> Session:
     """Load a model.
@@ -144,7 +147,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     node; nodes always run one after the other. `provider_options` and `session_options` add to
     those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
     loaded so take their memory from one arena of this process. `optimised` is where to write the
-    graph that is run. `where` names the model for messages.
+    graph that is run. With `profile` the session records what each node does, for
+    `end_profiling`, in a file whose name begins so. `where` names the model for messages.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.
@@ -163,6 +167,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         options.optimized_model_filepath = str(optimised)
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
         if custom_op_library is not None:
             options.register_custom_ops_library(_library_path(custom_op_library))
@@ -433,6 +440,27 @@ def _ports(nodes: Iterable[Any]) -> tuple[Port, ...]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def runtime_module() -> Any:
+    """ONNX Runtime's module, for this package's own files.
+
+    Raises:
+        BackendUnavailableError: it is not here, or too old.
+    """
+    return _onnxruntime()
+
+
+@contextlib.contextmanager
+def raised_as_session_error(session: Session) -> Iterator[None]:
+    """What ONNX Runtime raises inside, as a SessionError that names the model."""
+    try:
+        yield
+    except _runtime_errors(_onnxruntime()) as error:
+        raise SessionError(
+            f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
+            f"{_one_line(error)}"
+        ) from error
 
 
 def operator_schemas() -> list[Any]:

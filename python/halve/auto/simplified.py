@@ -1,0 +1,94 @@
+"""A search on the simplified model, told in the ids of the file given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from halve.auto.job import Source
+from halve.auto.records import AutoResult
+from halve.options import SimplifyOptions
+from halve.search_options import SearchOptions
+from halve.search_types import SearchResult, Unit, UnitNode
+from halve.session.samples import Sample, SampleSource, as_samples
+from halve.simplify import SimplifiedModel, simplified_model
+
+__all__ = ["SimplifiedJob", "simplified_job"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimplifiedJob:
+    """What to search in place of the file given, and how to tell what was found."""
+
+    model: SimplifiedModel
+    options: SearchOptions
+    workspace: Path | None
+
+    @property
+    def path(self) -> Path:
+        """The simplified file."""
+        return self.model.path
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples, with the file's own outputs where they brought none."""
+        return self.model.samples
+
+    def told(self, result: SearchResult) -> SearchResult:
+        """The result in the file's ids; so is the plan that the workspace keeps."""
+        plan = self.model.file_plan(result.plan)
+        if self.workspace is not None:
+            plan.save(self.workspace / "plan.json")
+        note = (
+            f"the model was simplified first, from {len(plan.nodes)} nodes to "
+            f"{len(self.model.origins)}; ids are those of the file given"
+        )
+        return replace(
+            result,
+            plan=plan,
+            required=self.model.file_ids(result.required),
+            carried=self.model.file_ids(result.carried),
+            units=tuple(self._unit(unit) for unit in result.units),
+            evidence=tuple(
+                replace(row, nodes=self.model.file_ids(row.nodes)) for row in result.evidence
+            ),
+            warnings=(*self.model.warnings, *result.warnings),
+            notes=(*result.notes, note),
+        )
+
+    def told_auto(self, result: AutoResult) -> AutoResult:
+        """The same for a model that was written."""
+        scopes = self.model.scopes
+        return replace(
+            result,
+            search=self.told(result.search),
+            convert=self.model.file_result(result.convert),
+            borders=tuple(
+                replace(row, scope=scopes.get(row.scope, row.scope)) for row in result.borders
+            ),
+        )
+
+    def _unit(self, unit: Unit) -> Unit:
+        nodes: list[UnitNode] = []
+        for node in unit.nodes:
+            nodes += [replace(node, id=number) for number in self.model.file_ids([node.id])]
+        scope = self.model.scopes.get(unit.scope, unit.scope)
+        return replace(unit, nodes=tuple(nodes), scope=scope)
+
+
+@contextmanager
+def simplified_job(
+    source: Source, samples: SampleSource, options: SearchOptions, *, target: Path | None = None
+) -> Iterator[SimplifiedJob]:
+    """The job in a folder that is gone afterwards; `options.convert.simplify` says how.
+
+    Raises:
+        HalveError: as `halve.simplify` raises.
+    """
+    given: Sequence[Sample] = as_samples(samples)
+    how = replace(options.convert.simplify or SimplifyOptions(), samples=given)
+    told = replace(options.convert, simplify=how)
+    with simplified_model(source, told, target=target, feedback=options.feedback) as model:
+        yield SimplifiedJob(model, replace(options, convert=model.options), options.workspace)
