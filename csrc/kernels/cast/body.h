@@ -114,7 +114,7 @@ struct BFloat16Rounding {
   static HALVE_INLINE Out round_special(typename V::F x, typename V::F& wide) {
     const Out rounded = round(x, wide);
     const Out bits = V::bits(x);
-    const auto is_nan = V::less(V::set(kInfinityBits), V::and_(bits, V::set(kMagnitudeMask)));
+    const auto is_nan = V::less(V::set(kFloatInfinity), V::and_(bits, V::set(kMagnitudeMask)));
     return V::select(is_nan, V::or_(bits, V::set(0x00400000)), rounded);
   }
 };
@@ -171,7 +171,7 @@ HALVE_INLINE typename R<V>::Out careful_lanes(typename V::F x, const Limits<V>& 
   tally.high = V::count(tally.high, high);
   tally.overflow = V::count(tally.overflow, overflow);
   tally.special = V::count(tally.special, special);
-  tally.nan = V::count(tally.nan, V::less(V::set(kInfinityBits), magnitude));
+  tally.nan = V::count(tally.nan, V::less(V::set(kFloatInfinity), magnitude));
   tally.flushed = V::count(tally.flushed, V::less(ordered, limits.flushed));
   tally.tiny = V::count(tally.tiny, V::less(ordered, limits.tiny));
   tally.max_abs = V::max(tally.max_abs, V::select(special, V::set(0), magnitude));

@@ -12,7 +12,7 @@ namespace halve::kernels {
 namespace {
 
 constexpr int32_t kMagnitudeMask = 0x7FFFFFFF;
-constexpr int32_t kInfinityBits = 0x7F800000;
+constexpr int32_t kFloatInfinity = 0x7F800000;
 constexpr int32_t kLargestFinite = 0x7F7FFFFF;
 // Below 2^-70 a fused multiply-add could underflow in the error test (README.md, "Errors").
 constexpr int32_t kTinyBits = 0x1C800000;
@@ -62,7 +62,7 @@ HALVE_INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
 // Bounding is monotone, so "the bounded magnitude lies below `limit`" is again a threshold.
 HALVE_INLINE int32_t below_after_bounds(int32_t limit, int32_t low, int32_t high) {
   if (low >= limit) return 1;  // none
-  return high < limit ? kInfinityBits : limit;
+  return high < limit ? kFloatInfinity : limit;
 }
 
 template <class Limits>

@@ -2,6 +2,7 @@
 // the vector kernels use it for what is out of the ordinary.
 #pragma once
 
+#include "../lanes/sums.h"
 #include "../lanes/widen.h"
 #include "halve/reduce.h"
 #include "kernels.h"
@@ -78,12 +79,6 @@ HALVE_NOINLINE void define_pairs(const char* a, const char* b, uint64_t n, uint6
     sums.ab[lane] += x * y;
     sums.ee[lane] += error * error;
   }
-}
-
-HALVE_INLINE double sum_of_lanes(const double* lane) {
-  const double even = (lane[0] + lane[4]) + (lane[2] + lane[6]);
-  const double odd = (lane[1] + lane[5]) + (lane[3] + lane[7]);
-  return even + odd;
 }
 
 HALVE_INLINE void add_block(CompareTotals& totals, const LaneSums& sums) {

@@ -2,6 +2,7 @@
 // it, and the vector kernels use it for what is out of the ordinary.
 #pragma once
 
+#include "../lanes/sums.h"
 #include "../lanes/widen.h"
 #include "halve/reduce.h"
 #include "kernels.h"
@@ -48,12 +49,6 @@ HALVE_NOINLINE void define_elements(const char* p, uint64_t n, StatsThresholds t
     const double x = T::widen(p + T::kBytes * i);
     define_element(x, T::kMinNormal, thresholds, lanes.sum[i % kSumLanes], totals);
   }
-}
-
-HALVE_INLINE double sum_of_lanes(const double* lane) {
-  const double even = (lane[0] + lane[4]) + (lane[2] + lane[6]);
-  const double odd = (lane[1] + lane[5]) + (lane[3] + lane[7]);
-  return even + odd;
 }
 
 HALVE_INLINE void add_block(StatsTotals& totals, const SquareLanes& lanes) {
