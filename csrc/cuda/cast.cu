@@ -16,7 +16,8 @@ constexpr uint64_t kNoTensor = ~uint64_t{0};
 
 template <class R>
 __device__ void flush(CastThread<R>& thread, SharedCounts* total) {
-  const CastCounts counts = combine_warp(thread.take());
+  const CastCounts counts = combine_warp(
+      thread.take(), [](CastCounts& total, const CastCounts& part) { combine(total, part); });
   if (threadIdx.x % warpSize == 0) deposit(total, counts);
 }
 

@@ -33,13 +33,13 @@ struct Maxima {
   uint64_t abs_index = kNoIndex, rel_index = kNoIndex;
 };
 
-HALVE_INLINE void combine(Maxima& total, const Maxima& part) {
+HALVE_INLINE void take_larger(Maxima& total, const Maxima& part) {
   take_first_largest(total.abs, total.abs_index, part.abs, part.abs_index);
   take_first_largest(total.rel, total.rel_index, part.rel, part.rel_index);
 }
 
 // Counts and maxima; sums are formed elsewhere, in their order.
-HALVE_INLINE void combine(CompareTotals& total, const CompareTotals& part) {
+HALVE_INLINE void take_counts(CompareTotals& total, const CompareTotals& part) {
   total.a_nan += part.a_nan;
   total.a_inf += part.a_inf;
   total.b_nan += part.b_nan;
@@ -65,6 +65,9 @@ class CompareThread {
                                              : sums_area_bytes<kSums>();
   // What scan finds.
   static constexpr unsigned kUnusual = 1, kExceeds = 2;
+
+  static HALVE_INLINE void combine(Totals& total, const Totals& part) { take_counts(total, part); }
+  static HALVE_INLINE void combine(Shared& total, const Shared& part) { take_larger(total, part); }
 
   HALVE_INLINE CompareThread(CompareRule rule, unsigned thread) : rule_(rule), thread_(thread) {}
 

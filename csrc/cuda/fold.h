@@ -57,7 +57,7 @@ HALVE_INLINE typename Thread::Totals gather_parts(const ReduceLaunch<Thread>& la
                                                   const ChunkPlace& place, unsigned thread) {
   typename Thread::Totals found{};
   for (uint64_t i = thread; i < place.tasks; i += kWarp) {
-    combine(found, load_fresh(launch.parts + place.first_task + i));
+    Thread::combine(found, load_fresh(launch.parts + place.first_task + i));
   }
   return found;
 }

@@ -1,5 +1,4 @@
-// The kernel of every reduction, and its launch. For files that nvcc compiles, behind the header of
-// the threads that they launch.
+// The kernel of every reduction, and its launch. For files that nvcc compiles.
 #pragma once
 
 #include <cstring>
@@ -15,6 +14,15 @@ namespace {
 
 inline constexpr unsigned kWarpsPerBlock = kReduceThreads / kWarp;
 
+// What combine_warp joins values with.
+template <class Thread>
+struct Joining {
+  template <class T>
+  __device__ __forceinline__ void operator()(T& total, const T& part) const {
+    Thread::combine(total, part);
+  }
+};
+
 // Sums and parts of a task's rows, then the word that they are there; true in the whole warp where
 // all other tasks of the chunk have been done.
 template <class Thread>
@@ -23,7 +31,7 @@ __device__ bool end_task(const ReduceLaunch<Thread>& launch, const ReduceTensor&
   thread.put_sums(area);
   __syncwarp();
   write_row_sums(launch, task, thread.row(), area);
-  const typename Thread::Totals totals = combine_warp(thread.totals());
+  const typename Thread::Totals totals = combine_warp(thread.totals(), Joining<Thread>{});
   const unsigned lane = threadIdx.x % kWarp;
   if (lane == 0) launch.parts[task.number] = totals;
   __threadfence();
@@ -41,7 +49,8 @@ __device__ void fold_chunk(const ReduceLaunch<Thread>& launch, const ReduceTenso
                            uint64_t chunk, char* area) {
   const unsigned lane = threadIdx.x % kWarp;
   const ChunkPlace place = place_of(tensor, chunk);
-  const typename Thread::Totals totals = combine_warp(gather_parts(launch, place, lane));
+  const typename Thread::Totals totals =
+      combine_warp(gather_parts(launch, place, lane), Joining<Thread>{});
   double sum = 0.0;
   for (uint64_t from = 0; from < place.rows; from += kFoldRows) {
     __syncwarp();
@@ -80,7 +89,7 @@ __global__ void __launch_bounds__(kReduceThreads) reduce_kernel(ReduceLaunch<Thr
       if (__any_sync(kWholeWarp, found != 0)) {
         thread.settle(area, step, found);
         __syncwarp();
-        thread.follow(combine_warp(thread.shared()));
+        thread.follow(combine_warp(thread.shared(), Joining<Thread>{}));
       }
       __syncwarp();
     }

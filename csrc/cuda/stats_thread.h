@@ -9,7 +9,7 @@ namespace {
 
 namespace definition = halve::kernels;
 
-HALVE_INLINE void combine(StatsTotals& total, const StatsTotals& part) {
+HALVE_INLINE void take_counts(StatsTotals& total, const StatsTotals& part) {
   total.nan += part.nan;
   total.inf += part.inf;
   total.zero += part.zero;
@@ -22,8 +22,6 @@ HALVE_INLINE void combine(StatsTotals& total, const StatsTotals& part) {
 
 struct Nothing {};
 
-HALVE_INLINE void combine(Nothing& /*total*/, const Nothing& /*part*/) {}
-
 template <class T>
 class StatsThread {
  public:
@@ -35,6 +33,9 @@ class StatsThread {
   static constexpr uint64_t kAreaBytes = kRowsBytes > sums_area_bytes<kSums>()
                                              ? kRowsBytes
                                              : sums_area_bytes<kSums>();
+
+  static HALVE_INLINE void combine(Totals& total, const Totals& part) { take_counts(total, part); }
+  static HALVE_INLINE void combine(Shared& /*total*/, const Shared& /*part*/) {}
 
   HALVE_INLINE StatsThread(StatsThresholds rule, unsigned thread) : rule_(rule), thread_(thread) {}
 

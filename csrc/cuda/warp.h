@@ -21,9 +21,9 @@ __device__ __forceinline__ T from_other(const T& value, unsigned mask) {
   return result;
 }
 
-// All threads' values combined, in every thread.
-template <class T>
-__device__ __forceinline__ T combine_warp(T value) {
+// All threads' values, joined by combine(total, part) in any order, in every thread.
+template <class T, class Combine>
+__device__ __forceinline__ T combine_warp(T value, const Combine& combine) {
   for (unsigned mask = 16; mask > 0; mask /= 2) {
     const T other = from_other(value, mask);
     combine(value, other);

@@ -68,7 +68,7 @@ class Warp {
     order_.each([&](unsigned t) { threads_[t].put_sums(area); });
     order_.each([&](unsigned t) { write_row_sums(launch_, task, threads_[t].row(), area); });
     typename Thread::Totals totals{};
-    order_.each([&](unsigned t) { combine(totals, threads_[t].totals()); });
+    order_.each([&](unsigned t) { Thread::combine(totals, threads_[t].totals()); });
     launch_.parts[task.number] = totals;
     const ChunkPlace place = place_of(tensor, task.chunk);
     if (++launch_.arrived[place.number] == place.tasks) fold(place);
@@ -94,14 +94,14 @@ class Warp {
     if (std::all_of(found, found + kWarp, [](unsigned f) { return f == 0; })) return;
     order_.each([&](unsigned t) { threads_[t].settle(area, step, found[t]); });
     typename Thread::Shared bound{};
-    order_.each([&](unsigned t) { combine(bound, threads_[t].shared()); });
+    order_.each([&](unsigned t) { Thread::combine(bound, threads_[t].shared()); });
     order_.each([&](unsigned t) { threads_[t].follow(bound); });
   }
 
   void fold(const ChunkPlace& place) {
     char* area = area_.bytes;
     typename Thread::Totals totals{};
-    order_.each([&](unsigned t) { combine(totals, gather_parts(launch_, place, t)); });
+    order_.each([&](unsigned t) { Thread::combine(totals, gather_parts(launch_, place, t)); });
     double sums[kWarp] = {};
     for (std::uint64_t from = 0; from < place.rows; from += kFoldRows) {
       order_.each([&](unsigned t) { fetch_sums(launch_, place, from, t, area); });
