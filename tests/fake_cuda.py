@@ -6,16 +6,25 @@ around the device (protocols, checks, results) runs as it is.
 
 from __future__ import annotations
 
+import ctypes
 import types
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halve import _core
 
-__all__ = ["FakeArray", "FakeContext", "FakeCudaError", "FakeDlpack", "FakeOrtValue", "fake_module"]
+__all__ = [
+    "FakeArray",
+    "FakeContext",
+    "FakeCudaError",
+    "FakeDlpack",
+    "FakeOrtValue",
+    "FakeStreamCaster",
+    "fake_module",
+]
 
 ROW = {
     "index": 0,
@@ -69,11 +78,71 @@ class FakeContext:
         return [_core.stats(0, kind, x, n, ge, le, 1)[1] for x, n in items]
 
 
+class _Bounds(ctypes.Structure):
+    _fields_ = (("low", ctypes.c_float), ("high", ctypes.c_float))
+
+
+class _Counts(ctypes.Structure):
+    _fields_ = (("counts", ctypes.c_uint64 * 8), ("maxima", ctypes.c_float * 3))
+
+
+_CastFunction = ctypes.CFUNCTYPE(
+    ctypes.c_uint8,
+    ctypes.c_void_p,
+    ctypes.c_uint8,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_uint64,
+    _Bounds,
+    ctypes.POINTER(_Counts),
+)
+
+
+class _Caster(ctypes.Structure):
+    _fields_ = (("cast", _CastFunction), ("state", ctypes.c_void_p), ("elements", ctypes.c_uint64))
+
+
+class FakeStreamCaster:
+    """halve::Caster (csrc/include/halve/caster.h) whose cast is the processor's."""
+
+    made: ClassVar[list[FakeStreamCaster]] = []
+
+    def __init__(self, device: int) -> None:
+        if device > 3:
+            raise FakeCudaError("cudaSetDevice failed: invalid device ordinal")
+        self.device = device
+        self.elements = 0
+        self.problem = ""
+        self._caster = _Caster(_CastFunction(self._cast), None, 1 << 16)
+        FakeStreamCaster.made.append(self)
+
+    def _cast(  # noqa: PLR0917 - the compiled signature
+        self, _: None, kind: int, src: int, dst: int, n: int, bounds: Any, total: Any
+    ) -> int:
+        if self.problem:
+            return 3
+        self.elements += n
+        status, found = _core.cast(0, kind, src, dst, n, bounds.low, bounds.high, 1, 0)
+        for i in range(8):
+            total[0].counts[i] += found[i]
+        for i in range(3):
+            total[0].maxima[i] = max(total[0].maxima[i], found[8 + i])
+        return int(status)
+
+    @property
+    def capsule(self) -> object:
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype = ctypes.py_object
+        new.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        return new(ctypes.addressof(self._caster), b"halve.Caster", None)
+
+
 def fake_module(**functions: object) -> types.ModuleType:
     """`halve._cuda` with one device of 9.0 and a driver, but for `functions`."""
     module: Any = types.ModuleType("halve._cuda")
     module.CudaError = FakeCudaError
     module.Context = FakeContext
+    module.StreamCaster = FakeStreamCaster
     module.versions = lambda: (13000, 13000)
     module.devices = lambda: [dict(ROW)]
     module.executed_architecture = lambda _: 900

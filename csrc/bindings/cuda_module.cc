@@ -8,4 +8,5 @@ PYBIND11_MODULE(_cuda, module) {
   halve::bindings::register_cuda_device(module);
   halve::bindings::register_cuda_arrays(module);
   halve::bindings::register_cuda_memory(module);
+  halve::bindings::register_cuda_caster(module);
 }

@@ -119,19 +119,21 @@ CastCounts read_counts(const char* host, const CastMemory& memory, std::uint64_t
   return counts_of(counts, elements);
 }
 
+// An array of the host on its way through a device.
+struct HostArrays {
+  HalfType type;
+  const char* src;
+  char* dst;
+  CastBounds bounds;
+  CastCounts* total;
+};
+
 // One of the buffers of cast_through: a piece on its way there and back.
 class CastLane {
  public:
-  CastLane(const Context& context, HalfType type, const char* src, char* dst, CastBounds bounds,
-           std::uint64_t piece, CastCounts& total)
-      : context_(context),
-        type_(type),
-        src_(src),
-        dst_(dst),
-        bounds_(bounds),
-        total_(total),
-        stream_(context.device()),
-        memory_(1) {
+  CastLane(const Context& context, std::uint64_t piece)
+      : context_(context), stream_(context.device()), memory_(1) {
+    const DeviceGuard guard(context.device());
     in_ = memory_.layout.add(piece, sizeof(float));
     out_ = memory_.layout.add(piece, sizeof(std::uint16_t));
     device_.reserve(memory_.layout.nbytes());
@@ -142,15 +144,19 @@ class CastLane {
   CastLane(const CastLane&) = delete;
   CastLane& operator=(const CastLane&) = delete;
 
+  // What the pieces from now on are of; its counts are added to.
+  void begin(const HostArrays& arrays) { arrays_ = arrays; }
+
   void start(std::uint64_t begin, std::uint64_t count) {
     begin_ = begin;
     count_ = count;
     const std::uint64_t in_bytes = count * sizeof(float);
-    std::memcpy(host_.get() + in_, src_ + sizeof(float) * begin, in_bytes);
+    std::memcpy(host_.get() + in_, arrays_.src + sizeof(float) * begin, in_bytes);
     HALVE_CUDA_CHECK(cudaMemcpyAsync(device_.get() + in_, host_.get() + in_, in_bytes,
                                      cudaMemcpyHostToDevice, stream_.get()));
     const CastPlan plan = plan_cast({{device_.get() + in_, device_.get() + out_, count}});
-    enqueue(context_, stream_.get(), type_, plan, bounds_, memory_, device_.get(), host_.get());
+    enqueue(context_, stream_.get(), arrays_.type, plan, arrays_.bounds, memory_, device_.get(),
+            host_.get());
     HALVE_CUDA_CHECK(cudaMemcpyAsync(host_.get() + out_, device_.get() + out_,
                                      count * sizeof(std::uint16_t), cudaMemcpyDeviceToHost,
                                      stream_.get()));
@@ -158,18 +164,14 @@ class CastLane {
 
   void finish() {
     stream_.wait();
-    std::memcpy(dst_ + sizeof(std::uint16_t) * begin_, host_.get() + out_,
+    std::memcpy(arrays_.dst + sizeof(std::uint16_t) * begin_, host_.get() + out_,
                 count_ * sizeof(std::uint16_t));
-    merge(total_, read_counts(host_.get(), memory_, 0, count_));
+    merge(*arrays_.total, read_counts(host_.get(), memory_, 0, count_));
   }
 
  private:
   const Context& context_;
-  HalfType type_;
-  const char* src_;
-  char* dst_;
-  CastBounds bounds_;
-  CastCounts& total_;
+  HostArrays arrays_{};
   Stream stream_;
   CastMemory memory_;
   std::uint64_t in_ = 0, out_ = 0, begin_ = 0, count_ = 0;
@@ -185,6 +187,33 @@ struct LanePair {
 };
 
 }  // namespace
+
+struct HostCast::State {
+  State(int device, std::uint64_t elements)
+      : context(device), lane(context, elements), most(elements) {}
+  Context context;
+  CastLane lane;
+  std::uint64_t most;
+};
+
+HostCast::HostCast(int device, std::uint64_t most)
+    : state_(std::make_unique<State>(device, most)) {}
+
+HostCast::~HostCast() = default;
+
+CastCounts HostCast::run(HalfType type, const void* src, void* dst, std::uint64_t n,
+                         CastBounds bounds) {
+  check_bounds(bounds);
+  if (n > state_->most) throw std::invalid_argument("more elements than there is room for");
+  CastCounts total;
+  if (n == 0) return total;
+  const DeviceGuard guard(state_->context.device());
+  state_->lane.begin(
+      {type, static_cast<const char*>(src), static_cast<char*>(dst), bounds, &total});
+  state_->lane.start(0, n);
+  state_->lane.finish();
+  return total;
+}
 
 std::vector<CastCounts> cast(Context& context, HalfType type, const std::vector<CastItem>& items,
                              CastBounds bounds) {
@@ -220,8 +249,8 @@ CastCounts cast_through(Context& context, HalfType type, const void* src, void* 
   const std::uint64_t size = piece < n ? piece : n;
   LanePair pair;
   for (auto& lane : pair.lanes) {
-    lane = std::make_unique<CastLane>(context, type, static_cast<const char*>(src),
-                                      static_cast<char*>(dst), bounds, size, total);
+    lane = std::make_unique<CastLane>(context, size);
+    lane->begin({type, static_cast<const char*>(src), static_cast<char*>(dst), bounds, &total});
   }
   run_pipeline(n, size, pair);
   return total;

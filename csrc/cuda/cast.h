@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "cuda/plan.h"
@@ -18,6 +19,25 @@ class Context;
 // after a CudaError is undefined.
 [[nodiscard]] std::vector<CastCounts> cast(Context& context, HalfType type,
                                            const std::vector<CastItem>& items, CastBounds bounds);
+
+// Casts up to `most` elements of host memory, of any alignment, at a time: by pinned buffers, there
+// and back on a stream of its own.
+class HostCast {
+ public:
+  // Throws CudaError.
+  HostCast(int device, std::uint64_t most);
+  ~HostCast();
+  HostCast(const HostCast&) = delete;
+  HostCast& operator=(const HostCast&) = delete;
+
+  // Throws as `cast` does, and std::invalid_argument for more than `most` elements.
+  [[nodiscard]] CastCounts run(HalfType type, const void* src, void* dst, std::uint64_t n,
+                               CastBounds bounds);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // Casts n elements from host memory to host memory, of any alignment, by way of the device: pieces
 // of `piece` elements go through pinned buffers, two at a time, so that the copies in, the kernel

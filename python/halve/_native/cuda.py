@@ -10,7 +10,15 @@ from typing import Any
 
 from halve.errors import BackendUnavailableError
 
-__all__ = ["CudaDevice", "CudaStatus", "context", "load", "pointer_device", "status"]
+__all__ = [
+    "CudaDevice",
+    "CudaStatus",
+    "context",
+    "load",
+    "pointer_device",
+    "status",
+    "stream_caster",
+]
 
 _NOT_BUILT = (
     "the CUDA module was not built: install the CUDA toolkit (nvcc 12.4 or newer) and reinstall "
@@ -108,6 +116,21 @@ def pointer_device(pointer: int) -> int | None:
     except module.CudaError as error:
         raise BackendUnavailableError(f"CUDA cannot be used: {_reason(error)}") from error
     return found
+
+
+def stream_caster(device: int) -> Any:  # noqa: ANN401 - the compiled module has no types
+    """Casts the payload of a stream by way of a device; see halve._native.stream.
+
+    Raises:
+        BackendUnavailableError: CUDA is not usable here, or there is no such device.
+    """
+    module = load()
+    try:
+        return module.StreamCaster(device)
+    except module.CudaError as error:
+        raise BackendUnavailableError(
+            f"CUDA device {device} cannot be used: {_reason(error)}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

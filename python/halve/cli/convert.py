@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from halve import __version__
+from halve.cli import values
 from halve.cli.flags import add_convert_flags, convert_options
 from halve.cli.parser import Parser
 from halve.cli.paths import add_paths, check_report_path, model_paths
@@ -34,6 +36,12 @@ def make_parser() -> Parser:
     )
     add_paths(parser)
     parser.add_argument("--report", metavar="F.json", help="write a row a tensor and a row a cast")
+    parser.add_argument(
+        "--device",
+        metavar="N",
+        help="cast weights by way of this CUDA device (default: the processor; `halve doctor` "
+        "measures which is faster)",
+    )
     add_convert_flags(parser)
     return parser
 
@@ -52,7 +60,8 @@ def run(args: Sequence[str]) -> int:
         report_path = given_path(parsed.report, what="--report")
     check_report_path(report_path, source, target)
     with conversion_progress(quiet=parsed.quiet) as progress:
-        options = convert_options(parsed, progress=progress)
+        device = _device(parsed)
+        options = convert_options(parsed, progress=progress, device=device)
         from halve.conversion import convert
 
         result = convert(source, target, options=options)
@@ -61,6 +70,11 @@ def run(args: Sequence[str]) -> int:
         _write_report(report_path, report, result.summary.files)
     show(report, quiet=parsed.quiet, as_json=parsed.json)
     return 0
+
+
+def _device(parsed: argparse.Namespace) -> int | None:
+    given: str | None = getattr(parsed, "device", None)
+    return None if given is None else values.whole_number("--device", given)
 
 
 def show(report: ConversionReport, *, quiet: bool, as_json: bool) -> None:

@@ -129,8 +129,9 @@ FLAGS = (
         bool,
     ),
 )
-# `plan` comes from `--fp32-nodes @FILE`; the others make sense only in a program.
-WITHOUT_FLAG = {"plan", "budget_bytes", "progress", "type_oracle"}
+# `plan` comes from `--fp32-nodes @FILE`, `device` from a flag of `halve convert` alone, because a
+# search's names the devices of its sessions; the others make sense only in a program.
+WITHOUT_FLAG = {"plan", "device", "budget_bytes", "progress", "type_oracle"}
 
 
 def add_convert_flags(parser: argparse.ArgumentParser) -> None:
