@@ -15,8 +15,9 @@ from onnx import ModelProto, numpy_helper
 from halve.errors import ModelError, OptionError, SampleError, SessionError
 from halve.session import judging
 from halve.session.judging import judge, measure_output
+from halve.session.runtime import Session, load
 from halve.session.samples import Sample
-from models import BFLOAT16, FLOAT16, dyadic, mlp, text_model
+from models import BFLOAT16, FLOAT, FLOAT16, dyadic, mlp, text_model
 
 RNG = np.random.default_rng(3)
 SAMPLES = tuple(Sample(number, {"x": dyadic(RNG, 4, 16)}) for number in range(3))
@@ -75,13 +76,28 @@ def test_a_skipped_rounding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judge(source, written, samples).passed
 
 
-def test_a_lowered_model_too_large_for_protobuf_goes_by_a_file(
-    monkeypatch: pytest.MonkeyPatch,
+def test_weights_of_a_large_file_are_lowered_into_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = (16, 64, 8)
-    whole = judge(mlp(sizes), mlp(sizes, dtype=FLOAT16), SAMPLES)
+    written = mlp(sizes, dtype=FLOAT16)
+    whole = judge(mlp(sizes), written, SAMPLES)
+    onnx.save(written, tmp_path / "w.onnx", save_as_external_data=True, location="w.bin")
+    loaded: list[ModelProto] = []
+
+    def watched(model: ModelProto, **settings: Any) -> Session:
+        loaded.append(model)
+        return load(model, **settings)
+
     monkeypatch.setattr(judging, "_IN_MEMORY_BYTES", 0)
-    assert judge(mlp(sizes), mlp(sizes, dtype=FLOAT16), SAMPLES) == whole
+    monkeypatch.setattr(judging, "load", watched)
+    assert judge(mlp(sizes), tmp_path / "w.onnx", SAMPLES) == whole
+    (lowered,) = [model for model in loaded if isinstance(model, ModelProto) and is_mapped(model)]
+    assert {tensor.data_type for tensor in lowered.graph.initializer} == {FLOAT}
+
+
+def is_mapped(model: ModelProto) -> bool:
+    return any(tensor.external_data for tensor in model.graph.initializer)
 
 
 def test_golden_outputs_are_the_reference() -> None:
@@ -103,7 +119,7 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="lowered: there is no output 'y'"):
         judge(mlp(), renamed, SAMPLES)
     (tmp_path / "broken.onnx").write_bytes(b"\x08")
-    with pytest.raises(ModelError, match=r"broken\.onnx: cannot be read as an ONNX model"):
+    with pytest.raises(ModelError, match=r"broken\.onnx, byte 1: the data ends"):
         judge(mlp(), tmp_path / "broken.onnx", SAMPLES)
 
 

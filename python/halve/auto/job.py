@@ -45,6 +45,11 @@ class Job:
     options: SearchOptions
 
     @property
+    def large(self) -> bool:
+        """Whether its weights go through files instead of memory."""
+        return self.model.nbytes >= _IN_MEMORY_BYTES
+
+    @property
     def shown(self) -> tuple[Sample, ...]:
         """The samples that the search may look at."""
         return tuple(s for i, s in enumerate(self.samples) if i not in self.held_out)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from onnx import ModelProto
@@ -13,6 +15,7 @@ from onnx import ModelProto
 from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, prepare
+from halve.auto.on_demand import OnDemand
 from halve.auto.records import AutoResult, Border
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
@@ -217,16 +220,18 @@ def _searched(
     diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
     problem = _problem(job, diagnosis)
     judge = Judge.prepare(source, samples, job.held_out, options, workspace)
-    evaluator = make_evaluator(job, judge, workspace)
-    changed, note = _with_margin(job, evaluator)
-    if changed is not job:
+    evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
+    job, note = _with_margin(job, evaluator)
+    if note:
         evaluator.close()
-        job, evaluator = changed, make_evaluator(changed, judge, workspace)
+        evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
     with _Trials(job, problem, evaluator, judge) as trials:
         outcome = trials.search()
-        delivery = _Delivery(job, judge, outcome.fp32, name)
+        with evaluator.cleared():
+            delivery = _Delivery(job, judge, outcome.fp32, name)
         if outcome.passed and not delivery.verdict.passed:
-            outcome = trials.repair(outcome, delivery.passes)
+            room = evaluator.cleared if job.large else nullcontext
+            outcome = trials.repair(outcome, partial(_passes, delivery, room))
             if outcome.passed and delivery.fp32 != outcome.fp32:
                 delivery.passes(outcome.fp32)
     if not (outcome.passed and delivery.verdict.passed):
@@ -235,6 +240,14 @@ def _searched(
     result = replace(result, notes=note)
     _save(result, workspace)
     return result, delivery
+
+
+def _passes(
+    delivery: _Delivery, room: Callable[[], AbstractContextManager[None]], fp32: UnitSet
+) -> bool:
+    """Judge a set of a repair, for a large model without its evaluator beside it."""
+    with room():
+        return delivery.passes(fp32)
 
 
 def _with_margin(job: Job, evaluator: Evaluator) -> tuple[Job, tuple[str, ...]]:

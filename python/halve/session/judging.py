@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,21 @@ from halve.session.lowering import lower
 from halve.session.runtime import Session, load, run
 from halve.session.samples import Sample
 from halve.session.scope import bodies
+from halve.session.weight_store import MAPPED, WeightStore
+from halve.source import open_model
 
 __all__ = [
     "Judgement",
     "OutputMetrics",
     "SampleJudgement",
-    "half_types",
     "judge",
     "load_lowered",
     "measure_output",
     "read_model",
 ]
 
-# Protobuf's limit is 2 GiB; the graph itself needs room too.
-_IN_MEMORY_BYTES = 1_800_000_000
+# Of a smaller file a few copies do no harm.
+_IN_MEMORY_BYTES = 250_000_000
 _HALF_NAMES = {int(TensorProto.FLOAT16): "float16", int(TensorProto.BFLOAT16): "bfloat16"}
 
 
@@ -112,16 +114,11 @@ def judge(  # noqa: PLR0913 - keywords, all with defaults
     """
     if not samples:
         raise OptionError("judge was given no samples; allowed: one or more")
-    written = read_model(converted)
-    model = lower(written, custom_op_library=custom_op_library)
-    for dtype in half_types(model.graph):
-        check_canary(dtype, optimise=optimise, threads=threads)
     settings: dict[str, Any] = {"threads": threads, "custom_op_library": custom_op_library}
+    lowered = load_lowered(converted, optimise=optimise, **settings)
     if require_load:
         load(converted, **settings)
     reference = load(source, optimise=optimise, **settings)
-    label = f"{converted if isinstance(converted, Path | str) else 'model in memory'}, lowered"
-    lowered = load_lowered(model, {"where": label, "optimise": optimise, **settings})
     rows = tuple(_judge_sample(reference, lowered, sample, rtol, atol) for sample in samples)
     passed = all(output.allclose for row in rows for output in row.outputs)
     return Judgement("emulated", passed, require_load, rtol, atol, rows)
@@ -164,17 +161,53 @@ def measure_output(
     )
 
 
-def load_lowered(model: ModelProto, settings: Mapping[str, Any]) -> Session:
-    """Load from memory, or where float32 weights no longer fit into one protobuf, by a file."""
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < _IN_MEMORY_BYTES:
-        return load(model, **settings)
-    with tempfile.TemporaryDirectory(prefix="halve-judge-") as folder:
-        path = Path(folder) / "lowered.onnx"
-        onnx.save(model, path, save_as_external_data=True, location="lowered.bin")
-        return load(path, **settings)
+def load_lowered(
+    converted: Path | str | ModelProto,
+    *,
+    optimise: bool | str,
+    threads: int = 1,
+    custom_op_library: Path | None = None,
+) -> Session:
+    """A written model's lowered form, loaded; see halve.session.lowering.
+
+    A large file is lowered as metadata, and its float32 weights are mapped from a temporary file.
+
+    Raises:
+        ModelError, UnsupportedModelError: it contradicts itself, or cannot be lowered.
+        SessionError: it does not load, or this runtime erases casts.
+    """
+    settings: dict[str, Any] = {"optimise": optimise, "threads": threads}
+    label = "model in memory" if isinstance(converted, ModelProto) else str(converted)
+    with _lowered(converted, custom_op_library) as (model, folder):
+        for dtype in sorted(_half_types(model.graph)):
+            check_canary(dtype, **settings)
+        return load(
+            model,
+            custom_op_library=custom_op_library,
+            external_data_folder=folder,
+            session_options=None if folder is None else MAPPED,
+            where=f"{label}, lowered",
+            **settings,
+        )
 
 
-def half_types(graph: GraphProto) -> set[str]:
+@contextmanager
+def _lowered(
+    converted: Path | str | ModelProto, library: Path | None
+) -> Iterator[tuple[ModelProto, Path | None]]:
+    """The lowered model, and for a large file the folder of its weights."""
+    source = None if isinstance(converted, ModelProto) else open_model(Path(converted))
+    if source is None or source.nbytes < _IN_MEMORY_BYTES:
+        yield lower(read_model(converted), custom_op_library=library), None
+        return
+    with tempfile.TemporaryDirectory(prefix="halve-judge-") as name:
+        store = WeightStore(Path(name), source.refs)
+        model = lower(source.proto, custom_op_library=library, weights=store)
+        # What ONNX Runtime maps stays readable when the files' names are gone.
+        yield store.settle(model), Path(name)
+
+
+def _half_types(graph: GraphProto) -> set[str]:
     """The 16-bit types that a lowered graph casts to."""
     found: set[str] = set()
     for node in graph.node:
@@ -182,7 +215,7 @@ def half_types(graph: GraphProto) -> set[str]:
             codes = (attribute.i for attribute in node.attribute if attribute.name == "to")
             found.update(_HALF_NAMES[code] for code in codes if code in _HALF_NAMES)
         for body in bodies(node):
-            found |= half_types(body)
+            found |= _half_types(body)
     return found
 
 

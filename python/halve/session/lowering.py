@@ -41,6 +41,7 @@ from halve.session.retype import FLOAT, HALF_CODES, float_tensor, retype_attribu
 from halve.session.schemas import OpSignature, find_signature
 from halve.session.scope import Names, Scope, bodies, used_names
 from halve.session.type_oracle import RuntimeTypes
+from halve.session.weight_store import InlineWeights, Weights
 
 __all__ = ["lower"]
 
@@ -57,14 +58,17 @@ _DEFINED = (("", "SequenceMap"), ("ai.onnx", "SequenceMap"), ("ai.onnx.preview",
 _KEPT = ("Cast", "BitCast", *_CONTROL_FLOW)
 
 
-def lower(model: ModelProto, *, custom_op_library: Path | None = None) -> ModelProto:
+def lower(
+    model: ModelProto, *, custom_op_library: Path | None = None, weights: Weights | None = None
+) -> ModelProto:
     """The model with float32 arithmetic and true rounding of every 16-bit tensor (NaN and inf
     pass, overflow is inf, subnormals are kept). Inputs and outputs keep their types.
 
-    The argument is not changed. All payload must be in it (load external data first). A model
-    without 16-bit floats comes back equal but for the order of its initializers. What an op does
-    inside itself (an LSTM's state, say) is not rounded. Where neither a schema nor value_info tells
-    a type, ONNX Runtime is asked, with `custom_op_library`.
+    The argument is not changed. All payload must be in it (load external data first), or in
+    `weights`, which then takes that of the twins, too. A model without 16-bit floats comes back
+    equal but for the order of its initializers. What an op does inside itself (an LSTM's state,
+    say) is not rounded. Where neither a schema nor value_info tells a type, ONNX Runtime is asked,
+    with `custom_op_library`.
 
     Raises:
         ModelError: the model contradicts itself: types that must agree do not, or a name is read
@@ -77,7 +81,8 @@ def lower(model: ModelProto, *, custom_op_library: Path | None = None) -> ModelP
     del lowered.training_info[:]
     lowered.ir_version = max(lowered.ir_version, _MIN_IR_VERSION)
     opsets = {item.domain: item.version for item in lowered.opset_import}
-    worker = _Lowering(opsets, lowered.graph, RuntimeTypes(custom_op_library))
+    runtime = RuntimeTypes(custom_op_library)
+    worker = _Lowering(opsets, lowered.graph, runtime, weights or InlineWeights())
     worker.lower_graph(lowered.graph, None, ())
     worker.prune(lowered.graph)
     return lowered
@@ -103,10 +108,13 @@ def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
 class _Lowering:
     """One model's state: its opsets, the names in use, and what may be dropped if unread."""
 
-    def __init__(self, opsets: dict[str, int], graph: GraphProto, runtime: RuntimeTypes) -> None:
+    def __init__(
+        self, opsets: dict[str, int], graph: GraphProto, runtime: RuntimeTypes, weights: Weights
+    ) -> None:
         self._opsets = {("" if name == "ai.onnx" else name): v for name, v in opsets.items()}
         self._names = Names(graph)
         self._runtime = runtime
+        self._weights = weights
         self._prunable: set[str] = set()
 
     def lower_graph(
@@ -142,7 +150,7 @@ class _Lowering:
             text = tensor_type(tensor.data_type)
             scope.define(tensor.name, text)
             if is_half_tensor(text):
-                twins.append(float_tensor(tensor, self._twin(scope, tensor.name)))
+                twins.append(float_tensor(tensor, self._twin(scope, tensor.name), self._weights))
                 self._prunable.add(tensor.name)
         graph.initializer.extend(twins)
         if scope.parent is None:
@@ -257,7 +265,7 @@ class _Lowering:
         twin.CopyFrom(node)
         twin.name = self._names.fresh("constant")
         twin.output[0] = self._twin(scope, name)
-        retype_attributes(twin)
+        retype_attributes(twin, self._weights)
         self._prunable.add(name)
         nodes.append(twin)
 
@@ -284,7 +292,7 @@ class _Lowering:
             code = _CODES[scope.type_of(name, "")]
             nodes.append(self._cast(raw, name, code))
             nodes.append(self._twin_cast(scope, name))
-        retype_attributes(node)
+        retype_attributes(node, self._weights)
 
     def _twin(self, scope: Scope, name: str) -> str:
         """A new name for the float32 twin of a 16-bit tensor, known to the scope (rule 1)."""

@@ -26,7 +26,7 @@ from halve.session.gates import BORDER, MASK, Rounding, gate_units
 from halve.session.runtime import Run, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
-from halve.session.weight_store import WeightStore
+from halve.session.weight_store import MAPPED, WeightStore
 from halve.types import CastBounds, DType
 
 __all__ = ["Probe", "ProbeSettings", "weight_rounding"]
@@ -35,8 +35,6 @@ _HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_d
 # Quantised islands stay as they are written: ONNX Runtime's fusion of them reaches across the gates
 # (1.31 aborts the process there), and providers that compute in 16 bits have no such kernels.
 _OPTIONS = {"session.disable_quant_qdq": "1"}
-# Weights that are mapped from a file are read where they lie: packing would copy them.
-_SHARED = {"session.disable_prepacking": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +106,14 @@ class Probe:
             assume_fused=settings.assume_fused,
             weights=store,
         )
-        shared = {} if store is None else _SHARED
+        mapped = {} if store is None else MAPPED
         self._session = load(
             gated if store is None else store.settle(gated),
             optimise=settings.optimise,
             threads=settings.threads,
             custom_op_library=settings.custom_op_library,
             external_data_folder=None if store is None else store.folder,
-            session_options=_OPTIONS | shared | dict(settings.session_options),
+            session_options=_OPTIONS | mapped | dict(settings.session_options),
             where="search probe",
         )
         self.units = tuple(units)

@@ -8,9 +8,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, numpy_helper
+from onnx import AttributeProto, NodeProto, TensorProto, TypeProto
 
 from halve.errors import DataError
+from halve.session.weight_store import Weights
+from halve.source import payload_index
 
 __all__ = ["FLOAT", "HALF_CODES", "float_tensor", "retype_attributes", "retype_type"]
 
@@ -28,12 +30,14 @@ _TYPE_ATTRIBUTES = frozenset(
 _TYPED_DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
-def float_tensor(tensor: TensorProto, name: str) -> TensorProto:
-    """A 16-bit tensor's values as float32, exactly.
+def float_tensor(tensor: TensorProto, name: str, weights: Weights) -> TensorProto:
+    """A 16-bit tensor's values as float32, exactly, where `weights` puts them.
 
     Raises:
         DataError: the payload is external, or does not fit the shape.
     """
+    if payload_index(tensor) is not None:
+        return weights.tensor(name, weights.array(tensor).astype(np.float32))
     if tensor.data_location == TensorProto.EXTERNAL:
         raise DataError(
             f"tensor {tensor.name!r} has its data in another file; load it first "
@@ -47,7 +51,7 @@ def float_tensor(tensor: TensorProto, name: str) -> TensorProto:
             f"{math.prod(shape)}, as its shape {list(shape)} says"
         )
     values = words.view(_NUMPY_TYPES[tensor.data_type]).astype(np.float32)
-    return numpy_helper.from_array(values.reshape(shape), name)
+    return weights.tensor(name, values.reshape(shape))
 
 
 def _words(tensor: TensorProto) -> NDArray[np.uint16]:
@@ -58,11 +62,11 @@ def _words(tensor: TensorProto) -> NDArray[np.uint16]:
     return np.frombuffer(tensor.raw_data[:whole], "<u2").astype(np.uint16)
 
 
-def retype_attributes(node: NodeProto) -> None:
+def retype_attributes(node: NodeProto, weights: Weights) -> None:
     """Make float32 what a node's attributes say or hold of 16-bit floats."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR and attribute.t.data_type in HALF_CODES:
-            attribute.t.CopyFrom(float_tensor(attribute.t, attribute.t.name))
+            attribute.t.CopyFrom(float_tensor(attribute.t, attribute.t.name, weights))
         elif _carries_half(node, attribute):
             attribute.i = FLOAT
         elif attribute.type == AttributeProto.TYPE_PROTO:

@@ -14,7 +14,10 @@ from halve.errors import OutputError
 from halve.source import clear_payload, inline_ref, iter_tensors, payload_index, read_array
 from halve.types import TensorRef
 
-__all__ = ["InlineWeights", "WeightStore", "Weights"]
+__all__ = ["MAPPED", "InlineWeights", "WeightStore", "Weights"]
+
+# Session options for weights that are mapped from a file: packing would copy them.
+MAPPED = {"session.disable_prepacking": "1"}
 
 _FILE = "weights.bin"
 # ONNX Runtime maps external data by pages where it begins at one.

@@ -26,9 +26,7 @@ from halve.errors import (
     UnsupportedModelError,
 )
 from halve.search_types import FinalVerdict, SampleVerdict, Tolerances
-from halve.session.canary import check_canary
-from halve.session.judging import half_types, load_lowered, read_model
-from halve.session.lowering import lower
+from halve.session.judging import load_lowered
 from halve.session.runtime import CPU_PROVIDER, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
@@ -150,14 +148,10 @@ def open_written(converted: Path | ModelProto, settings: JudgeSettings) -> Writt
     if settings.level != "emulated":
         provider = settings.provider if settings.level == "device" else CPU_PROVIDER
         return WrittenModel(load(converted, provider=provider, **common), settings)
-    lowered = lower(read_model(converted), custom_op_library=settings.custom_op_library)
-    for dtype in sorted(half_types(lowered.graph)):
-        check_canary(dtype, optimise=_UNOPTIMISED, threads=settings.threads)
+    session = load_lowered(converted, optimise=_UNOPTIMISED, **common)
     if settings.require_load:
         # Only the file is in question, not what the CPU provider's optimiser makes of 16 bits.
         load(converted, optimise=_UNOPTIMISED, **common)
-    label = f"{converted if isinstance(converted, Path) else 'model in memory'}, lowered"
-    session = load_lowered(lowered, {"where": label, "optimise": _UNOPTIMISED, **common})
     return WrittenModel(session, settings)
 
 
