@@ -4,16 +4,12 @@
 
 #include "bindings.h"
 #include "halve/copy.h"
+#include "tuples.h"
 
 namespace py = pybind11;
 
 namespace halve::bindings {
 namespace {
-
-py::tuple as_tuple(const CastCounts& c) {
-  return py::make_tuple(c.elements, c.raised, c.lowered, c.flushed, c.subnormal, c.overflow, c.nan,
-                        c.inf, c.max_abs, c.max_abs_error, c.max_rel_error);
-}
 
 // Addresses rather than buffers: the caller holds the arrays, whatever their dtype and alignment.
 py::tuple cast_at(int backend, int type, std::uintptr_t src, std::uintptr_t dst, std::uint64_t n,

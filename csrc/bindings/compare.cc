@@ -9,27 +9,12 @@
 #include "bindings.h"
 #include "halve/read.h"
 #include "halve/stats.h"
+#include "tuples.h"
 
 namespace py = pybind11;
 
 namespace halve::bindings {
 namespace {
-
-py::object index_or_none(std::uint64_t index) {
-  if (index == kNoIndex) return py::none();
-  return py::int_(index);
-}
-
-py::tuple as_tuple(const CompareTotals& t) {
-  return py::make_tuple(t.elements, t.a_nan, t.a_inf, t.b_nan, t.b_inf, t.mismatches,
-                        t.max_abs_error, index_or_none(t.max_abs_index), t.max_rel_error,
-                        index_or_none(t.max_rel_index), t.sum_aa, t.sum_bb, t.sum_ab, t.sum_ee);
-}
-
-py::tuple as_tuple(const StatsTotals& t) {
-  return py::make_tuple(t.elements, t.nan, t.inf, t.zero, t.subnormal, t.ge, t.le, t.minimum,
-                        t.maximum, t.sum_squares);
-}
 
 // Addresses rather than buffers: the caller holds the arrays, whatever their dtype and alignment.
 py::tuple compare_at(int backend, int a_type, std::uintptr_t a, int b_type, std::uintptr_t b,

@@ -106,6 +106,12 @@ void poll(stream::Run& run, std::uint64_t poll_ms, const py::object& progress) {
   }
 }
 
+// The caster of a capsule, which the caller keeps; none of None.
+const Caster* caster_of(const py::object& object) {
+  return object.is_none() ? nullptr
+                          : static_cast<const Caster*>(object.cast<py::capsule>().get_pointer());
+}
+
 // Joins workers without holding the GIL, on every way out.
 struct Runner {
   Runner(const stream::Task& task, const stream::Settings& settings) {
@@ -124,12 +130,12 @@ struct Runner {
 py::tuple stream_run(const std::vector<py::object>& origins, const std::vector<JobTuple>& jobs,
                      const std::vector<OutputTuple>& outputs, unsigned threads,
                      std::uint64_t budget_bytes, bool direct, std::uint64_t poll_ms,
-                     const py::object& progress) {
+                     const py::object& progress, const py::object& caster) {
   Held held;
   for (const py::object& origin : origins) add_origin(held, origin);
   for (const JobTuple& job : jobs) add_job(held, job);
   for (const OutputTuple& output : outputs) add_output(held, output);
-  Runner runner(held.task, {threads, budget_bytes, direct});
+  Runner runner(held.task, {threads, budget_bytes, direct, caster_of(caster)});
   poll(*runner.run, poll_ms, progress);
   stream::Result result;
   {
@@ -144,7 +150,7 @@ py::tuple stream_run(const std::vector<py::object>& origins, const std::vector<J
 void register_stream(py::module_& module) {
   module.def("stream_run", &stream_run, py::arg("origins"), py::arg("jobs"), py::arg("outputs"),
              py::kw_only(), py::arg("threads"), py::arg("budget_bytes"), py::arg("direct"),
-             py::arg("poll_ms"), py::arg("progress"),
+             py::arg("poll_ms"), py::arg("progress"), py::arg("caster") = py::none(),
              "Runs a task of halve/stream.h; see halve._native.stream.");
 }
 

@@ -1,5 +1,6 @@
-#include "cuda/check.h"
+#include "cuda/buffer.h"
 #include "cuda/device.h"
+#include "cuda/stream.h"
 
 namespace halve::cuda {
 namespace {
@@ -9,45 +10,6 @@ __global__ void report_architecture(int* result) {
   *result = __CUDA_ARCH__;
 #endif
 }
-
-// Makes a device current and restores the former one.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    HALVE_CUDA_CHECK(cudaGetDevice(&former_));
-    HALVE_CUDA_CHECK(cudaSetDevice(device));
-  }
-  ~DeviceGuard() { static_cast<void>(cudaSetDevice(former_)); }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-
- private:
-  int former_ = 0;
-};
-
-class Stream {
- public:
-  Stream() { HALVE_CUDA_CHECK(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking)); }
-  ~Stream() { static_cast<void>(cudaStreamDestroy(handle_)); }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
-  [[nodiscard]] cudaStream_t get() const noexcept { return handle_; }
-
- private:
-  cudaStream_t handle_ = nullptr;
-};
-
-class DeviceInt {
- public:
-  DeviceInt() { HALVE_CUDA_CHECK(cudaMalloc(&pointer_, sizeof(int))); }
-  ~DeviceInt() { static_cast<void>(cudaFree(pointer_)); }
-  DeviceInt(const DeviceInt&) = delete;
-  DeviceInt& operator=(const DeviceInt&) = delete;
-  [[nodiscard]] int* get() const noexcept { return static_cast<int*>(pointer_); }
-
- private:
-  void* pointer_ = nullptr;
-};
 
 Device describe(int index) {
   cudaDeviceProp properties{};
@@ -79,15 +41,24 @@ std::vector<Device> devices() {
 
 int executed_architecture(int device) {
   const DeviceGuard guard(device);
-  const Stream stream;
-  const DeviceInt result;
-  report_architecture<<<1, 1, 0, stream.get()>>>(result.get());
+  const Stream stream(device);
+  const DeviceBuffer result(sizeof(int));
+  report_architecture<<<1, 1, 0, stream.get()>>>(reinterpret_cast<int*>(result.get()));
   HALVE_CUDA_CHECK(cudaGetLastError());
   int architecture = 0;
   HALVE_CUDA_CHECK(cudaMemcpyAsync(&architecture, result.get(), sizeof(int), cudaMemcpyDeviceToHost,
                                    stream.get()));
-  HALVE_CUDA_CHECK(cudaStreamSynchronize(stream.get()));
+  stream.wait();
   return architecture;
+}
+
+std::optional<int> pointer_device(std::uintptr_t address) {
+  cudaPointerAttributes found{};
+  HALVE_CUDA_CHECK(cudaPointerGetAttributes(&found, reinterpret_cast<const void*>(address)));
+  if (found.type == cudaMemoryTypeDevice || found.type == cudaMemoryTypeManaged) {
+    return found.device;
+  }
+  return std::nullopt;
 }
 
 }  // namespace halve::cuda

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,5 +33,9 @@ struct Versions {
 // in 900) of the code that the device picked: proof that this build has code for it. Throws
 // CudaError where it has not.
 [[nodiscard]] int executed_architecture(int device);
+
+// The device whose memory, managed memory included, an address is in; none for host memory. Throws
+// CudaError.
+[[nodiscard]] std::optional<int> pointer_device(std::uintptr_t address);
 
 }  // namespace halve::cuda

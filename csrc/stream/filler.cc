@@ -17,6 +17,7 @@ HalfType half_type(Action action) noexcept {
 }
 
 Fault fault_of(Status status) noexcept {
+  if (status == Status::kDeviceFailed) return Fault::kDevice;
   return status == Status::kUnsupportedBackend ? Fault::kBackend : Fault::kInvalid;
 }
 
@@ -87,7 +88,7 @@ Failure Filler::cast_whole(std::int64_t job, std::uint64_t first, std::uint64_t 
   const auto index = static_cast<std::size_t>(job);
   const Job& from = task_.jobs[index];
   while (n > 0) {
-    const std::uint64_t part = std::min(n, kChunkElements);
+    const std::uint64_t part = std::min<std::uint64_t>(n, floats_.size());
     const void* bytes = reader_.view(index, first * kFrom, part * kFrom);
     if (bytes == nullptr) {
       const Failure failure = reader_.read(
@@ -95,16 +96,25 @@ Failure Filler::cast_whole(std::int64_t job, std::uint64_t first, std::uint64_t 
       if (failure.fault != Fault::kNone) return failure;
       bytes = floats_.data();
     }
-    // Any address will do for the kernels, on both sides.
-    const Status status =
-        cast(half_type(from.action), static_cast<const float*>(bytes),
-             reinterpret_cast<std::uint16_t*>(to), part, from.bounds, counts, StorePolicy::kCached);
+    const Status status = cast_part(from, bytes, to, part, counts);
     if (status != Status::kOk) return {fault_of(status), from.origin, 0, job, 0};
     first += part;
     to += part * kTo;
     n -= part;
   }
   return {};
+}
+
+// Any address will do for the kernels, on both sides.
+Status Filler::cast_part(const Job& job, const void* from, std::uint8_t* to, std::uint64_t n,
+                         CastCounts& counts) const noexcept {
+  const HalfType type = half_type(job.action);
+  // An element that lies across a border is not worth a way to the device.
+  if (caster_ != nullptr && n > 1) {
+    return caster_->cast(caster_->state, type, from, to, n, job.bounds, counts);
+  }
+  return cast(type, static_cast<const float*>(from), reinterpret_cast<std::uint16_t*>(to), n,
+              job.bounds, counts, StorePolicy::kCached);
 }
 
 Failure Filler::cast_half(std::int64_t job, std::uint64_t element, std::uint64_t which,

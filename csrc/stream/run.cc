@@ -20,8 +20,8 @@ constexpr std::uint64_t kLeastBlock = 64U << 10U;
 constexpr std::uint64_t kMostBlock = 512U << 10U;
 // Workers a computing thread: while some wait for the disk, others read and cast.
 constexpr unsigned kOverlap = 4;
-// A worker's memory besides its block.
-constexpr std::uint64_t kScratch = kChunkElements * sizeof(float) + (160U << 10U);
+// A worker's memory besides its block and what it casts at a time.
+constexpr std::uint64_t kScratch = 160U << 10U;
 
 // How a budget is shared out.
 struct Shares {
@@ -30,14 +30,16 @@ struct Shares {
 };
 
 Shares share_out(const Settings& settings, std::uint64_t total_bytes) noexcept {
+  const std::uint64_t scratch =
+      kScratch + Filler::elements_at_a_time(settings.caster) * sizeof(float);
   const std::uint64_t most =
-      std::max<std::uint64_t>(1, settings.budget_bytes / (kLeastBlock + kScratch));
+      std::max<std::uint64_t>(1, settings.budget_bytes / (kLeastBlock + scratch));
   const std::uint64_t wanted = std::uint64_t{std::max(1U, settings.threads)} * kOverlap;
   const std::uint64_t useful = total_bytes / kLeastBlock + 1;
   const std::uint64_t workers = std::min({most, wanted, useful});
   const std::uint64_t share = settings.budget_bytes / workers;
   std::uint64_t block = kLeastBlock;
-  while (block < kMostBlock && block * 2 + kScratch <= share) block *= 2;
+  while (block < kMostBlock && block * 2 + scratch <= share) block *= 2;
   return {static_cast<unsigned>(workers), block};
 }
 
@@ -84,7 +86,11 @@ std::vector<JobIndex> index_jobs(const Task& task) { return {task.jobs.begin(), 
 
 struct Run::State {
   State(const Task& all, Settings settings)
-      : task(all), indices(index_jobs(all)), tally(all.jobs.size()), direct(settings.direct) {
+      : task(all),
+        indices(index_jobs(all)),
+        tally(all.jobs.size()),
+        direct(settings.direct),
+        caster(settings.caster) {
     for (const Output& output : task.outputs) total_bytes += output.nbytes;
     shares = share_out(settings, total_bytes);
     running = shares.workers;
@@ -107,6 +113,7 @@ struct Run::State {
   const std::vector<JobIndex> indices;
   Tally tally;
   const bool direct;
+  const Caster* const caster;
   Shares shares{};
   std::uint64_t total_bytes = 0;
   Origins origins;
@@ -161,7 +168,7 @@ Failure Run::State::do_block(Filler& filler, std::uint8_t* block, std::uint64_t 
 }
 
 void Run::State::work_or_throw() {
-  Filler filler(origins, task, indices, tally);
+  Filler filler(origins, task, indices, tally, caster);
   const Block block = allocate(shares.block_bytes);
   std::uint64_t output = 0;
   for (std::uint64_t begin = 0; next(output, begin);) {

@@ -95,6 +95,7 @@ def stream_run(
     direct: bool,
     poll_ms: int,
     progress: Callable[[int], None] | None,
+    caster: object = None,
 ) -> tuple[
     list[tuple[int, int, int, int, int, int, int, int, float, float, float]],
     int,

@@ -122,6 +122,9 @@ class ConvertOptions:
     """Worker threads; 0 is one for each core that this process may use."""
     budget_bytes: int = 64 << 20
     """Payload held in memory at a time."""
+    device: int | None = None
+    """Cast weights by way of this CUDA device; None is the processor, which is faster unless
+    `halve doctor` says otherwise. The result is the same."""
     custom_op_library: Path | None = None
     """A shared library with custom ops, registered where ONNX Runtime is asked for types or runs
     a model. The custom ops themselves stay float32."""
@@ -147,6 +150,8 @@ class ConvertOptions:
         ):
             if value < low:
                 raise OptionError(f"{name} is {value}; allowed: {low} or more")
+        if self.device is not None and self.device < 0:
+            raise OptionError(f"device is {self.device}; allowed: None, or 0 or more")
         _check_bounds(self.min_positive, self.bounds.max_finite)
         if isinstance(self.keep_io_types, str):
             raise OptionError(

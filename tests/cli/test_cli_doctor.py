@@ -26,6 +26,7 @@ KEYS = {
     "packages",
     "kernels",
     "cuda",
+    "cast_choice",
     "onnxruntime",
     "tf32",
     "canary",

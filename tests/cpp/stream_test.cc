@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <numeric>
@@ -113,6 +115,47 @@ TEST_CASE("any budget and number of threads give the same bytes and counts") {
   CHECK(results[0] == results[2]);
   CHECK(lowered[0] > 0);
   CHECK(lowered == std::vector<std::uint64_t>(3, lowered[0]));
+}
+
+// Casts with the processor and counts how often; refuses where it is told to.
+struct CountingCaster {
+  std::atomic<std::uint64_t> calls{0}, most{0};
+  bool broken = false;
+
+  static halve::Status cast(void* state, HalfType type, const void* src, void* dst, std::uint64_t n,
+                            halve::CastBounds bounds, halve::CastCounts& counts) noexcept {
+    auto* self = static_cast<CountingCaster*>(state);
+    ++self->calls;
+    self->most = std::max<std::uint64_t>(self->most, n);
+    if (self->broken) return halve::Status::kDeviceFailed;
+    return halve::cast(type, static_cast<const float*>(src), static_cast<std::uint16_t*>(dst), n,
+                       bounds, counts);
+  }
+  halve::Caster caster() { return {&cast, this, 100'000}; }
+};
+
+TEST_CASE("somebody else may cast, by blocks as large as they like") {
+  const Bytes from = counting(1'000'000);
+  const Job job{0, Action::kFloat16, {0.0F, 1.0F}, {{0, 1'000'000, 0}}};
+  Bytes expected(500'001), to(500'001);
+  const auto task = [&](Bytes& out) {
+    // At an odd place, so that an element lies across every border.
+    return Task{{in_memory(from)}, {job}, {to_memory(out, {{1, 500'000, 0, nullptr}})}};
+  };
+  const Task by_cpu = task(expected), by_caster = task(to);
+  const Result cpu = run(by_cpu);
+  CountingCaster state;
+  const halve::Caster caster = state.caster();
+  Settings settings = kSmall;
+  settings.caster = &caster;
+  const Result result = run(by_caster, settings);
+  CHECK(result.failure.fault == Fault::kNone);
+  CHECK(to == expected);
+  CHECK(std::memcmp(result.counts.data(), cpu.counts.data(), sizeof(halve::CastCounts)) == 0);
+  CHECK(state.calls >= 3);
+  CHECK(state.most <= 100'000);
+  state.broken = true;
+  CHECK(run(by_caster, settings).failure.fault == Fault::kDevice);
 }
 
 TEST_CASE("files that are not there are told apart") {

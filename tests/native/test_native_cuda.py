@@ -111,9 +111,20 @@ def test_the_real_module_without_a_driver() -> None:
     runtime, driver = module.versions()
     assert runtime >= 12040
     assert driver == 0
-    for call in (module.devices, lambda: module.executed_architecture(0)):
-        with pytest.raises(module.CudaError, match=r"failed: .* \(cuda\w+\) at device\.cu:\d+"):
+    calls = (
+        module.devices,
+        lambda: module.executed_architecture(0),
+        lambda: module.Context(0),
+        lambda: module.Memory(0, 16),
+        lambda: module.StreamCaster(0),
+        lambda: module.pointer_device(64),
+    )
+    for call in calls:
+        with pytest.raises(module.CudaError, match=r"failed: .* \(cuda\w+\) at \w+\.(cu|h):\d+"):
             call()
+    for use in (cuda.context, cuda.stream_caster, cuda.pointer_device):
+        with pytest.raises(BackendUnavailableError, match="no NVIDIA driver is installed"):
+            use(0)
 
 
 @pytest.mark.gpu

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "halve/cast.h"
+#include "halve/caster.h"
 
 namespace halve::stream {
 
@@ -70,6 +71,7 @@ struct Settings {
   unsigned threads = 1;                     // at least 1: how many may compute at a time
   std::uint64_t budget_bytes = 64U << 20U;  // of all buffers together, at least 1 MiB
   bool direct = true;                       // bypass the page cache where that works and pays
+  const Caster* caster = nullptr;           // who casts, in place of the processor's kernels
 };
 
 enum class Fault : std::uint8_t {
@@ -84,6 +86,7 @@ enum class Fault : std::uint8_t {
   kBackend,    // the forced cast backend is not usable here
   kMemory,     // the buffers or threads cannot be had
   kCancelled,  // cancel() was called
+  kDevice,     // the caster failed
 };
 
 struct Failure {

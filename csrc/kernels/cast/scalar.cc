@@ -1,114 +1,12 @@
 // The cast as its definition reads, one element at a time. Every other backend equals this one.
 
-#include <math.h>
 #include <string.h>
 
+#include "definition.h"
 #include "kernels.h"
 
 namespace halve::kernels {
 namespace {
-
-constexpr uint32_t kSignBit = 0x80000000U;
-constexpr uint32_t kInfinity = 0x7F800000U;
-
-uint32_t bits_of(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-float float_of(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// Drops the low `shift` bits, 1 <= shift <= 24: to nearest, ties to even.
-uint32_t round_shift(uint32_t value, uint32_t shift) {
-  const uint32_t odd = (value >> shift) & 1U;
-  return (value + (1U << (shift - 1)) - 1U + odd) >> shift;
-}
-
-struct Float16 {
-  static constexpr uint16_t kExponent = 0x7C00;
-
-  // `magnitude` is a finite |x|, as bits.
-  static uint32_t round(uint32_t magnitude) {
-    constexpr uint32_t kSmallestNormal = 0x38800000U;  // 2^-14
-    if (magnitude >= kSmallestNormal) {
-      const uint32_t rounded = round_shift(magnitude - (112U << 23), 13);
-      return rounded < kExponent ? rounded : kExponent;
-    }
-    // A multiple of 2^-24: the significand counts units of 2^(exponent - 150).
-    const uint32_t shift = 126U - (magnitude >> 23);
-    return shift > 24 ? 0 : round_shift((magnitude & 0x7FFFFFU) | 0x800000U, shift);
-  }
-
-  static uint32_t from_nan(uint32_t magnitude) { return 0x7E00U | ((magnitude >> 13) & 0x3FFU); }
-
-  static float widen(uint32_t half) {
-    constexpr float kUnit = 1.0F / 16777216.0F;  // 2^-24, the smallest subnormal
-    const bool normal = (half & kExponent) != 0;
-    return normal ? float_of((half << 13) + (112U << 23)) : static_cast<float>(half) * kUnit;
-  }
-};
-
-struct BFloat16 {
-  static constexpr uint16_t kExponent = 0x7F80;
-
-  static uint32_t round(uint32_t magnitude) { return round_shift(magnitude, 16); }
-
-  static uint32_t from_nan(uint32_t magnitude) { return 0x0040U | (magnitude >> 16); }
-
-  static float widen(uint32_t half) { return float_of(half << 16); }
-};
-
-float larger(float a, float b) { return a > b ? a : b; }
-
-uint32_t apply_bounds(uint32_t magnitude, CastBounds bounds, CastCounts& counts) {
-  const float value = float_of(magnitude);
-  if (value > 0.0F && value < bounds.min_positive) {
-    ++counts.raised;
-    return bits_of(bounds.min_positive);
-  }
-  if (value > bounds.max_finite) {
-    ++counts.lowered;
-    return bits_of(bounds.max_finite);
-  }
-  return magnitude;
-}
-
-// Counts for a finite |x| that was bounded to `bounded` and rounded to `half`.
-template <class Half>
-void count_finite(uint32_t magnitude, uint32_t bounded, uint32_t half, CastCounts& counts) {
-  const float value = float_of(magnitude);
-  counts.flushed += bounded != 0 && half == 0;
-  counts.subnormal += half != 0 && (half & Half::kExponent) == 0;
-  counts.max_abs = larger(counts.max_abs, value);
-  if (half == Half::kExponent) {
-    ++counts.overflow;
-    return;
-  }
-  const float error = fabsf(Half::widen(half) - value);
-  counts.max_abs_error = larger(counts.max_abs_error, error);
-  if (value > 0.0F) counts.max_rel_error = larger(counts.max_rel_error, error / value);
-}
-
-template <class Half>
-uint32_t cast_magnitude(uint32_t magnitude, CastBounds bounds, CastCounts& counts) {
-  if (magnitude > kInfinity) {
-    ++counts.nan;
-    return Half::from_nan(magnitude);
-  }
-  if (magnitude == kInfinity) {
-    ++counts.inf;
-    return Half::kExponent;
-  }
-  const uint32_t bounded = apply_bounds(magnitude, bounds, counts);
-  const uint32_t half = Half::round(bounded);
-  count_finite<Half>(magnitude, bounded, half, counts);
-  return half;
-}
 
 template <class Half>
 void cast_all(const float* src, uint16_t* dst, uint64_t n, CastBounds bounds, CastCounts* total) {
@@ -131,12 +29,12 @@ void cast_all(const float* src, uint16_t* dst, uint64_t n, CastBounds bounds, Ca
 
 void halve_cast_f32_f16_scalar(const float* src, uint16_t* dst, uint64_t n, CastBounds bounds,
                                bool /*streaming*/, CastCounts* counts) noexcept {
-  cast_all<Float16>(src, dst, n, bounds, counts);
+  cast_all<ToFloat16>(src, dst, n, bounds, counts);
 }
 
 void halve_cast_f32_bf16_scalar(const float* src, uint16_t* dst, uint64_t n, CastBounds bounds,
                                 bool /*streaming*/, CastCounts* counts) noexcept {
-  cast_all<BFloat16>(src, dst, n, bounds, counts);
+  cast_all<ToBFloat16>(src, dst, n, bounds, counts);
 }
 
 }  // namespace halve::kernels

@@ -2,6 +2,7 @@
 // the vector kernels use it for what is out of the ordinary.
 #pragma once
 
+#include "../lanes/sums.h"
 #include "../lanes/widen.h"
 #include "halve/reduce.h"
 #include "kernels.h"
@@ -54,29 +55,30 @@ HALVE_INLINE bool mismatched(double error, double y, CompareRule rule) {
   return !(is_finite(y) && error <= rule.atol + rule.rtol * magnitude(y));
 }
 
+// Everything about one pair but its products; returns the difference.
+HALVE_INLINE double define_pair(double x, double y, uint64_t index, CompareRule rule,
+                                CompareTotals& totals) {
+  const double error = difference(x, y, rule.equal_nan);
+  count_special(x, totals.a_nan, totals.a_inf);
+  count_special(y, totals.b_nan, totals.b_inf);
+  totals.mismatches += mismatched(error, y, rule);
+  raise_maxima(error, y, index, totals);
+  return error;
+}
+
 // Everything about n pairs, of which the first belongs to lane 0.
 template <class A, class B>
 HALVE_NOINLINE void define_pairs(const char* a, const char* b, uint64_t n, uint64_t index,
                                  CompareRule rule, LaneSums& sums, CompareTotals& totals) {
   for (uint64_t i = 0; i < n; ++i) {
     const double x = A::widen(a + A::kBytes * i), y = B::widen(b + B::kBytes * i);
-    const double error = difference(x, y, rule.equal_nan);
-    count_special(x, totals.a_nan, totals.a_inf);
-    count_special(y, totals.b_nan, totals.b_inf);
-    totals.mismatches += mismatched(error, y, rule);
-    raise_maxima(error, y, index + i, totals);
+    const double error = define_pair(x, y, index + i, rule, totals);
     const uint64_t lane = i % kSumLanes;
     sums.aa[lane] += x * x;
     sums.bb[lane] += y * y;
     sums.ab[lane] += x * y;
     sums.ee[lane] += error * error;
   }
-}
-
-HALVE_INLINE double sum_of_lanes(const double* lane) {
-  const double even = (lane[0] + lane[4]) + (lane[2] + lane[6]);
-  const double odd = (lane[1] + lane[5]) + (lane[3] + lane[7]);
-  return even + odd;
 }
 
 HALVE_INLINE void add_block(CompareTotals& totals, const LaneSums& sums) {
@@ -88,7 +90,7 @@ HALVE_INLINE void add_block(CompareTotals& totals, const LaneSums& sums) {
 
 // Calls pass.operator()<A, B>() with the element types of two arrays.
 template <class A, class Pass>
-HALVE_INLINE void with_second_type(FloatType b, const Pass& pass) {
+HALVE_HOST_INLINE void with_second_type(FloatType b, const Pass& pass) {
   switch (b) {
     case FloatType::kFloat32:
       return pass.template operator()<A, Float32>();
@@ -102,7 +104,7 @@ HALVE_INLINE void with_second_type(FloatType b, const Pass& pass) {
 }
 
 template <class Pass>
-HALVE_INLINE void with_types(FloatType a, FloatType b, const Pass& pass) {
+HALVE_HOST_INLINE void with_types(FloatType a, FloatType b, const Pass& pass) {
   switch (a) {
     case FloatType::kFloat32:
       return with_second_type<Float32>(b, pass);

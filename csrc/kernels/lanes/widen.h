@@ -5,13 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#define HALVE_INLINE __forceinline
-#define HALVE_NOINLINE __declspec(noinline)
-#else
-#define HALVE_INLINE inline __attribute__((always_inline))
-#define HALVE_NOINLINE __attribute__((noinline))
-#endif
+#include "../inline.h"
 
 // Unrolls the loop that follows, so that what depends on its counter is decided by the compiler.
 #if defined(__clang__)
@@ -51,6 +45,12 @@ struct Float32 {
   static constexpr uint64_t kBytes = 4;
   static constexpr bool kExact = true;
   static constexpr double kMinNormal = 0x1p-126;
+  using Bits = uint32_t;
+  static HALVE_INLINE double of(Bits bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+  }
   static HALVE_INLINE double widen(const char* p) { return read_as<float>(p); }
 };
 
@@ -58,6 +58,8 @@ struct Float64 {
   static constexpr uint64_t kBytes = 8;
   static constexpr bool kExact = false;
   static constexpr double kMinNormal = 0x1p-1022;
+  using Bits = uint64_t;
+  static HALVE_INLINE double of(Bits bits) { return double_of(bits); }
   static HALVE_INLINE double widen(const char* p) { return read_as<double>(p); }
 };
 
@@ -65,20 +67,23 @@ struct BFloat16 {
   static constexpr uint64_t kBytes = 2;
   static constexpr bool kExact = true;
   static constexpr double kMinNormal = 0x1p-126;
-  static HALVE_INLINE double widen(const char* p) {
-    const uint32_t bits = static_cast<uint32_t>(read_as<uint16_t>(p)) << 16;
+  using Bits = uint16_t;
+  static HALVE_INLINE double of(Bits half) {
+    const uint32_t bits = static_cast<uint32_t>(half) << 16;
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
   }
+  static HALVE_INLINE double widen(const char* p) { return of(read_as<Bits>(p)); }
 };
 
 struct Float16 {
   static constexpr uint64_t kBytes = 2;
   static constexpr bool kExact = true;
   static constexpr double kMinNormal = 0x1p-14;
-  static HALVE_INLINE double widen(const char* p) {
-    const uint64_t bits = read_as<uint16_t>(p);
+  using Bits = uint16_t;
+  static HALVE_INLINE double of(Bits half) {
+    const uint64_t bits = half;
     const uint64_t sign = (bits & 0x8000) << 48;
     const uint64_t size = bits & 0x7FFF;
     if (size >= 0x7C00) return double_of(sign | kInfinityBits | (size << 42));
@@ -86,6 +91,7 @@ struct Float16 {
     const double value = static_cast<double>(static_cast<int32_t>(size)) * 0x1p-24;
     return sign != 0 ? -value : value;
   }
+  static HALVE_INLINE double widen(const char* p) { return of(read_as<Bits>(p)); }
 };
 
 }  // namespace

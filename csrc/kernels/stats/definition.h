@@ -2,6 +2,7 @@
 // it, and the vector kernels use it for what is out of the ordinary.
 #pragma once
 
+#include "../lanes/sums.h"
 #include "../lanes/widen.h"
 #include "halve/reduce.h"
 #include "kernels.h"
@@ -23,37 +24,40 @@ HALVE_INLINE void define_finite(double x, double size, double min_normal, double
   sum += x * x;
 }
 
+// Everything about one element, whose square is added to `sum`.
+HALVE_INLINE void define_element(double x, double min_normal, StatsThresholds thresholds,
+                                 double& sum, StatsTotals& totals) {
+  if (x != x) {
+    ++totals.nan;
+    return;
+  }
+  const double size = magnitude(x);
+  totals.ge += size >= thresholds.ge;
+  totals.le += size <= thresholds.le;
+  if (size - size == 0.0) {
+    define_finite(x, size, min_normal, sum, totals);
+  } else {
+    ++totals.inf;
+  }
+}
+
 // Everything about n elements, of which the first belongs to lane 0.
 template <class T>
 HALVE_NOINLINE void define_elements(const char* p, uint64_t n, StatsThresholds thresholds,
                                     SquareLanes& lanes, StatsTotals& totals) {
   for (uint64_t i = 0; i < n; ++i) {
     const double x = T::widen(p + T::kBytes * i);
-    if (x != x) {
-      ++totals.nan;
-      continue;
-    }
-    const double size = magnitude(x);
-    totals.ge += size >= thresholds.ge;
-    totals.le += size <= thresholds.le;
-    if (size - size == 0.0) {
-      define_finite(x, size, T::kMinNormal, lanes.sum[i % kSumLanes], totals);
-    } else {
-      ++totals.inf;
-    }
+    define_element(x, T::kMinNormal, thresholds, lanes.sum[i % kSumLanes], totals);
   }
 }
 
 HALVE_INLINE void add_block(StatsTotals& totals, const SquareLanes& lanes) {
-  const double* lane = lanes.sum;
-  const double even = (lane[0] + lane[4]) + (lane[2] + lane[6]);
-  const double odd = (lane[1] + lane[5]) + (lane[3] + lane[7]);
-  totals.sum_squares += even + odd;
+  totals.sum_squares += sum_of_lanes(lanes.sum);
 }
 
 // Calls pass.operator()<T>() with the element type.
 template <class Pass>
-HALVE_INLINE void with_type(FloatType type, const Pass& pass) {
+HALVE_HOST_INLINE void with_type(FloatType type, const Pass& pass) {
   switch (type) {
     case FloatType::kFloat32:
       return pass.template operator()<Float32>();

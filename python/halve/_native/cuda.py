@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from halve.errors import BackendUnavailableError
 
-__all__ = ["CudaDevice", "CudaStatus", "load", "status"]
+__all__ = [
+    "CudaDevice",
+    "CudaStatus",
+    "context",
+    "load",
+    "pointer_device",
+    "status",
+    "stream_caster",
+]
 
 _NOT_BUILT = (
     "the CUDA module was not built: install the CUDA toolkit (nvcc 12.4 or newer) and reinstall "
     "halve with -Ccmake.define.HALVE_CUDA=ON"
 )
+
+# A context a thread and device: threads do not wait for each other.
+_contexts = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,60 @@ def status() -> CudaStatus:
         built = not isinstance(error.__cause__, ModuleNotFoundError)
         return CudaStatus(built=built, usable=False, reason=str(error))
     return _query(module)
+
+
+def context(device: int) -> Any:  # noqa: ANN401 - the compiled module has no types
+    """This thread's stream and scratch memory on a device, made by the first call.
+
+    Raises:
+        BackendUnavailableError: CUDA is not usable here, or there is no such device.
+    """
+    module = load()
+    found: dict[tuple[ModuleType, int], Any] = _contexts.__dict__.setdefault("found", {})
+    key = (module, device)
+    if key not in found:
+        try:
+            found[key] = module.Context(device)
+        except module.CudaError as error:
+            raise BackendUnavailableError(
+                f"CUDA device {device} cannot be used: {_reason(error)}"
+            ) from error
+    return found[key]
+
+
+def pointer_device(pointer: int) -> int | None:
+    """The device whose memory an address is in; None for host memory.
+
+    Raises:
+        BackendUnavailableError: CUDA is not usable here.
+    """
+    module = load()
+    try:
+        found: int | None = module.pointer_device(pointer)
+    except module.CudaError as error:
+        raise BackendUnavailableError(f"CUDA cannot be used: {_reason(error)}") from error
+    return found
+
+
+def stream_caster(device: int) -> Any:  # noqa: ANN401 - the compiled module has no types
+    """Casts the payload of a stream by way of a device; see halve._native.stream.
+
+    Raises:
+        BackendUnavailableError: CUDA is not usable here, or there is no such device.
+    """
+    module = load()
+    try:
+        return module.StreamCaster(device)
+    except module.CudaError as error:
+        raise BackendUnavailableError(
+            f"CUDA device {device} cannot be used: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The status's reason where nothing can be used, else the error's own words."""
+    found = status()
+    return f"{found.reason or error}; see `halve doctor`"
 
 
 def _query(module: ModuleType) -> CudaStatus:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halve import _core
+from halve._native import cuda
 from halve.errors import BackendUnavailableError, DataError, HalveError, OutputError
 from halve.types import CastCounts, CastJob, DType
 
@@ -36,6 +37,7 @@ class _Fault(enum.IntEnum):
     BACKEND = 8
     MEMORY = 9
     CANCELLED = 10
+    DEVICE = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,14 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What a run may use: computing threads (1 or more), and bytes for all its buffers together
-    (1 MiB or more). `direct` writes large files past the page cache where that works.
+    (1 MiB or more). `direct` writes large files past the page cache where that works. `device`
+    is the CUDA device that casts; None is the processor.
     """
 
     threads: int
     budget_bytes: int
     direct: bool = True
+    device: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,10 @@ def run_stream(
     Raises:
         DataError: an origin is missing, cannot be read, or ends before its payload.
         OutputError: an output cannot be written, or its disk is full.
-        BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that is not usable here.
+        BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that is not usable here, or the
+            device is not, or fails.
     """
+    caster = None if resources.device is None else cuda.stream_caster(resources.device)
     origins = list({_key(job.ref.origin): job.ref.origin for job in jobs}.values())
     places = {_key(origin): i for i, origin in enumerate(origins)}
     counts, bytes_read, bytes_written, failure = _core.stream_run(
@@ -124,7 +130,13 @@ def run_stream(
         direct=resources.direct,
         poll_ms=_POLL_MS,
         progress=progress,
+        caster=None if caster is None else caster.capsule,
     )
+    if failure[0] == _Fault.DEVICE and caster is not None:
+        raise BackendUnavailableError(
+            f"the GPU failed: {caster.problem or 'no further reason known'}; see `halve doctor`, or"
+            " leave the device out"
+        )
     if failure[0] != _Fault.NONE:
         raise _error(_Failure(_Fault(failure[0]), *failure[1:]), jobs, origins, outputs)
     return StreamResult(tuple(CastCounts(*row) for row in counts), bytes_read, bytes_written)

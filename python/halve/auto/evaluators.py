@@ -21,7 +21,7 @@ from halve.session.isolation import Isolated
 from halve.session.probe import Probe, ProbeSettings
 from halve.session.runtime import CPU_PROVIDER
 from halve.session.samples import Sample
-from halve.session.sessions import SessionEvaluator, SessionSettings
+from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 from halve.session.steps import Outputs
 from halve.source import open_model
 
@@ -137,15 +137,18 @@ def _probe_settings(job: Job, timeout_s: float) -> ProbeSettings:
 
 
 def _session_settings(options: SearchOptions, timeout_s: float) -> SessionSettings:
+    workers = options.workers or os.cpu_count() or 1
     return SessionSettings(
         provider=options.provider,
         provider_options=options.provider_options,
         session_options=options.session_options,
         devices=options.devices,
+        slots=-(-workers // len(options.devices)),
+        device_bytes=device_memory(options.provider, options.devices),
         optimise=options.optimise,
         threads=options.threads_per_trial,
         timeout_s=timeout_s,
-        kept=max(2, options.workers or os.cpu_count() or 1),
+        kept=max(2, workers),
         keep_values=options.validate is not None,
         feedback=options.feedback,
         custom_op_library=options.convert.custom_op_library,

@@ -1,4 +1,4 @@
-"""Cast numpy arrays of float32 to float16 or bfloat16, with bounds and counts."""
+"""Cast arrays of float32 to float16 or bfloat16, with bounds and counts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from halve._native.cast import cast_into
+from halve._native.device_arrays import is_on_device
+from halve.cast.device import cast_on_device
 from halve.errors import CastError
 from halve.types import CastBounds, CastCounts, DType
 
@@ -25,14 +27,14 @@ _DEFAULT_MAX_FINITE = {DType.FLOAT16: 65504.0, DType.BFLOAT16: math.inf}
 
 
 def cast(  # noqa: PLR0913 - the bounds and the options of one operation
-    array: ArrayLike,
+    array: Any,  # noqa: ANN401 - what numpy.asarray takes, or any library's array on a GPU
     dtype: DTypeLike | DType,
     *,
     min_positive: float = 0.0,
     max_finite: float | None = None,
-    out: NDArray[Any] | None = None,
+    out: Any = None,  # noqa: ANN401 - an array of the same library
     threads: int = 0,
-) -> tuple[NDArray[Any], CastCounts]:
+) -> tuple[Any, CastCounts]:
     """Cast float32 values to a 16-bit float type and count what that did to them.
 
     For every element x: 0 < |x| < min_positive becomes ±min_positive, finite |x| > max_finite
@@ -43,31 +45,37 @@ def cast(  # noqa: PLR0913 - the bounds and the options of one operation
     Args:
         array: float32 of any shape, 0-d and empty included, in any layout, alignment and byte
             order. What is not contiguous or byte-swapped is copied first. It is not changed.
+            Or an array in a CUDA device's memory (torch, cupy, OrtValue: DLPack or the CUDA array
+            interface), in C order without gaps: it is cast there.
         dtype: float16 or bfloat16, as a name, a numpy dtype or a DType.
         min_positive: finite, 0 or more and at most max_finite; 0 switches the bound off.
         max_finite: more than 0; None is 65504 for float16 and no bound for bfloat16; inf is no
             bound.
         out: receives the result: of the 16-bit type in native byte order and of array's shape,
-            writeable, in any layout, sharing no memory with `array`.
+            writeable, in any layout, sharing no memory with `array`; on the device that it is on.
         threads: the most threads to use; 0 is one a core that this process may use.
 
     Returns:
-        `out`, or a new array of array's shape (Fortran order where array has it), and the counts
-        (see CastCounts), which do not depend on threads, machine or layout.
+        `out`, or a new array of array's shape (Fortran order where array has it; on a device, of
+        array's own library), and the counts (see CastCounts), which do not depend on threads,
+        machine or layout. A result on a device has been written.
 
     Raises:
         CastError: array is not float32, dtype is not a 16-bit float, `out` does not fit, a bound
             or `threads` is out of range. `out` is untouched.
-        BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that cannot run here.
+        BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that cannot run here, or array
+            is on a device and CUDA is not usable here.
     """
     half = _half_type(dtype)
+    limit = _DEFAULT_MAX_FINITE[half] if max_finite is None else max_finite
+    bounds = CastBounds(min_positive, limit)
+    if is_on_device(array):
+        return cast_on_device(array, half, bounds, out)
     source = _float32_array(array)
     if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads < 1 << 31:
         raise CastError(f"threads is {threads!r}; allowed: 0 (one a core) or a positive integer")
     if out is not None:
         _check_out(out, source, _NUMPY_TYPES[half])
-    limit = _DEFAULT_MAX_FINITE[half] if max_finite is None else max_finite
-    bounds = CastBounds(min_positive, limit)
     dense = _dense(source)
     if out is not None and _same_layout(out, dense):
         return out, cast_into(dense, out, half, bounds, threads=threads)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from halve import __version__
+from halve.cli import values
 from halve.cli.flags import add_convert_flags, convert_options
 from halve.cli.parser import Parser
 from halve.cli.paths import add_paths, check_report_path, model_paths
@@ -39,6 +40,12 @@ def make_parser() -> Parser:
     )
     add_paths(parser)
     parser.add_argument("--report", metavar="F.json", help="write a row a tensor and a row a cast")
+    parser.add_argument(
+        "--device",
+        metavar="N",
+        help="cast weights by way of this CUDA device (default: the processor; `halve doctor` "
+        "measures which is faster)",
+    )
     add_convert_flags(parser)
     add_simplify_flags(parser)
     add_sample_flags(parser)
@@ -59,7 +66,12 @@ def run(args: Sequence[str]) -> int:
         report_path = given_path(parsed.report, what="--report")
     check_report_path(report_path, source, target)
     with conversion_progress(quiet=parsed.quiet) as progress:
-        options = convert_options(parsed, progress=progress, simplify=_simplify(parsed, source))
+        options = convert_options(
+            parsed,
+            progress=progress,
+            simplify=_simplify(parsed, source),
+            device=_device(parsed),
+        )
         from halve.conversion import convert
 
         result = convert(source, target, options=options)
@@ -83,6 +95,9 @@ def _simplify(parsed: argparse.Namespace, source: Path) -> SimplifyOptions | Non
             )
         return None
     return replace(options, samples=sample_request(parsed).load(source))
+def _device(parsed: argparse.Namespace) -> int | None:
+    given: str | None = getattr(parsed, "device", None)
+    return None if given is None else values.whole_number("--device", given)
 
 
 def show(report: ConversionReport, *, quiet: bool, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from halve import __version__
 from halve._native import cuda, features
+from halve.cli.device_choice import measure_choice
 from halve.cli.parser import Parser
 from halve.errors import BackendUnavailableError, HalveError
 from halve.options import ConvertOptions
@@ -50,6 +51,7 @@ def run(args: Sequence[str]) -> int:
 def collect() -> dict[str, Any]:
     """Everything that was found, as JSON values; nothing missing is an error."""
     runtime = asdict(describe_runtime())
+    found = cuda.status()
     tf32 = runtime.pop("tf32")
     return {
         "schema_version": SCHEMA_VERSION,
@@ -60,7 +62,8 @@ def collect() -> dict[str, Any]:
         "threads": ConvertOptions().worker_threads,
         "packages": {name: importlib.metadata.version(name) for name in ("onnx", "numpy")},
         "kernels": _kernels(),
-        "cuda": asdict(cuda.status()),
+        "cuda": asdict(found),
+        "cast_choice": asdict(measure_choice(found)),
         "onnxruntime": runtime,
         "tf32": tf32,
         "canary": {dtype: _canary(dtype) for dtype in _HALF_TYPES},
@@ -100,6 +103,7 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
         ("threads", str(record["threads"])),
         *_kernel_rows(record["kernels"]),
         *_cuda_rows(record["cuda"]),
+        ("casts", _choice_text(record["cast_choice"])),
         *_runtime_rows(record["onnxruntime"]),
         ("TF32", record["tf32"]),
         *((f"{name} canary", _with_detail(row)) for name, row in record["canary"].items()),
@@ -127,6 +131,18 @@ def _cuda_rows(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ran = f"runs code for {device['architecture']}" if device["architecture"] else "unusable"
         name = f"{device['name']}, {major}.{minor}, {memory:.0f} GiB, {ran}"
         yield f"  device {device['index']}", name
+
+
+def _choice_text(choice: Mapping[str, Any]) -> str:
+    """Who casts weights faster: the processor does it unless `--device` names another."""
+    if choice["reason"]:
+        return f"by the processor: {choice['reason']}"
+    devices = ", ".join(f"device {i} {rate:.1f}" for i, rate in choice["devices_gb_s"])
+    faster = choice["faster"]
+    advice = (
+        "leave --device out" if faster == "cpu" else f"halve convert --device {faster} is faster"
+    )
+    return f"GB of float32 a second: processor {choice['cpu_gb_s']:.1f}, {devices}; {advice}"
 
 
 def _runtime_rows(runtime: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

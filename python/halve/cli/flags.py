@@ -129,9 +129,10 @@ FLAGS = (
         bool,
     ),
 )
-# `plan` comes from `--fp32-nodes @FILE`, `simplify` from flags of its own; the others make sense
+# `plan` comes from `--fp32-nodes @FILE`, `simplify` from flags of its own, `device` from a flag of
+# `halve convert` alone, because a search's names the devices of its sessions; the others make sense
 # only in a program.
-WITHOUT_FLAG = {"plan", "simplify", "budget_bytes", "progress", "type_oracle"}
+WITHOUT_FLAG = {"plan", "simplify", "device", "budget_bytes", "progress", "type_oracle"}
 
 
 def add_convert_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Compare numpy arrays of any float types, and measure one."""
+"""Compare arrays of any float types, and measure one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from halve._native.compare import FLOAT_TYPES, compare_arrays, measure_array
-from halve.errors import BackendUnavailableError, ComparisonError, OptionError
+from halve._native.device_arrays import is_on_device
+from halve.compare.device import compare_on_device, on_device, statistics_on_device
+from halve.errors import ComparisonError, OptionError
 from halve.types import Comparison, TensorStatistics
 
 __all__ = ["compare", "statistics"]
@@ -17,14 +19,11 @@ __all__ = ["compare", "statistics"]
 # float16's largest value and its smallest normal one.
 _FLOAT16_MAX = 65504.0
 _FLOAT16_SMALLEST_NORMAL = 2.0**-14
-# DLPack's device types whose memory the processor reads: kDLCPU, and host memory pinned for CUDA
-# or ROCm.
-_HOST_DEVICES = {1, 3, 11}
 
 
 def compare(  # noqa: PLR0913 - the rule and the options of one operation
-    a: ArrayLike,
-    b: ArrayLike,
+    a: Any,  # noqa: ANN401 - what numpy.asarray takes, or any library's array on a GPU
+    b: Any,  # noqa: ANN401 - likewise
     *,
     rtol: float = 1e-5,
     atol: float = 1e-8,
@@ -41,7 +40,9 @@ def compare(  # noqa: PLR0913 - the rule and the options of one operation
     Args:
         a: float32, float16, bfloat16 or float64 of any shape, 0-d and empty included, in any
             layout, alignment and byte order. What is not contiguous in C order or is byte-swapped
-            is copied first. It is not changed.
+            is copied first. It is not changed. Or an array in a CUDA device's memory (torch, cupy,
+            OrtValue: DLPack or the CUDA array interface), in C order without gaps, with b on the
+            same device: they are compared there, and only the result comes back.
         b: likewise, of a's shape and of any of these types.
         rtol: finite, 0 or more; the default is numpy.allclose's, as atol's is.
         atol: finite, 0 or more.
@@ -53,14 +54,17 @@ def compare(  # noqa: PLR0913 - the rule and the options of one operation
         threads, any machine and any layout.
 
     Raises:
-        ComparisonError: the shapes differ (nothing is broadcast), or an array is of another type.
+        ComparisonError: the shapes differ (nothing is broadcast), an array is of another type, or
+            the arrays are in different memories.
         OptionError: a tolerance or `threads` is out of range.
-        BackendUnavailableError: an array is in a GPU's memory, or HALVE_FORCE_BACKEND names a
-            backend that cannot run here.
+        BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that cannot run here, or the
+            arrays are on a device and CUDA is not usable here.
     """
     _check_nonnegative("rtol", rtol)
     _check_nonnegative("atol", atol)
     _check_threads(threads)
+    if on_device(a, b):
+        return compare_on_device(a, b, rtol=rtol, atol=atol, equal_nan=bool(equal_nan))
     first, second = _float_array("a", a), _float_array("b", b)
     if first.shape != second.shape:
         raise ComparisonError(
@@ -73,7 +77,7 @@ def compare(  # noqa: PLR0913 - the rule and the options of one operation
 
 
 def statistics(
-    array: ArrayLike,
+    array: Any,  # noqa: ANN401 - as `a` of `compare`
     *,
     ge: float = _FLOAT16_MAX,
     le: float = _FLOAT16_SMALLEST_NORMAL,
@@ -100,6 +104,8 @@ def statistics(
         if math.isnan(value):
             raise OptionError(f"{name} is {value!r}; allowed: a number that is not NaN")
     _check_threads(threads)
+    if is_on_device(array):
+        return statistics_on_device(array, ge=ge, le=le)
     return measure_array(_float_array("array", array), ge=ge, le=le, threads=threads)
 
 
@@ -115,25 +121,11 @@ def _check_threads(threads: int) -> None:
         raise OptionError(f"threads is {threads!r}; allowed: 0 (one a core) or a positive integer")
 
 
-def _float_array(name: str, value: ArrayLike) -> NDArray[Any]:
+def _float_array(name: str, value: Any) -> NDArray[Any]:  # noqa: ANN401 - what numpy.asarray takes
     """`value` as a native-endian array, contiguous in C order: itself, or a copy."""
-    _refuse_device_memory(name, value)
     array = np.asarray(value)
     native = array.dtype.newbyteorder("=")
     if native not in FLOAT_TYPES:
         allowed = ", ".join(str(dtype) for dtype in FLOAT_TYPES)
         raise ComparisonError(f"{name} is of dtype {array.dtype}; allowed: {allowed}")
     return np.asarray(array, dtype=native, order="C")
-
-
-def _refuse_device_memory(name: str, value: object) -> None:
-    if isinstance(value, np.ndarray):
-        return
-    device = getattr(value, "__dlpack_device__", None)
-    outside = device is not None and int(device()[0]) not in _HOST_DEVICES
-    if outside or hasattr(value, "__cuda_array_interface__"):
-        raise BackendUnavailableError(
-            f"{name} ({type(value).__name__}) is in a device's memory, where this version does "
-            "not compare; allowed: numpy arrays and what numpy.asarray takes; copy it to the host "
-            "first"
-        )

@@ -22,12 +22,15 @@ from halve.session.feeds import Port, check_feeds, is_bfloat16
 
 __all__ = [
     "CPU_PROVIDER",
+    "CUDA_PROVIDER",
     "OLDEST_SUPPORTED",
     "OPTIMISE_LEVELS",
+    "TENSORRT_PROVIDER",
     "Run",
     "RuntimeInfo",
     "Session",
     "describe_runtime",
+    "is_out_of_memory",
     "load",
     "make_value",
     "operator_schemas",
@@ -35,9 +38,12 @@ __all__ = [
     "run",
     "run_values",
     "runtime_module",
+    "upload",
 ]
 
 CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 OPTIMISE_LEVELS = ("disabled", "basic", "extended", "all")
 OLDEST_SUPPORTED = (1, 20)
 
@@ -57,8 +63,11 @@ _CONFIG = {
 _DATA_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 _DATA_FOLDER_SINCE = (1, 21)
 # TensorFloat-32 keeps 10 bits of significand: neither a reference nor a float32 node may use it.
-_PROVIDER_OPTIONS = {
-    "CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+# An arena that grows by what is asked for holds no more than the largest run needed.
+_CUDA_OPTIONS = {
+    "use_tf32": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "arena_extend_strategy": "kSameAsRequested",
 }
 _SHARED_ARENA_KEY = "session.use_env_allocators"
 # The arena grows by what is asked for, not to the next power of two.
@@ -70,6 +79,18 @@ _ARENA_SETTINGS = {
 }
 _ARENA: list[Any] = []
 _ARENA_LOCK = threading.Lock()
+_PROVIDER_OPTIONS = {CUDA_PROVIDER: _CUDA_OPTIONS}
+# Who takes the nodes that a provider leaves, before the CPU does.
+_FALLBACKS = {TENSORRT_PROVIDER: CUDA_PROVIDER}
+# How ONNX Runtime and the libraries below it say that a device has no memory left.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "failed to allocate memory",
+    "available memory of",
+    "alloc_failed",
+    "bad_alloc",
+    "bad allocation",
+)
 _FATAL_ONLY = 4  # ONNX Runtime's log level; what it would print is in the exception as well
 _INSTALL_HINT = "install one of the extras: halve[cpu], halve[cuda12] or halve[cuda13]"
 
@@ -79,7 +100,7 @@ class Session:
     """A loaded model, safe to run from several threads.
 
     `where` names the model for messages. `optional` are inputs with a default (initializers that
-    are graph inputs too).
+    are graph inputs too). `held` are values that it uses and that must live as long.
     """
 
     inner: Any
@@ -88,6 +109,7 @@ class Session:
     inputs: tuple[Port, ...]
     optional: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    held: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     shared_arena: bool = False,
     optimised: Path | None = None,
     profile: Path | None = None,
+    shared: Mapping[str, Any] | None = None,
     where: str = "",
 ) -> Session:
     """Load a model.
@@ -146,9 +169,11 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
     node; nodes always run one after the other. `provider_options` and `session_options` add to
     those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
-    loaded so take their memory from one arena of this process. `optimised` is where to write the
-    graph that is run. With `profile` the session records what each node does, for
-    `end_profiling`, in a file whose name begins so. `where` names the model for messages.
+    loaded so take their memory from one arena of this process. `shared` are initializers of the
+    main graph as values of `upload`, which the session uses where they lie. `optimised` is where
+    to write the graph that is run. With `profile` the session records what each node does, for
+    `end_profiling`, in a file whose name begins so. `where` names the model for messages. On other
+    providers than the CPU's, algorithms are deterministic.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.
@@ -170,6 +195,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    options.use_deterministic_compute = provider != CPU_PROVIDER
+    for name, initializer in (shared or {}).items():
+        options.add_initializer(name, initializer)
     try:
         if custom_op_library is not None:
             options.register_custom_ops_library(_library_path(custom_op_library))
@@ -178,9 +206,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
             inner = ort.InferenceSession(
                 given,
                 options,
-                providers=[
-                    (provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(provider_options or {}))
-                ],
+                providers=_providers(ort, provider, provider_options or {}),
             )
     except _runtime_errors(ort) as error:
         raise SessionError(
@@ -196,17 +222,24 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         inputs=_ports(inner.get_inputs()),
         optional=_ports(inner.get_overridable_initializers()),
         outputs=_ports(inner.get_outputs()),
+        held=tuple((shared or {}).values()),
     )
 
 
 class Run:
     """A handle on one run: a time limit, and a way to end it from another thread."""
 
-    def __init__(self, timeout_s: float | None = None) -> None:
-        """A run that may take `timeout_s` seconds; None: any time."""
+    def __init__(
+        self, timeout_s: float | None = None, config: Mapping[str, str] | None = None
+    ) -> None:
+        """A run that may take `timeout_s` seconds; None: any time. `config` are entries of ONNX
+        Runtime's run configuration.
+        """
         self.timeout_s = timeout_s
         self.ended = ""
         self._options = _onnxruntime().RunOptions()
+        for key, value in (config or {}).items():
+            self._options.add_run_config_entry(key, value)
 
     def end(self, reason: str = "it was ended") -> None:
         """Make the run raise a SessionError within about a node."""
@@ -285,6 +318,26 @@ def make_value(array: NDArray[Any]) -> Any:
     from halve.session.values import to_value
 
     return to_value(_onnxruntime(), array)
+def upload(array: NDArray[Any], provider: str, device: int) -> Any:
+    """A value with the array's content in the memory that a provider computes in.
+
+    Raises:
+        SessionError: there is no room.
+    """
+    ort = _onnxruntime()
+    where = "cuda" if provider in (CUDA_PROVIDER, TENSORRT_PROVIDER) else "cpu"
+    try:
+        return ort.OrtValue.ortvalue_from_numpy(array, where, device)
+    except _runtime_errors(ort) as error:
+        raise SessionError(
+            f"{array.nbytes} bytes of weights cannot be put on device {device}: {_one_line(error)}"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory did not do."""
+    text = str(error).lower()
+    return any(words in text for words in _OUT_OF_MEMORY)
 
 
 def _run_with_values(
@@ -336,6 +389,18 @@ def _tf32_note(providers: Iterable[str]) -> str:
         "ONNX Runtime's CUDA provider computes float32 MatMul and Conv in TF32 unless "
         "use_tf32=0 is set; halve sets it in its own sessions"
     )
+
+
+def _providers(
+    ort: ModuleType, provider: str, options: Mapping[str, str]
+) -> list[tuple[str, dict[str, str]]]:
+    """The provider, and who takes what it leaves, on the same device."""
+    rows = [(provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(options))]
+    fallback = _FALLBACKS.get(provider)
+    if fallback is not None and fallback in ort.get_available_providers():
+        place = {key: value for key, value in options.items() if key == "device_id"}
+        rows.append((fallback, _PROVIDER_OPTIONS[fallback] | place))
+    return rows
 
 
 def _check_provider(provider: str, available: Iterable[str]) -> None:

@@ -12,25 +12,53 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from halve._native import cuda
 from halve.compare.verdict import compare_outputs
 from halve.errors import SessionError
 from halve.search_types import Tolerances, Trial, UnitSet
-from halve.session.runtime import CPU_PROVIDER, Run, Session, load, run
+from halve.session.device_weights import DeviceWeights
+from halve.session.runtime import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    TENSORRT_PROVIDER,
+    Run,
+    Session,
+    is_out_of_memory,
+    load,
+    run,
+    upload,
+)
 from halve.session.samples import Sample
+from halve.session.slots import Slots
 from halve.session.steps import Outputs, roll
 
-__all__ = ["SessionEvaluator", "SessionSettings"]
+__all__ = ["SessionEvaluator", "SessionSettings", "device_memory"]
 
+# Providers whose sessions share weights in the device's memory.
+_ON_DEVICE = (CUDA_PROVIDER, TENSORRT_PROVIDER)
+# The arenas of all sessions on a device together; the rest is for weights and libraries.
+_ARENA_SHARE = 0.5
 # Packed copies of weights would be private to each session.
 _OPTIONS = {"session.disable_prepacking": "1"}
+
+
+def device_memory(provider: str, devices: Sequence[int]) -> int | None:
+    """The bytes of the smallest of these devices; None where that is not known."""
+    if provider not in _ON_DEVICE:
+        return None
+    known = {device.index: device.memory_bytes for device in cuda.status().devices}
+    return min((known[index] for index in devices if index in known), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
     """How candidates are loaded and run.
 
-    `folder` holds the external data of the models. Sessions are spread over `devices` in turn.
-    `kept` sessions stay loaded at a time; the one used longest ago goes first.
+    `folder` holds the external data of the models. Sets are spread over `devices`, a set always on
+    the same one; each device runs up to `slots` trials at a time, fewer where its memory does not
+    do. `kept` sessions stay loaded at a time; the one used longest ago goes first. `device_bytes`
+    is the memory of a device where it is known, which bounds the sessions' arenas. `share_weights`
+    uploads each weight once a device, for all sessions there.
     """
 
     folder: Path | None = None
@@ -38,6 +66,9 @@ class SessionSettings:
     provider_options: Mapping[str, str] = field(default_factory=dict)
     session_options: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[int, ...] = (0,)
+    slots: int = 1
+    device_bytes: int | None = None
+    share_weights: bool = True
     optimise: str = "all"
     threads: int = 1
     timeout_s: float | None = None
@@ -51,7 +82,8 @@ class SessionEvaluator:
     """Evaluates sets of float32 units by the real model on the provider.
 
     A set's session is made once, by whoever asks first, while others wait; a model that does not
-    load, a run that raises or passes its time limit is a failed trial.
+    load, a run that raises or passes its time limit is a failed trial. A trial for which a device
+    has no memory is repeated with fewer beside it, and has failed where it was alone.
     """
 
     def __init__(
@@ -70,19 +102,16 @@ class SessionEvaluator:
         self._settings = settings
         self._lock = threading.Lock()
         self._sessions: OrderedDict[UnitSet, Future[Session]] = OrderedDict()
-        self._made = 0
+        self._slots = Slots(settings.devices, max(1, settings.slots))
+        self._weights = self._make_weights()
+        self._scarce: set[int] = set()
         self._running: set[Run] = set()
         self._closed = False
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
         """See Evaluator.run."""
         try:
-            session = self._session(fp32)
-            outputs = roll(
-                lambda feeds: self._step(session, feeds),
-                self._samples[sample].inputs,
-                self._settings.feedback,
-            )
+            outputs = self._outputs(fp32, sample)
         except SessionError as error:
             return Trial(sample, failure=str(error))
         reference = self._references[sample]
@@ -105,7 +134,49 @@ class SessionEvaluator:
             for item in self._running:
                 item.end()
 
-    def _session(self, fp32: UnitSet) -> Session:
+    def _make_weights(self) -> DeviceWeights | None:
+        settings = self._settings
+        if not settings.share_weights or settings.folder is None:
+            return None
+        if settings.provider not in _ON_DEVICE:
+            return None  # the CPU's sessions map one file
+        return DeviceWeights(
+            settings.folder, lambda array, device: upload(array, settings.provider, device)
+        )
+
+    def _outputs(self, fp32: UnitSet, sample: int) -> Outputs:
+        while True:
+            device = self._device(fp32)
+            with self._slots.take(device) as alone:
+                try:
+                    return self._run_on(device, fp32, sample)
+                except SessionError as error:
+                    if alone or not is_out_of_memory(error):
+                        raise
+            self._make_room(device)
+
+    def _run_on(self, device: int, fp32: UnitSet, sample: int) -> Outputs:
+        session = self._session(fp32, device)
+        return roll(
+            lambda feeds: self._step(session, feeds, device),
+            self._samples[sample].inputs,
+            self._settings.feedback,
+        )
+
+    def _make_room(self, device: int) -> None:
+        """Fewer runs at a time, no session kept, and arenas that give back what they hold."""
+        self._slots.shrink(device)
+        with self._lock:
+            self._scarce.add(device)
+            for fp32 in [key for key in self._sessions if self._device(key) == device]:
+                del self._sessions[fp32]
+
+    def _device(self, fp32: UnitSet) -> int:
+        """Where a set is run: by its content alone, so that an answer depends on nothing else."""
+        devices = self._settings.devices
+        return devices[hash(fp32) % len(devices)]
+
+    def _session(self, fp32: UnitSet, device: int) -> Session:
         with self._lock:
             if self._closed:
                 raise SessionError("the search was ended")
@@ -113,8 +184,6 @@ class SessionEvaluator:
             mine = found is None
             if found is None:
                 found = self._sessions[fp32] = Future()
-                device = self._settings.devices[self._made % len(self._settings.devices)]
-                self._made += 1
             self._sessions.move_to_end(fp32)
             while len(self._sessions) > self._settings.kept:
                 self._sessions.popitem(last=False)
@@ -122,26 +191,47 @@ class SessionEvaluator:
             try:
                 found.set_result(self._load(fp32, device))
             except BaseException as error:
+                if is_out_of_memory(error):
+                    self._forget(fp32, found)
                 found.set_exception(error)
         return found.result()
+
+    def _forget(self, fp32: UnitSet, failed: Future[Session]) -> None:
+        """A load that failed for want of memory may do later."""
+        with self._lock:
+            if self._sessions.get(fp32) is failed:
+                del self._sessions[fp32]
 
     def _load(self, fp32: UnitSet, device: int) -> Session:
         settings = self._settings
         place = {} if settings.provider == CPU_PROVIDER else {"device_id": str(device)}
+        model = self._build(fp32)
         return load(
-            self._build(fp32),
+            model,
             provider=settings.provider,
             optimise=settings.optimise,
             threads=settings.threads,
             custom_op_library=settings.custom_op_library,
             external_data_folder=settings.folder,
-            provider_options=place | dict(settings.provider_options),
+            provider_options=place | self._arena(device) | dict(settings.provider_options),
+            shared=None if self._weights is None else self._weights.values(model, device),
             session_options=_OPTIONS | dict(settings.session_options),
             where=f"candidate with {len(fp32)} units in float32",
         )
 
-    def _step(self, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Outputs:
-        handle = Run(self._settings.timeout_s)
+    def _arena(self, device: int) -> dict[str, str]:
+        """A session's share of the device's memory."""
+        settings = self._settings
+        if settings.provider != CUDA_PROVIDER or settings.device_bytes is None:
+            return {}
+        sessions = self._slots.limit(device)
+        return {"gpu_mem_limit": str(int(settings.device_bytes * _ARENA_SHARE / sessions))}
+
+    def _step(self, session: Session, feeds: Mapping[str, NDArray[Any]], device: int) -> Outputs:
+        with self._lock:
+            scarce = device in self._scarce and self._settings.provider in _ON_DEVICE
+        shrink = {"memory.enable_memory_arena_shrinkage": f"gpu:{device}"} if scarce else None
+        handle = Run(self._settings.timeout_s, shrink)
         with self._lock:
             if self._closed:
                 raise SessionError("the search was ended")

@@ -72,7 +72,11 @@ class _Builder:
         result = run_stream(
             jobs,
             [Output(buffer, len(buffer), tuple(pieces))],
-            resources=Resources(self._options.worker_threads, self._options.budget_bytes),
+            resources=Resources(
+                self._options.worker_threads,
+                self._options.budget_bytes,
+                device=self._options.device,
+            ),
             progress=self._report,
         )
         self.counts.update(zip(indices, result.counts, strict=True))

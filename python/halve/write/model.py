@@ -124,7 +124,11 @@ class _Writer:
         return run_stream(
             once.jobs,
             outputs,
-            resources=Resources(self._options.worker_threads, self._options.budget_bytes),
+            resources=Resources(
+                self._options.worker_threads,
+                self._options.budget_bytes,
+                device=self._options.device,
+            ),
             progress=progress,
         )
 

@@ -1,0 +1,197 @@
+"""The CUDA kernels against a device-to-device copy of the same run, and against what else there is.
+
+"Traffic" is bytes read plus written a second, by the device's own clock around a whole call (tables
+in, kernel, counts out). "To copy" is its ratio to that of a device-to-device copy that moves as
+many bytes, in the same rounds. Then the comparison of two arrays against cupy expressions, where
+cupy is installed, and against copying both to the host and numpy.allclose, by the host's clock.
+
+    python benchmarks/gpu/kernels.py [--megabytes 256,1024] [--rounds 9] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from timing import machine, versions, write_json
+
+from halve._native import cuda
+from halve._native.cuda_arrays import cast_through
+from halve.types import CastBounds, DType
+
+# halve::FloatType, and the bytes of an element.
+TYPES = {"float32": (0, 4), "float16": (1, 2), "bfloat16": (2, 2), "float64": (3, 8)}
+PAIRS = (
+    ("float32", "float32"),
+    ("float16", "float32"),
+    ("bfloat16", "float32"),
+    ("float16", "float16"),
+    ("float64", "float64"),
+)
+RULE = (1e-2, 1e-3, False)
+Work = Callable[[], object]
+
+
+class Bench:
+    """A device with two large arrays: normal values as float32, and room for results."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.module: Any = cuda.load()
+        self.context = cuda.context(0)
+        self.timer = self.module.Timer(self.context)
+        self.nbytes = nbytes
+        self.first = self.module.Memory(0, nbytes)
+        self.second = self.module.Memory(0, nbytes)
+        block = np.random.default_rng(0).standard_normal(1 << 20, np.float32)
+        host = np.resize(block, nbytes // 4)
+        for memory, factor in ((self.first, 1.0), (self.second, 1.00001)):
+            scaled = host * np.float32(factor)
+            self.module.copy(self.context, memory.pointer, scaled.ctypes.data, nbytes)
+
+    def copy(self, moved_bytes: int) -> Work:
+        """A copy that reads and writes `moved_bytes` together."""
+        target, source = self.second.pointer, self.first.pointer
+        return lambda: self.module.copy(self.context, target, source, moved_bytes // 2, wait=False)
+
+    def seconds(self, work: Work) -> float:
+        self.timer.start()
+        work()
+        return float(self.timer.stop_ms()) / 1e3
+
+
+def measure(bench: Bench, work: Work, moved_bytes: int, rounds: int) -> dict[str, float]:
+    """Medians over interleaved rounds; one before the first is not counted."""
+    copied = min(moved_bytes, 2 * bench.nbytes)
+    copy = bench.copy(copied)
+    times = [(bench.seconds(work), bench.seconds(copy)) for _ in range(rounds + 1)][1:]
+    ratios = [(moved_bytes / ours) / (copied / copy_s) for ours, copy_s in times]
+    return {
+        "seconds": statistics.median(ours for ours, _ in times),
+        "traffic_gb_s": moved_bytes / statistics.median(ours for ours, _ in times) / 1e9,
+        "copy_gb_s": copied / statistics.median(copy_s for _, copy_s in times) / 1e9,
+        "to_copy": statistics.median(ratios),
+    }
+
+
+def kernel_rows(megabytes: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Every kernel on arrays of that size."""
+    bench = Bench(megabytes << 20)
+    a, b, context = bench.first.pointer, bench.second.pointer, bench.context
+    rows = {}
+    for kind, name in enumerate(("float16", "bfloat16")):
+        n = bench.nbytes // 4
+        work = lambda k=kind, n=n: context.cast(k, [(a, b, n)], 0.0, 65504.0)  # noqa: E731
+        rows[f"cast {name}"] = measure(bench, work, 6 * n, rounds)
+    refill(bench)
+    for x, y in PAIRS:
+        (tx, bx), (ty, by) = TYPES[x], TYPES[y]
+        n = bench.nbytes // max(bx, by)
+        work = lambda tx=tx, ty=ty, n=n: context.compare(tx, ty, [(a, b, n)], *RULE)  # noqa: E731
+        rows[f"compare {x}, {y}"] = measure(bench, work, (bx + by) * n, rounds)
+        refill(bench)
+    for name, (kind, size) in TYPES.items():
+        n = bench.nbytes // size
+        work = lambda k=kind, n=n: context.statistics(k, [(a, n)], 65504.0, 2.0**-14)  # noqa: E731
+        rows[f"statistics {name}"] = measure(bench, work, size * n, rounds)
+    return rows
+
+
+def refill(bench: Bench) -> None:
+    """The second array is the first again, which a copy or a cast has overwritten in part."""
+    bench.copy(2 * bench.nbytes)()
+
+
+def host_seconds(work: Work, rounds: int) -> float:
+    work()
+    times = []
+    for _ in range(rounds):
+        started_s = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started_s)
+    return statistics.median(times)
+
+
+def against_host(megabytes: int, rounds: int) -> dict[str, float]:
+    """Comparing on the device, against copying both arrays to the host and numpy.allclose."""
+    bench = Bench(megabytes << 20)
+    refill(bench)
+    n = bench.nbytes // 4
+    a, b = np.empty(n, np.float32), np.empty(n, np.float32)
+
+    def by_host() -> None:
+        for array, memory in ((a, bench.first), (b, bench.second)):
+            bench.module.copy(bench.context, array.ctypes.data, memory.pointer, bench.nbytes)
+        np.allclose(a, b, RULE[0], RULE[1])
+
+    items = [(bench.first.pointer, bench.second.pointer, n)]
+    ours_s = host_seconds(lambda: bench.context.compare(0, 0, items, *RULE), rounds)
+    host_s = host_seconds(by_host, 1)
+    return {"device_s": ours_s, "host_s": host_s, "times_faster": host_s / ours_s}
+
+
+def against_cupy(megabytes: int, rounds: int) -> dict[str, Any]:
+    """The same numbers by cupy's expressions, a pass or more each."""
+    try:
+        import cupy  # type: ignore[import-not-found]
+    except ImportError as error:
+        return {"not_run": str(error)}
+    import halve
+
+    a = cupy.random.standard_normal((megabytes << 20) // 4, dtype=cupy.float32)
+    b = a * cupy.float32(1.00001)
+
+    def expressions() -> None:
+        error = cupy.abs(a - b)
+        mismatches = (error > RULE[1] + RULE[0] * cupy.abs(b)).sum()
+        numbers = [mismatches, error.max(), error.argmax(), (a * a).sum(), (b * b).sum()]
+        numbers += [(a * b).sum(), (error * error).sum(), cupy.isnan(a).sum(), cupy.isnan(b).sum()]
+        cupy.asnumpy(cupy.stack([number.astype(cupy.float64) for number in numbers]))
+
+    ours_s = host_seconds(lambda: halve.compare(a, b, rtol=RULE[0], atol=RULE[1]), rounds)
+    cupy_s = host_seconds(expressions, rounds)
+    return {"device_s": ours_s, "cupy_s": cupy_s, "times_faster": cupy_s / ours_s}
+
+
+def through_device(megabytes: int) -> dict[str, float]:
+    """The cast of host memory by way of the device, in GB of float32 a second."""
+    src = np.random.default_rng(1).standard_normal((megabytes << 20) // 4, np.float32)
+    dst = np.empty(src.shape, np.float16)
+    bounds = CastBounds(0.0, 65504.0)
+    seconds = host_seconds(lambda: cast_through(src, dst, DType.FLOAT16, bounds, device=0), 3)
+    return {"input_gb_s": src.nbytes / seconds / 1e9}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--megabytes", default="256,1024")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path)
+    parsed = parser.parse_args()
+    sizes = [int(text) for text in parsed.megabytes.split(",")]
+    record: dict[str, Any] = {
+        "machine": machine(),
+        "versions": versions("numpy", "cupy-cuda12x", "cupy-cuda13x"),
+        "devices": [device.name for device in cuda.status().devices],
+        "kernels": {str(size): kernel_rows(size, parsed.rounds) for size in sizes},
+        "against_host": against_host(sizes[-1], parsed.rounds),
+        "against_cupy": against_cupy(sizes[-1], parsed.rounds),
+        "through_device": through_device(sizes[0]),
+    }
+    for size, rows in record["kernels"].items():
+        for name, row in rows.items():
+            print(f"{size} MB  {name:30} {row['traffic_gb_s']:8.1f} GB/s  {row['to_copy']:.2f}")
+    for name in ("against_host", "against_cupy", "through_device"):
+        print(name, record[name])
+    if parsed.json:
+        write_json(parsed.json, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+// What one thread of the cast kernel does. The kernel and the host's simulation of it call the same
+// functions; README.md beside this file says how the work is shared out.
+#pragma once
+
+#include <float.h>
+
+#include "cuda/tensors.h"
+#include "cuda/vector.h"
+#include "kernels/cast/definition.h"
+#include "kernels/cast/thresholds.h"
+
+namespace halve::cuda {
+namespace {
+
+namespace definition = halve::kernels;
+
+// Eight elements: two vectors of float32, one of the result.
+inline constexpr uint64_t kUnitElements = 8;
+inline constexpr unsigned kCastThreads = 256;
+// Units that a thread has in flight at a time.
+inline constexpr unsigned kUnitsInFlight = 2;
+inline constexpr uint64_t kTileUnits = uint64_t{kCastThreads} * kUnitsInFlight;
+
+HALVE_INLINE void deposit(SharedCounts* total, const CastCounts& part) {
+  add_shared(&total->raised, part.raised);
+  add_shared(&total->lowered, part.lowered);
+  add_shared(&total->flushed, part.flushed);
+  add_shared(&total->subnormal, part.subnormal);
+  add_shared(&total->overflow, part.overflow);
+  add_shared(&total->nan, part.nan);
+  add_shared(&total->inf, part.inf);
+  raise_shared(&total->max_abs, definition::pattern_of(part.max_abs));
+  raise_shared(&total->max_abs_error, definition::pattern_of(part.max_abs_error));
+  raise_shared(&total->max_rel_error, definition::pattern_of(part.max_rel_error));
+}
+
+HALVE_INLINE void combine(CastCounts& total, const CastCounts& part) {
+  total.raised += part.raised;
+  total.lowered += part.lowered;
+  total.flushed += part.flushed;
+  total.subnormal += part.subnormal;
+  total.overflow += part.overflow;
+  total.nan += part.nan;
+  total.inf += part.inf;
+  total.max_abs = definition::larger(total.max_abs, part.max_abs);
+  total.max_abs_error = definition::larger(total.max_abs_error, part.max_abs_error);
+  total.max_rel_error = definition::larger(total.max_rel_error, part.max_rel_error);
+}
+
+// Rounding of a magnitude between 2^-70 and the last one that does not overflow, and the way back,
+// each one instruction on the device. The definition gives the same bits for every such magnitude.
+struct Float16Unit {
+  using Half = definition::ToFloat16;
+  using Limits = definition::Float16Limits;
+  static HALVE_INLINE uint32_t round(uint32_t magnitude) {
+#if defined(__CUDA_ARCH__)
+    uint16_t half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(definition::value_of(magnitude)));
+    return half;
+#else
+    return Half::round(magnitude);
+#endif
+  }
+  static HALVE_INLINE float widen(uint32_t half) {
+#if defined(__CUDA_ARCH__)
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<uint16_t>(half)));
+    return value;
+#else
+    return Half::widen(half);
+#endif
+  }
+};
+
+struct BFloat16Unit {
+  using Half = definition::ToBFloat16;
+  using Limits = definition::BFloat16Limits;
+  static HALVE_INLINE uint32_t round(uint32_t magnitude) { return Half::round(magnitude); }
+  static HALVE_INLINE float widen(uint32_t half) { return Half::widen(half); }
+};
+
+// Eight patterns of float32.
+struct Unit {
+  uint32_t x[kUnitElements];
+};
+
+template <class R>
+class CastThread {
+ public:
+  HALVE_INLINE explicit CastThread(CastBounds bounds)
+      : bounds_(bounds), limits_(definition::make_thresholds<typename R::Limits>(bounds)) {
+    reset();
+  }
+
+  // The elements of a unit: where it begins and how many there are.
+  static HALVE_INLINE uint64_t begin_of(const CastTensor& t, uint64_t unit) {
+    return unit == 0 ? 0 : t.head + (unit - 1) * kUnitElements;
+  }
+  static HALVE_INLINE uint64_t size_of(const CastTensor& t, uint64_t unit) {
+    if (unit == 0) return t.head;
+    const uint64_t left = t.elements - begin_of(t, unit);
+    return left < kUnitElements ? left : kUnitElements;
+  }
+
+  // Reads a whole unit ahead of its use; others are read where they are used.
+  static HALVE_INLINE Unit fetch(const CastTensor& t, uint64_t unit) {
+    Unit u{};
+    if (unit >= t.units || size_of(t, unit) < kUnitElements) return u;
+    const char* from = t.src + sizeof(float) * begin_of(t, unit);
+    if (address_of(from) % kVectorBytes == 0) {
+      const Vector low = load_once(from), high = load_once(from + kVectorBytes);
+      return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+    }
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kUnitElements; ++i) {
+      u.x[i] = load_aligned<uint32_t>(from + sizeof(float) * i);
+    }
+    return u;
+  }
+
+  // Casts and stores a unit; returns whether the largest relative error rose.
+  HALVE_INLINE bool finish(const CastTensor& t, uint64_t unit, const Unit& u) {
+    if (unit >= t.units) return false;
+    const uint64_t n = size_of(t, unit);
+    if (n == 0) return false;
+    char* to = t.dst + sizeof(uint16_t) * begin_of(t, unit);
+    if (n < kUnitElements) return rest(t.src + sizeof(float) * begin_of(t, unit), to, n);
+    Vector out;
+    if (fast(u, out)) {
+      store_vector(to, out);
+      return false;
+    }
+    const float before = counts_.max_rel_error;
+    uint32_t half[kUnitElements];
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kUnitElements; ++i) half[i] = define(u.x[i]);
+    store_vector(to, pack(half));
+    return counts_.max_rel_error > before;
+  }
+
+  // The largest relative error so far: here, and of threads beside this one.
+  HALVE_INLINE float relative() const { return counts_.max_rel_error; }
+  HALVE_INLINE void follow(float relative) { factor_ = relative < FLT_MAX ? relative : FLT_MAX; }
+
+  // What was counted since the last call.
+  HALVE_INLINE CastCounts take() {
+    CastCounts part = counts_;
+    part.flushed += flushed_;
+    part.subnormal += tiny_ - flushed_;
+    part.max_abs =
+        definition::larger(part.max_abs, definition::value_of(static_cast<uint32_t>(max_abs_)));
+    part.max_abs_error = definition::larger(part.max_abs_error, max_error_);
+    reset();
+    return part;
+  }
+
+ private:
+  HALVE_INLINE void reset() {
+    counts_ = CastCounts{};
+    flushed_ = tiny_ = 0;
+    max_abs_ = 0;
+    max_error_ = factor_ = 0.0F;
+  }
+
+  HALVE_INLINE uint32_t define(uint32_t x) {
+    const uint32_t sign = (x & definition::kSignBit) >> 16;
+    return sign | definition::cast_magnitude<typename R::Half>(x & ~definition::kSignBit, bounds_,
+                                                               counts_);
+  }
+
+  HALVE_INLINE bool rest(const char* from, char* to, uint64_t n) {
+    const float before = counts_.max_rel_error;
+    for (uint64_t i = 0; i < n; ++i) {
+      const uint32_t half = define(load_aligned<uint32_t>(from + sizeof(float) * i));
+      store_aligned(to + sizeof(uint16_t) * i, static_cast<uint16_t>(half));
+    }
+    return counts_.max_rel_error > before;
+  }
+
+  static HALVE_INLINE Vector pack(const uint32_t (&half)[kUnitElements]) {
+    return Vector{half[0] | half[1] << 16, half[2] | half[3] << 16, half[4] | half[5] << 16,
+                  half[6] | half[7] << 16};
+  }
+
+  // The fast path of kernels/cast/README.md: false, and nothing counted, where a magnitude is out
+  // of the ordinary or a relative error exceeds the largest so far.
+  HALVE_INLINE bool fast(const Unit& u, Vector& out) {
+    int32_t smallest = definition::kMagnitudeMask, largest = 0;
+    float excess = 0.0F, worst = max_error_;
+    uint32_t flushed = 0, tiny = 0;
+    uint32_t half[kUnitElements];
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kUnitElements; ++i) {
+      const uint32_t magnitude = u.x[i] & ~definition::kSignBit;
+      const int32_t signed_magnitude = static_cast<int32_t>(magnitude);
+      const int32_t ordered = definition::zero_last(signed_magnitude);
+      const float value = definition::value_of(magnitude);
+      const uint32_t rounded = R::round(magnitude);
+      const float error = fabsf(R::widen(rounded) - value);
+      smallest = definition::smaller(smallest, ordered);
+      largest = definition::larger(largest, signed_magnitude);
+      excess = definition::larger(excess, fmaf(-factor_, value, error));
+      worst = definition::larger(worst, error);
+      flushed += ordered < definition::zero_last(limits_.flushed_below);
+      tiny += ordered < definition::zero_last(limits_.tiny_below);
+      half[i] = (u.x[i] & definition::kSignBit) >> 16 | rounded;
+    }
+    if (smallest < definition::zero_last(limits_.usual_from) || largest > limits_.usual_to ||
+        excess > 0.0F) {
+      return false;
+    }
+    flushed_ += flushed;
+    tiny_ += tiny;
+    max_abs_ = definition::larger(max_abs_, largest);
+    max_error_ = worst;
+    out = pack(half);
+    return true;
+  }
+
+  CastBounds bounds_;
+  definition::Thresholds limits_;
+  CastCounts counts_;  // of the definition
+  uint64_t flushed_, tiny_;
+  int32_t max_abs_;
+  float max_error_, factor_;
+};
+
+// The tensor that a tile of the launch belongs to.
+HALVE_INLINE uint64_t tensor_of_tile(const CastTensor* tensors, uint64_t count, uint64_t tile) {
+  uint64_t low = 0, high = count;
+  while (high - low > 1) {
+    const uint64_t middle = low + (high - low) / 2;
+    (tensors[middle].first_tile <= tile ? low : high) = middle;
+  }
+  return low;
+}
+
+}  // namespace
+}  // namespace halve::cuda

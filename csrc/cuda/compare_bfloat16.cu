@@ -1,0 +1,10 @@
+#include "cuda/compare_pairs.h"
+
+namespace halve::cuda {
+
+std::vector<CompareTotals> compare_bfloat16(Context& context, FloatType b_type,
+                                            const ReducePlan& plan, CompareRule rule) {
+  return compare_with<kernels::BFloat16>(context, b_type, plan, rule);
+}
+
+}  // namespace halve::cuda

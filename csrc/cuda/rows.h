@@ -1,0 +1,137 @@
+// How a reduction is shared out: README.md beside this file draws it.
+//
+// halve/reduce.h fixes the order of a sum: 8 lanes a block of 4096 elements. Here such a block is a
+// row, and 8 threads are its lanes. A warp does a task of 4 rows of one chunk at a time; the warp
+// that ends the last task of a chunk adds up the chunk.
+#pragma once
+
+#include "cuda/tensors.h"
+#include "cuda/vector.h"
+#include "halve/reduce.h"
+
+namespace halve::cuda {
+namespace {
+
+inline constexpr unsigned kWarp = 32;
+inline constexpr unsigned kRowLanes = static_cast<unsigned>(kSumLanes);
+inline constexpr unsigned kTaskRows = kWarp / kRowLanes;
+inline constexpr unsigned kLaneElements = 8;  // of a thread at a time
+inline constexpr uint64_t kStepElements = uint64_t{kRowLanes} * kLaneElements;
+inline constexpr uint64_t kTaskElements = kTaskRows * kBlockElements;
+inline constexpr unsigned kReduceThreads = 128;
+
+HALVE_INLINE uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+HALVE_INLINE uint64_t quotient_up(uint64_t n, uint64_t by) { return n / by + (n % by != 0); }
+
+// Of every chunk but the last.
+HALVE_INLINE uint64_t tasks_per_chunk(const ReduceTensor& t) {
+  return quotient_up(t.chunk_elements, kTaskElements);
+}
+
+HALVE_INLINE uint64_t chunk_size(const ReduceTensor& t, uint64_t chunk) {
+  return least(t.chunk_elements, t.elements - chunk * t.chunk_elements);
+}
+
+// Where a task lies in its tensor, in elements.
+struct Task {
+  uint64_t number;  // in the launch
+  uint64_t tensor;
+  uint64_t chunk;  // of the tensor
+  uint64_t begin;
+  uint64_t chunk_end;
+};
+
+HALVE_INLINE Task locate(const ReduceTensor* tensors, uint64_t count, uint64_t task) {
+  uint64_t low = 0, high = count;
+  while (high - low > 1) {
+    const uint64_t middle = low + (high - low) / 2;
+    (tensors[middle].first_task <= task ? low : high) = middle;
+  }
+  const ReduceTensor& t = tensors[low];
+  const uint64_t each = tasks_per_chunk(t), local = task - t.first_task;
+  const uint64_t chunk = local / each, start = chunk * t.chunk_elements;
+  return {task, low, chunk, start + local % each * kTaskElements, start + chunk_size(t, chunk)};
+}
+
+// One thread's view of a row of an array: its 8 threads bring 64 elements at a time into memory
+// that they share, by whole vectors, wherever the row begins.
+template <class T>
+class RowReader {
+ public:
+  static constexpr unsigned kVectors = kStepElements * T::kBytes / kVectorBytes / kRowLanes;
+  // A step and room for a shifted one; with this stride the rows of a warp use different banks.
+  static constexpr uint64_t kStride = (kStepElements + kRowLanes) * T::kBytes;
+
+  HALVE_INLINE void begin(const char* array, uint64_t elements, uint64_t first) {
+    array_ = array;
+    end_ = array + T::kBytes * elements;
+    const char* row = array + T::kBytes * first;
+    shift_ = static_cast<uint32_t>(address_of(row) % kVectorBytes);
+    window_ = row - shift_;
+  }
+
+  HALVE_INLINE void fetch(uint64_t step, unsigned lane) {
+    const char* from = window_ + T::kBytes * kStepElements * step + kVectorBytes * lane;
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kVectors; ++i) {
+      held_[i] = load_within(from + kVectorBytes * kRowLanes * i, array_, end_);
+    }
+  }
+
+  HALVE_INLINE void place(char* row, uint64_t step, unsigned lane) const {
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kVectors; ++i) {
+      store_vector(row + kVectorBytes * (kRowLanes * i + lane), held_[i]);
+    }
+    if (shift_ == 0 || lane != 0) return;
+    const char* last = window_ + T::kBytes * kStepElements * (step + 1);
+    store_vector(row + T::kBytes * kStepElements, load_within(last, array_, end_));
+  }
+
+  // Element i of the step that lies at `row`.
+  HALVE_INLINE double at(const char* row, unsigned i) const {
+    return T::of(load_aligned<typename T::Bits>(row + shift_ + T::kBytes * i));
+  }
+
+ private:
+  const char* array_;
+  const char* end_;
+  const char* window_;
+  uint32_t shift_;
+  Vector held_[kVectors];
+};
+
+// A thread's row in a task.
+struct Row {
+  uint64_t first;  // element of the tensor
+  uint64_t count;
+  unsigned number;  // in the task
+  unsigned lane;
+
+  HALVE_INLINE void begin(const Task& task, unsigned thread) {
+    number = thread / kRowLanes;
+    lane = thread % kRowLanes;
+    first = least(task.begin + number * kBlockElements, task.chunk_end);
+    count = least(task.chunk_end - first, kBlockElements);
+  }
+};
+
+// Sums of a row, lane by lane, for one of its threads to add.
+template <unsigned kSums>
+HALVE_INLINE void put_lane_sums(double* area, const Row& row, const double (&sums)[kSums]) {
+  HALVE_UNROLL_ALL
+  for (unsigned k = 0; k < kSums; ++k) {
+    area[(row.number * kSums + k) * kRowLanes + row.lane] = sums[k];
+  }
+}
+
+inline constexpr unsigned kFoldRows = kWarp;
+
+template <unsigned kSums>
+constexpr uint64_t sums_area_bytes() {
+  return sizeof(double) * kSums *
+         (kTaskRows * kRowLanes > kFoldRows ? kTaskRows * kRowLanes : kFoldRows);
+}
+
+}  // namespace
+}  // namespace halve::cuda

@@ -1,0 +1,301 @@
+"""The evaluator of real models: devices, shared weights, memory that does not do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from halve.errors import SessionError
+from halve.search_types import Tolerances, UnitSet
+from halve.session import sessions as module
+from halve.session.device_weights import DeviceWeights
+from halve.session.runtime import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    TENSORRT_PROVIDER,
+    is_out_of_memory,
+    load,
+    run,
+    upload,
+)
+from halve.session.samples import Sample
+from halve.session.sessions import SessionEvaluator, SessionSettings
+
+N = 256
+WEIGHTS = np.random.default_rng(0).standard_normal((N, N)).astype(np.float32)
+X = np.random.default_rng(1).standard_normal((2, N)).astype(np.float32)
+NONE: UnitSet = frozenset()
+OUT_OF_MEMORY = "CUDA failure 2: out of memory ; GPU=0"
+
+
+def model(location: str = "weights.bin", offset: int = 4096) -> bytes:
+    """y = x·W, with W beside the model."""
+    tensor = numpy_helper.from_array(np.zeros(0, np.float32), "w")
+    tensor.ClearField("raw_data")
+    del tensor.dims[:]
+    tensor.dims.extend(WEIGHTS.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    place = {"location": location, "offset": str(offset), "length": str(WEIGHTS.nbytes)}
+    for key, value in place.items():
+        tensor.external_data.add(key=key, value=value)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, N]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ports[:1], ports[1:], [tensor]
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, ir_version=8, opset_imports=opsets).SerializeToString())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "weights.bin").write_bytes(bytes(4096) + WEIGHTS.tobytes())
+    return tmp_path
+
+
+def evaluator(folder: Path, **settings: Any) -> SessionEvaluator:
+    return SessionEvaluator(
+        lambda _: model(),
+        [Sample(0, {"x": X})],
+        [{"y": X @ WEIGHTS}],
+        Tolerances(),
+        SessionSettings(folder=folder, **settings),
+    )
+
+
+class Device:
+    """Stands for a provider on devices: what it was asked for, and when its memory does not do.
+
+    The CPU provider computes; `room` runs fit at a time.
+    """
+
+    def __init__(self, room: int = 1 << 30) -> None:
+        self.room = room
+        self.loads: list[dict[str, Any]] = []
+        self.uploads: list[tuple[int, int]] = []
+        self.configs: list[dict[str, str] | None] = []
+        self._running = 0
+        self._lock = threading.Lock()
+        self.together = threading.Event()
+
+    def load(self, proto: bytes, *, provider: str, provider_options: Any, **rest: Any) -> Any:
+        self.loads.append({"provider": provider, "options": dict(provider_options), **rest})
+        return load(proto, **rest)
+
+    def upload(self, array: Any, provider: str, device: int) -> Any:
+        self.uploads.append((array.nbytes, device))
+        return upload(array, CPU_PROVIDER, 0)
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        with self._lock:
+            self._running += 1
+            running = self._running
+            if running > 1:
+                self.together.set()
+        try:
+            if running > self.room:
+                raise SessionError(OUT_OF_MEMORY)
+            if self.room > 1 or not self.together.is_set():
+                self.together.wait(0.2)
+            return run(*args, **options)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    fake = Device()
+    for name in ("load", "upload", "run"):
+        monkeypatch.setattr(module, name, getattr(fake, name))
+    real = module.Run
+
+    def noted(timeout_s: float | None, config: Any = None) -> Any:
+        fake.configs.append(config)
+        return real(timeout_s)
+
+    monkeypatch.setattr(module, "Run", noted)
+    return fake
+
+
+def in_threads(evaluator: SessionEvaluator, sets: list[UnitSet]) -> list[Any]:
+    found: list[Any] = [None] * len(sets)
+
+    def work(i: int) -> None:
+        found[i] = evaluator.run(sets[i], 0)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(sets))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_initializers_are_used_where_they_are_given(folder: Path) -> None:
+    weights = DeviceWeights(folder, lambda array, _: upload(array * 2, CPU_PROVIDER, 0))
+    shared = weights.values(model(), 0)
+    assert list(shared) == ["w"]
+    session = load(model(), external_data_folder=folder, shared=shared, optimise=False)
+    (y,) = run(session, {"x": X})
+    np.testing.assert_allclose(y, X @ (2 * WEIGHTS), rtol=1e-4, atol=1e-3)
+    assert session.held == tuple(shared.values())
+
+
+def test_each_weight_is_uploaded_once_a_device(folder: Path, device: Device) -> None:
+    sets = [frozenset({i}) for i in range(6)]
+    used = evaluator(folder, provider=CUDA_PROVIDER, devices=(0, 2), slots=3, kept=6)
+    assert all(trial.passed for trial in in_threads(used, sets))
+    assert sorted(device.uploads) == [(WEIGHTS.nbytes, 0), (WEIGHTS.nbytes, 2)]
+    assert len(device.loads) == 6
+    values = {id(value) for call in device.loads for value in call["shared"].values()}
+    assert len(values) == 2
+    used.close()
+
+
+def test_the_cpu_provider_maps_the_file(folder: Path, device: Device) -> None:
+    assert evaluator(folder).run(NONE, 0).passed
+    assert device.loads[0]["shared"] is None
+    assert device.loads[0]["options"] == {}
+
+
+def test_a_set_is_always_on_the_same_device(folder: Path, device: Device) -> None:
+    sets = [frozenset({i, i + 9}) for i in range(8)]
+    where = []
+    for _ in range(2):
+        device.loads.clear()
+        used = evaluator(folder, provider=CUDA_PROVIDER, devices=(0, 1, 5), kept=1)
+        for fp32 in sets:
+            used.run(fp32, 0)
+        where.append([call["options"]["device_id"] for call in device.loads])
+    assert where[0] == where[1]
+    assert len(set(where[0])) > 1
+
+
+def test_arenas_share_the_devices_memory(folder: Path, device: Device) -> None:
+    used = evaluator(folder, provider=CUDA_PROVIDER, slots=4, device_bytes=80 << 30)
+    used.run(NONE, 0)
+    assert device.loads[0]["options"] == {"device_id": "0", "gpu_mem_limit": str(10 << 30)}
+    given = {"gpu_mem_limit": "7"}
+    used = evaluator(folder, provider=CUDA_PROVIDER, device_bytes=1, provider_options=given)
+    used.run(NONE, 0)
+    assert device.loads[1]["options"]["gpu_mem_limit"] == "7"
+
+
+def test_without_memory_for_all_fewer_run_and_the_answers_stay(
+    folder: Path, device: Device
+) -> None:
+    device.room = 1
+    sets = [frozenset({i}) for i in range(4)]
+    used = evaluator(folder, provider=CUDA_PROVIDER, slots=4, kept=4)
+    trials = in_threads(used, sets)
+    assert [trial.failure for trial in trials] == [""] * 4
+    assert all(trial.passed for trial in trials)
+    assert used._slots.limit(0) < 4
+    assert {"memory.enable_memory_arena_shrinkage": "gpu:0"} in device.configs
+
+
+def test_a_run_that_fits_nowhere_has_failed(folder: Path, device: Device) -> None:
+    device.room = 0
+    used = evaluator(folder, provider=CUDA_PROVIDER, slots=8)
+    trial = used.run(NONE, 0)
+    assert trial.failure == OUT_OF_MEMORY
+    assert used._slots.limit(0) == 1
+    device.room = 1
+    assert used.run(NONE, 0).passed  # what failed for want of memory was not kept
+
+
+def test_other_failures_are_not_repeated(
+    folder: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        device.loads.append({})
+        raise SessionError("no kernel for Frobnicate")
+
+    monkeypatch.setattr(module, "load", refuse)
+    used = evaluator(folder, provider=CUDA_PROVIDER, slots=8)
+    for _ in range(2):
+        assert used.run(NONE, 0).failure == "no kernel for Frobnicate"
+    assert len(device.loads) == 1
+    assert used._slots.limit(0) == 8
+
+
+def test_a_file_that_is_cut_short_is_a_failed_trial(folder: Path, device: Device) -> None:
+    (folder / "weights.bin").write_bytes(b"short")
+    used = evaluator(folder, provider=CUDA_PROVIDER)
+    assert "weights of 'w' cannot be read at byte 4096" in used.run(NONE, 0).failure
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OUT_OF_MEMORY,
+        "BFCArena: Available memory of 1024 is smaller than requested bytes of 4096",
+        "Failed to allocate memory for requested buffer of size 512",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "std::bad_alloc",
+    ],
+)
+def test_words_for_lack_of_memory(text: str) -> None:
+    assert is_out_of_memory(SessionError(text))
+    assert not is_out_of_memory(SessionError("no such node"))
+
+
+class FakeRuntime:
+    """An ONNX Runtime with other providers, which notes what a session is asked for."""
+
+    def __init__(self, available: list[str]) -> None:
+        self.available = available
+        self.sessions: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(ort, name)
+
+    def get_available_providers(self) -> list[str]:
+        return self.available
+
+    def InferenceSession(self, given: Any, options: Any, *, providers: Any) -> Any:
+        self.sessions.append((options, providers))
+        inner = ort.InferenceSession(given, options, providers=[CPU_PROVIDER])
+        return FakeSession(inner, [name for name, _ in providers])
+
+
+class FakeSession:
+    """A session that says it runs on other providers."""
+
+    def __init__(self, inner: Any, providers: list[str]) -> None:
+        self.inner = inner
+        self.providers = providers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def get_providers(self) -> list[str]:
+        return self.providers
+
+
+def test_providers_are_pinned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRuntime([TENSORRT_PROVIDER, CUDA_PROVIDER, "ROCMExecutionProvider", CPU_PROVIDER])
+    monkeypatch.setattr("halve.session.runtime._onnxruntime", lambda **_: fake)
+    given = {"device_id": "3", "user_option": "1"}
+    for provider in (TENSORRT_PROVIDER, CUDA_PROVIDER, "ROCMExecutionProvider", CPU_PROVIDER):
+        load(model(), provider=provider, provider_options=given, external_data_folder=folder)
+    pinned = {
+        "use_tf32": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    assert [rows for _, rows in fake.sessions] == [
+        [(TENSORRT_PROVIDER, given), (CUDA_PROVIDER, pinned | {"device_id": "3"})],
+        [(CUDA_PROVIDER, pinned | given)],
+        [("ROCMExecutionProvider", given)],
+        [(CPU_PROVIDER, given)],
+    ]
+    deterministic = [options.use_deterministic_compute for options, _ in fake.sessions]
+    assert deterministic == [True, True, True, False]
