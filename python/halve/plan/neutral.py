@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto, numpy_helper
 
 from halve.options import ConvertOptions
@@ -37,7 +38,7 @@ from halve.plan.type_attributes import attribute
 from halve.source import payload_index, text
 from halve.types import DType
 
-__all__ = ["carried_nodes", "initializer_tensors", "is_neutral", "settle_neutral"]
+__all__ = ["carried_nodes", "initializer_tensors", "is_neutral", "settle_neutral", "small_constant"]
 
 # Operators that only move values (onnx's Operators.md), in the default domain.
 _MOVES = frozenset({
@@ -240,10 +241,9 @@ def _fixed(value: Value) -> bool:
 
 def _is_exact(value: Value, tensors: _Tensors, options: ConvertOptions) -> bool:
     """Whether a small constant has the same value in the 16-bit type; others are not asked."""
-    tensor = _constant_tensor(value, tensors)
-    if tensor is None or payload_index(tensor) is not None or value.is_input:
+    array = small_constant(value, tensors)
+    if array is None:
         return False
-    array = np.asarray(numpy_helper.to_array(tensor), np.float32)
     sizes = np.abs(array[(array != 0) & np.isfinite(array)])
     bounds = options.bounds
     if np.any((sizes < bounds.min_positive) | (sizes > bounds.max_finite)):
@@ -252,6 +252,14 @@ def _is_exact(value: Value, tensors: _Tensors, options: ConvertOptions) -> bool:
         if options.half == DType.FLOAT16:
             return bool(np.array_equal(array.astype(np.float16).astype(np.float32), array))
     return not bool(np.any(array.view(np.uint32) & 0xFFFF))
+
+
+def small_constant(value: Value, tensors: _Tensors) -> NDArray[np.float32] | None:
+    """A float32 constant whose payload is at hand; None for others and for defaults of inputs."""
+    tensor = _constant_tensor(value, tensors)
+    if tensor is None or payload_index(tensor) is not None or value.is_input:
+        return None
+    return np.asarray(numpy_helper.to_array(tensor), np.float32)
 
 
 def _constant_tensor(value: Value, tensors: _Tensors) -> TensorProto | None:
