@@ -10,8 +10,12 @@ model of this network is known to keep. "refused" marks what the checker (full_c
 
 The share counts the float32 values of the source (weights, inputs and results of nodes, in all
 scopes, Constants among the weights) that a result holds in float16 alone; `casts` are its Cast
-nodes beyond the source's. A peer that blocks operators by itself is compared with halve blocking
-the same ones, too.
+nodes beyond the source's. A value has the type in which it is made: some converters give its name
+to a cast behind it, others to what is made. A peer that blocks operators by itself is compared with
+halve blocking the same ones, too.
+
+A peer that works is ahead of halve with a larger share, or with as large a one and fewer casts. A
+larger share that takes more casts is listed apart, with both errors.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,6 +38,7 @@ from halve.convert import convert
 from halve.float16 import DEFAULT_OP_BLOCK_LIST
 from halve.options import ConvertOptions
 from halve.plan import analyse
+from halve.plan.analysis import Value
 from halve.session import Judgement, judge, load, read_samples
 
 FLOAT, FLOAT16 = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
@@ -88,10 +93,10 @@ class Row:
 Tool = Callable[[Path, bool], ModelProto]
 
 
-def _halve(target: str, op_block: Sequence[str] = ()) -> Tool:
+def _halve(target: str, op_block: Callable[[], Sequence[str]] = tuple) -> Tool:
     def run(source: Path, keep_io: bool) -> ModelProto:
         options = ConvertOptions(
-            target=target, keep_io_types=keep_io, op_block=tuple(op_block), min_positive=_LEAST
+            target=target, keep_io_types=keep_io, op_block=tuple(op_block()), min_positive=_LEAST
         )
         model = convert(source, options=options).model
         if model is None:
@@ -99,6 +104,16 @@ def _halve(target: str, op_block: Sequence[str] = ()) -> Tool:
         return model
 
     return run
+
+
+def _common_list() -> Sequence[str]:
+    return DEFAULT_OP_BLOCK_LIST
+
+
+def _transformers_list() -> Sequence[str]:
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST as names
+
+    return tuple(names)
 
 
 def _common(source: Path, keep_io: bool) -> ModelProto:
@@ -149,7 +164,8 @@ def _autocast(source: Path, keep_io: bool) -> ModelProto:
 
 TOOLS: dict[str, Tool] = {
     **{f"halve {target}": _halve(target) for target in ("any", "cuda", "cpu", "tensorrt")},
-    "halve any, OCC's block list": _halve("any", DEFAULT_OP_BLOCK_LIST),
+    "halve any, OCC's block list": _halve("any", _common_list),
+    "halve any, ORT's block list": _halve("any", _transformers_list),
     "onnxconverter-common": _common,
     "onnxconverter-common, nothing blocked": _common_unblocked,
     "ort-transformers": _transformers,
@@ -160,7 +176,7 @@ TOOLS: dict[str, Tool] = {
 RIVALS = {
     "onnxconverter-common": "halve any, OCC's block list",
     "onnxconverter-common, nothing blocked": "halve any",
-    "ort-transformers": "halve any, OCC's block list",
+    "ort-transformers": "halve any, ORT's block list",
     "ort-transformers, nothing blocked": "halve any",
     "ModelOpt AutoCast": "halve any",
 }
@@ -185,8 +201,8 @@ def _cast_count(model: ModelProto) -> int:
     return sum(node.op_type == "Cast" for body in bodies for node in _nodes(body))
 
 
-def _types(model: ModelProto) -> dict[tuple[str, str], int]:
-    """(scope, name) -> element type, by halve's own inference, with places instead of ids.
+def _values(model: ModelProto) -> dict[tuple[str, str], Value]:
+    """(scope, name) -> value, by halve's own inference, with places instead of ids.
 
     A scope is named by the operators and attributes above it and its place among those alike, so
     that casts and renamed nodes do not shift it.
@@ -194,7 +210,7 @@ def _types(model: ModelProto) -> dict[tuple[str, str], int]:
     analysis = analyse(model)
     names: dict[int, str] = {}
     seen: dict[str, int] = {}
-    found: dict[tuple[str, str], int] = {}
+    found: dict[tuple[str, str], Value] = {}
     for scope in analysis.scopes:
         owner = scope.owner
         above = names[id(owner.scope)] if owner is not None else ""
@@ -204,19 +220,31 @@ def _types(model: ModelProto) -> dict[tuple[str, str], int]:
         seen[path] = number + 1
         names[id(scope)] = f"{path}#{number}"
         for value in scope.values.values():
-            found[names[id(scope)], str(value.name)] = value.elem
+            found[names[id(scope)], str(value.name)] = value
     return found
 
 
-def _half_values(source: ModelProto, result: ModelProto) -> tuple[int, int]:
-    """(float32 values of the source, those among them that the result has in float16 alone).
+def _made_by_cast(value: Value) -> bool:
+    return value.source is not None and value.source[0].op_type == "Cast"
 
-    Converters rename what they cast: an input or output of the graph that stays float32 has its
-    float16 form under another name, and counts as float32, as it does for every tool alike.
-    """
-    before, after = _types(source), _types(result)
-    floats = [key for key, elem in before.items() if elem == FLOAT]
-    return len(floats), sum(after.get(key) == FLOAT16 for key in floats)
+
+def _made_type(value: Value, own_casts: Container[str]) -> int:
+    """The type in which a value is made, seen through Casts that are not the source's own."""
+    while value.source is not None and _made_by_cast(value) and str(value.name) not in own_casts:
+        given = value.source[0].inputs[0]
+        if given is None:
+            break
+        value = given
+    return value.elem
+
+
+def _half_values(source: ModelProto, result: ModelProto) -> tuple[int, int]:
+    """(float32 values of the source, those among them that the result has in float16 alone)."""
+    before, after = _values(source), _values(result)
+    floats = [key for key, value in before.items() if value.elem == FLOAT]
+    own_casts = {str(value.name) for value in before.values() if _made_by_cast(value)}
+    made = [_made_type(after[key], own_casts) for key in floats if key in after]
+    return len(floats), sum(elem == FLOAT16 for elem in made)
 
 
 def _refusal(model: ModelProto) -> str:
@@ -283,23 +311,38 @@ def _measure(folder: Path, tool: str, keep_io: bool) -> Row:
     return Row(**known)  # type: ignore[arg-type]
 
 
-def _losses(rows: Sequence[Row]) -> list[str]:
-    """Where a working peer, accepted by the checker or not, has a larger share or fewer casts."""
+def _pairs(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
+    """Each peer's row where it works, accepted by the checker or not, with halve's for it."""
     by_key: Mapping[tuple[str, str, bool], Row] = {(r.model, r.tool, r.keep_io): r for r in rows}
-    found = []
     for row in rows:
         rival = RIVALS.get(row.tool)
-        if rival is None or not row.works:
-            continue
-        ours = by_key[row.model, rival, row.keep_io]
-        sound = ours.works and not ours.refusal
-        if ours.share < row.share or ours.casts > row.casts or not sound:
-            found.append(
-                f"{row.model} (keep_io {row.keep_io}): {row.tool} {row.half}/{row.values} with"
-                f" {row.casts} casts, {rival} {ours.half}/{ours.values} with {ours.casts},"
-                f" sound: {sound}"
-            )
-    return found
+        if rival is not None and row.works:
+            yield row, by_key[row.model, rival, row.keep_io]
+
+
+def _is_ahead(peer: Row, ours: Row) -> bool:
+    if not ours.works or ours.refusal:
+        return True
+    if peer.half == ours.half:
+        return peer.casts < ours.casts
+    return peer.half > ours.half and peer.casts <= ours.casts
+
+
+def _is_trade(peer: Row, ours: Row) -> bool:
+    return peer.half > ours.half and not _is_ahead(peer, ours)
+
+
+def _said(pairs: Iterable[tuple[Row, Row]]) -> list[str]:
+    """A line a pair: how much is float16, with how many casts, and the error."""
+    lines = []
+    for pair in pairs:
+        sides = [
+            f"{row.tool} {row.half} of {row.values} with {row.casts} casts,"
+            f" error {'none' if row.max_abs is None else format(row.max_abs, '.3g')}"
+            for row in pair
+        ]
+        lines.append(f"{pair[0].model} (keep_io {pair[0].keep_io}): {'; '.join(sides)}")
+    return lines or ["nowhere"]
 
 
 def _cell(row: Row) -> str:
@@ -339,7 +382,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(rows[-1], file=sys.stderr, flush=True)
     for keep_io in (False, True):
         print(f"\nkeep_io_types={keep_io}\n\n{table(rows, keep_io)}")
-    print("\nwhere a working peer has more:", *(_losses(rows) or ["nowhere"]), sep="\n")
+    pairs = list(_pairs(rows))
+    for title, test in (
+        ("where a working peer is ahead:", _is_ahead),
+        ("where one has more with more casts:", _is_trade),
+    ):
+        print(f"\n{title}", *_said(pair for pair in pairs if test(*pair)), sep="\n")
     if args.json is not None:
         found = versions("onnx", "onnxruntime", "onnxconverter-common", "nvidia-modelopt")
         write_json(args.json, {"versions": found, "rows": [asdict(row) for row in rows]})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from halve.errors import OptionError
+from halve.errors import OptionError, UnsupportedModelError
 from halve.files import given_path
 from halve.options import ConvertOptions, Progress
 from halve.plan import (
@@ -23,7 +23,7 @@ from halve.plan import (
     unmatched_names,
     unmatched_ops,
 )
-from halve.plan.opset import RaisedModel, raise_opset
+from halve.plan.opset import Goal, RaisedModel, needed_opset, raise_opset, useful_opset
 from halve.rewrite import rewrite
 from halve.source import open_model
 from halve.types import ConvertResult, DType, Plan, RewrittenModel, SourceModel, WriteSummary
@@ -135,15 +135,52 @@ def plan_model(
 def rewrite_model(
     model: SourceModel, analysis: Analysis, plan: Plan, options: ConvertOptions
 ) -> tuple[RewrittenModel, Plan]:
-    """The rewritten model and the plan in the file's ids, at a higher opset where that serves."""
-    floating = any(node.dtype for node in plan.nodes)
-    raised = raise_opset(model, options.half) if floating else None
-    if raised is not None:
-        rewritten, raised_plan = _rewrite_raised(raised, plan, options)
-        if not rewritten.identity:
-            return rewritten, raised_plan
+    """The rewritten model and the plan in the file's ids, at a higher opset where that is needed or
+    saves casts.
+
+    Raises:
+        OptionError, UnsupportedModelError: as `convert` raises.
+    """
+    if not any(node.dtype for node in plan.nodes):
+        return _rewrite_plain(model, analysis, plan, options)
+    goal = needed_opset(options)
+    made = None if goal is None else _rewrite_at(goal, model, plan, options)
+    made = made or _rewrite_plain(model, analysis, plan, options)
+    better = useful_opset(made[1], options)
+    return made if better is None else _fewer_casts(made, better, model, plan, options)
+
+
+_Rewritten = tuple[RewrittenModel, Plan]
+
+
+def _rewrite_plain(
+    model: SourceModel, analysis: Analysis, plan: Plan, options: ConvertOptions
+) -> _Rewritten:
     rewritten = rewrite(model, analysis, plan, options)
     return rewritten, rewritten.plan or plan
+
+
+def _rewrite_at(
+    goal: Goal, model: SourceModel, plan: Plan, options: ConvertOptions
+) -> _Rewritten | None:
+    """The model rewritten at that opset; None where its own is as high, or nothing is changed."""
+    raised = raise_opset(model, goal)
+    if raised is None:
+        return None
+    rewritten, raised_plan = _rewrite_raised(raised, plan, options)
+    return None if rewritten.identity else (rewritten, raised_plan)
+
+
+def _fewer_casts(
+    made: _Rewritten, goal: Goal, model: SourceModel, plan: Plan, options: ConvertOptions
+) -> _Rewritten:
+    """`made`, or what it is at the goal's opset where that takes fewer casts."""
+    try:
+        other = _rewrite_at(goal, model, plan, options)
+    except UnsupportedModelError as error:
+        note = f"casts could be fewer at opset {goal.opset}, which the model was not raised to: "
+        return replace(made[0], warnings=(*made[0].warnings, f"{note}{error}")), made[1]
+    return other if other is not None and len(other[0].casts) < len(made[0].casts) else made
 
 
 def _rewrite_raised(

@@ -16,6 +16,7 @@ from halve.types import CastBounds, DType, TypeOracle
 
 __all__ = [
     "DTYPES",
+    "OPSETS",
     "TARGETS",
     "ConvertOptions",
     "Progress",
@@ -26,6 +27,8 @@ __all__ = [
 
 DTYPES = {"float16": DType.FLOAT16, "bfloat16": DType.BFLOAT16}
 TARGETS = ("cuda", "cpu", "tensorrt", "any")
+# What the default domain can be raised to: forms up to the last are held against each other.
+OPSETS = range(6, 23)
 EXTERNAL_DATA = ("auto", "always", "never")
 # The largest finite float16: what a clipped value becomes by default.
 FLOAT16_MAX = 65504.0
@@ -114,6 +117,10 @@ class ConvertOptions:
     bfloat16, inf is no bound."""
     target: str = "cuda"
     """Whose kernels decide what must stay float32: "cuda", "cpu", "tensorrt" or "any"."""
+    opset: int | None = None
+    """Raise the default domain's opset to this (6 to 22) where it is lower and anything is
+    converted; None raises it to 13 where bfloat16 needs it, and a quantised model's to 19 where
+    that saves casts."""
     external_data: str = "auto"
     """Where weights go: "always" beside the model, "never", or "auto": beside it from 1 GiB."""
     shard_size_bytes: int | None = None
@@ -153,6 +160,8 @@ class ConvertOptions:
         if self.device is not None and self.device < 0:
             raise OptionError(f"device is {self.device}; allowed: None, or 0 or more")
         _check_bounds(self.min_positive, self.bounds.max_finite)
+        if self.opset is not None and self.opset not in OPSETS:
+            raise OptionError(f"opset is {self.opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
         if isinstance(self.keep_io_types, str):
             raise OptionError(
                 f"keep_io_types is the string {self.keep_io_types!r}; allowed: True, False or a "

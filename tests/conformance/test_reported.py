@@ -311,7 +311,8 @@ def test_quantize_and_dequantize_at_every_opset(opset: int, keep: bool) -> None:
         q = QuantizeLinear(x, scale, zero) d = DequantizeLinear(q, scale, zero) y = Sin(d)
     }"""
     done = converted(holds(parse(text, opset=opset), X, keep_io_types=keep))
-    assert weights(done)["scale"] == (FLOAT if opset < 19 else FLOAT16)
+    # With float32 inputs a higher opset saves no cast here.
+    assert weights(done)["scale"] == (FLOAT if opset < 19 and keep else FLOAT16)
 
 
 def test_functions() -> None:

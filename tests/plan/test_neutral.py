@@ -161,3 +161,26 @@ def test_no_assignment_needs_fewer_casts(data: st.DataObject, keep: bool) -> Non
     chosen = [node.dtype == "float32" for node in result.plan.nodes]
     assert (cost(model, chosen, keep), sum(chosen)) == best
     assert len(result.casts) == result.cast_lower_bound == best[0]
+
+
+def test_one_cast_is_cheaper_than_two_small_ones() -> None:
+    text = """g (float[64] x) => (float[1] y)
+    <int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}> {
+        a = Sin(x) b = Slice(a, zero, one) c = Slice(a, one, two) d = Cos(b) e = Cos(c)
+        y = Mul(d, e)
+    }"""
+    assert kept(text, op_block=("Sin",)) == ["Sin"]
+
+
+def test_a_value_read_in_both_branches_is_cast_before_them() -> None:
+    text = """g (bool c, float[2,4] x) => (float[1,4] y) <int64[1] zero = {0}, int64[1] one = {1}> {
+        y = If (c) <
+            then_branch = t () => (float[1,4] p) {
+                a = Gather(x, zero) b = Gather(x, one) p = Mul(a, b) },
+            else_branch = e () => (float[1,4] q) {
+                d = Gather(x, one) f = Gather(x, zero) q = Div(d, f) }>
+    }"""
+    casts = [
+        node.op_type for node in checked(convert_text(text, keep_io_types=True)).graph.node
+    ].count("Cast")
+    assert casts == 2

@@ -14,11 +14,11 @@ from onnx import ModelProto, helper, numpy_helper
 from halve.convert import convert
 from halve.errors import UnsupportedModelError
 from halve.options import ConvertOptions
-from halve.plan.opset import raise_opset
+from halve.plan.opset import needed_opset, raise_opset
 from halve.rewrite import rewrite  # noqa: F401 - the layers above are loaded together
 from halve.session import describe_runtime, judge, read_samples
 from halve.source import open_model
-from halve.types import CastJob, DType, RewrittenModel
+from halve.types import CastJob, RewrittenModel
 from halve.write import build_model
 from models import BFLOAT16, FLOAT, build, dyadic, text_model
 
@@ -26,9 +26,11 @@ ort = pytest.importorskip("onnxruntime")
 BF16 = ConvertOptions(dtype="bfloat16", target="any")
 
 
-def raised(model: ModelProto | Path) -> ModelProto:
+def raised(model: ModelProto | Path, options: ConvertOptions = BF16) -> ModelProto:
     """The model at the higher opset, still float32, with its payloads."""
-    result = raise_opset(open_model(model), DType.BFLOAT16)
+    goal = needed_opset(options)
+    assert goal is not None
+    result = raise_opset(open_model(model), goal)
     assert result is not None
     source = result.model
     jobs = tuple(CastJob(ref.name, ref, ref.dtype) for ref in source.refs)
@@ -271,7 +273,9 @@ def test_everything_else_about_the_model_stays() -> None:
     note = model.graph.quantization_annotation.add(tensor_name="w")
     note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s")
     model.MergeFromString(b"\xa2\x06\x02hi")  # an unknown field
-    high = raise_opset(open_model(model), DType.BFLOAT16)
+    goal = needed_opset(BF16)
+    assert goal is not None
+    high = raise_opset(open_model(model), goal)
     assert high is not None
     proto = high.model.proto
     assert proto.metadata_props == model.metadata_props

@@ -398,3 +398,26 @@ def test_converting_twice_changes_nothing() -> None:
     second = convert(first, options=ConvertOptions(target="any"))
     assert second.identity
     assert second.model == first
+
+
+UNREAD = """g (float[2] x) => (float[2] y) <float[2] w = {1.5, 2.5}, float[2] spare = {1, 2}> {
+    y = Add(x, w)
+}"""
+
+
+def test_a_weight_that_nothing_reads_is_half_like_the_others() -> None:
+    assert weights(checked(convert_text(UNREAD))) == {"w": FLOAT16, "spare": FLOAT16}
+
+
+def test_a_weight_that_nothing_reads_stays_where_all_is_blocked() -> None:
+    result = convert_text(UNREAD, op_block=("Add",), keep_io_types=True)
+    assert result.identity
+    assert weights(checked(result)) == {"w": FLOAT, "spare": FLOAT}
+
+
+def test_a_weight_that_an_annotation_refers_to_stays() -> None:
+    model = parse(UNREAD)
+    note = model.graph.quantization_annotation.add(tensor_name="y")
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="spare")
+    result = convert(model, options=ConvertOptions(target="any"))
+    assert weights(checked(result)) == {"w": FLOAT16, "spare": FLOAT}

@@ -11,7 +11,9 @@ from onnx import ModelProto
 
 from halve.auto.workspace import Workspace
 from halve.errors import OptionError, SampleError
+from halve.options import OPSETS, ConvertOptions
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
+from halve.plan.schemas import normal_domain
 from halve.plan.units import carried_units, search_units
 from halve.search_options import SearchOptions
 from halve.search_types import Unit, UnitSet
@@ -22,7 +24,7 @@ from halve.session.weight_store import WeightStore
 from halve.source import open_model, text
 from halve.types import DType, Plan, SourceModel
 
-__all__ = ["Job", "Source", "loaded", "prepare", "split_samples"]
+__all__ = ["Job", "Source", "at_own_opset", "loaded", "prepare", "split_samples"]
 
 Source = Path | ModelProto
 # A probe holds a weight and its rounded copy, and protobuf at most 2 GiB.
@@ -89,8 +91,9 @@ def prepare(
         HalveError: the model, the samples or the options do not do; see halve.search.
     """
     options, warnings = _resolved(source, options)
-    convert = options.convert
-    model = open_model(source, allow_links=convert.allow_links)
+    model = open_model(source, allow_links=options.convert.allow_links)
+    convert = at_own_opset(options.convert, model.proto)
+    options = replace(options, convert=convert)
     analysis = analyse(model.proto, convert.type_oracle)
     profile = load_target(convert.target)
     held_out = split_samples(samples, options.holdout)
@@ -123,6 +126,17 @@ def prepare(
         options=options,
         warnings=tuple(warnings),
     )
+
+
+def at_own_opset(options: ConvertOptions, proto: ModelProto) -> ConvertOptions:
+    """The options by which a quantised model keeps its opset: what is searched, and what its trials
+    round, are the nodes of the file as they are.
+    """
+    found = {normal_domain(entry.domain): entry.version for entry in proto.opset_import}
+    own = found.get("", 0)
+    if options.opset is not None or own not in OPSETS:
+        return options
+    return replace(options, opset=own)
 
 
 def split_samples(samples: Sequence[Sample], holdout: int) -> frozenset[int]:

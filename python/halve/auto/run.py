@@ -14,7 +14,7 @@ from onnx import ModelProto
 
 from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import evaluator_name, make_evaluator
-from halve.auto.job import Job, Source, prepare
+from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
 from halve.auto.records import AutoResult, Border
 from halve.auto.simplified import simplified_job
@@ -132,7 +132,9 @@ def search_model(
             return search_model(job.path, job.samples, options=job.options)
     result = search(source, samples, options=options)
     kept = sorted({*options.convert.fp32_nodes, *_kept_ids(result)})
-    converted = convert(source, options=replace(options.convert, fp32_nodes=tuple(kept)))
+    proto = open_model(source, allow_links=options.convert.allow_links).proto
+    written = replace(at_own_opset(options.convert, proto), fp32_nodes=tuple(kept))
+    converted = convert(source, options=written)
     if converted.model is None:
         raise VerdictError("the conversion returned no model")
     return converted.model

@@ -93,6 +93,14 @@ FLAGS = (
         values.last,
     ),
     Flag(
+        "--opset",
+        "opset",
+        "N",
+        "raise the opset of the default domain to N where it is lower (default: to 13 where "
+        "bfloat16 needs it, to 19 where that saves casts around quantised values)",
+        values.whole("--opset"),
+    ),
+    Flag(
         "--external-data",
         "external_data",
         "auto|always|never",

@@ -9,7 +9,7 @@ Rules, in the order in which they are asked for each node:
 4. A type variable becomes 16-bit where the schema at this opset allows it; fixed operands and
    other variables stay, as does what halve.plan.operand_rules keeps.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
-   the node stays float32.
+   the node stays float32. So does a quantiser whose scale does not fit (halve.plan.scales).
 6. A precision-neutral node takes the side that makes casts cheapest (halve.plan.neutral).
 7. A Constant is a weight: it follows its readers.
 """
@@ -27,6 +27,7 @@ from halve.plan.decision import Decision
 from halve.plan.keys import node_keys
 from halve.plan.neutral import settle_neutral
 from halve.plan.operand_rules import FLOAT32_OPERATORS, FLOAT32_VARIABLES
+from halve.plan.scales import keep_scales
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
@@ -36,6 +37,7 @@ from halve.types import DType, Plan, PlanNode
 __all__ = [
     "blocked_reasons",
     "decide",
+    "first_decisions",
     "float_slots",
     "make_plan",
     "slot_name",
@@ -68,8 +70,7 @@ def make_plan(
     Raises:
         OptionError: an id that the model does not have.
     """
-    reasons = blocked_reasons(analysis, options, fp32_nodes)
-    decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
+    decisions = first_decisions(analysis, options, profile, fp32_nodes)
     decisions = settle_neutral(analysis, decisions, options)
     instances: dict[int, list[NodeInfo]] = {}
     for node in analysis.nodes:
@@ -85,6 +86,22 @@ def make_plan(
         for number, path, node in analysis.all_nodes
     ]
     return Plan(model_hash, _option_record(options), tuple(nodes))
+
+
+def first_decisions(
+    analysis: Analysis,
+    options: ConvertOptions,
+    profile: TargetProfile,
+    fp32_nodes: Sequence[int] = (),
+) -> list[Decision]:
+    """The decision for each node by uid (rules 1 to 5), before neutral nodes are placed.
+
+    Raises:
+        OptionError: an id that the model does not have.
+    """
+    reasons = blocked_reasons(analysis, options, fp32_nodes)
+    decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
+    return keep_scales(analysis, decisions, options)
 
 
 def _option_record(options: ConvertOptions) -> dict[str, object]:

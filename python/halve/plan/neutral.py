@@ -1,4 +1,4 @@
-"""Which side precision-neutral nodes take: the minimum cut on the bytes that casts would move.
+"""Which side precision-neutral nodes take: the minimum cut on what casts would cost.
 
 A neutral node copies or selects values, so that it gives the same in both precisions; only casts
 tell the sides apart. Rules:
@@ -8,8 +8,8 @@ tell the sides apart. Rules:
    bodies and local functions. What is blocked, or has no kernel, is not.
 2. Every other operand is fixed: at the source (float32) or the sink (16-bit). So are the main
    graph's inputs and outputs.
-3. A value costs its bytes once where a reader is on the other side than its producer. Weights cost
-   nothing: they are converted, not cast. A Cast's input follows its producer.
+3. A value costs a launch and its bytes once where a reader is on the other side than its producer.
+   Weights cost nothing: they are converted, not cast. A Cast's input follows its producer.
 4. Neutral nodes are transparent: on a way from a float32 producer to a float32 reader they are
    float32, so that no value is rounded between two that keep it. A Cast to another type reads
    what its input's producer made.
@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto, numpy_helper
 
 from halve.options import ConvertOptions
@@ -37,7 +38,7 @@ from halve.plan.type_attributes import attribute
 from halve.source import payload_index, text
 from halve.types import DType
 
-__all__ = ["carried_nodes", "initializer_tensors", "is_neutral", "settle_neutral"]
+__all__ = ["carried_nodes", "initializer_tensors", "is_neutral", "settle_neutral", "small_constant"]
 
 # Operators that only move values (onnx's Operators.md), in the default domain.
 _MOVES = frozenset({
@@ -53,6 +54,9 @@ _SELECTS = frozenset({
 })  # fmt: skip
 _FLOAT32, _HALF, _FREE = 0, 1, 2  # the first two are the ids of the source and the sink
 _CAPACITY_SUM = 1 << 30
+# What a cast costs however small its value, in bytes: a launch takes about 2 microseconds, in which
+# a device moves some 8 MB. Below that it is the number of casts that counts.
+_LAUNCH_BYTES = 1 << 23
 
 
 # What decides together: a node's type variable, or a link of a node that owns bodies. The instances
@@ -88,6 +92,7 @@ def settle_neutral(
     if not ties:
         return decisions
     weights = value_bytes(analysis, [value for value, _, _ in ties])
+    weights = {value: weight + _LAUNCH_BYTES for value, weight in weights.items()}
     moved = _cut(net, ties, weights, _transparent(analysis, net, options))
     return _moved_decisions(analysis, net, decisions, moved)
 
@@ -236,10 +241,9 @@ def _fixed(value: Value) -> bool:
 
 def _is_exact(value: Value, tensors: _Tensors, options: ConvertOptions) -> bool:
     """Whether a small constant has the same value in the 16-bit type; others are not asked."""
-    tensor = _constant_tensor(value, tensors)
-    if tensor is None or payload_index(tensor) is not None or value.is_input:
+    array = small_constant(value, tensors)
+    if array is None:
         return False
-    array = np.asarray(numpy_helper.to_array(tensor), np.float32)
     sizes = np.abs(array[(array != 0) & np.isfinite(array)])
     bounds = options.bounds
     if np.any((sizes < bounds.min_positive) | (sizes > bounds.max_finite)):
@@ -248,6 +252,14 @@ def _is_exact(value: Value, tensors: _Tensors, options: ConvertOptions) -> bool:
         if options.half == DType.FLOAT16:
             return bool(np.array_equal(array.astype(np.float16).astype(np.float32), array))
     return not bool(np.any(array.view(np.uint32) & 0xFFFF))
+
+
+def small_constant(value: Value, tensors: _Tensors) -> NDArray[np.float32] | None:
+    """A float32 constant whose payload is at hand; None for others and for defaults of inputs."""
+    tensor = _constant_tensor(value, tensors)
+    if tensor is None or payload_index(tensor) is not None or value.is_input:
+        return None
+    return np.asarray(numpy_helper.to_array(tensor), np.float32)
 
 
 def _constant_tensor(value: Value, tensors: _Tensors) -> TensorProto | None:

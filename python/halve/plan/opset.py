@@ -1,9 +1,11 @@
-"""Raise a model's opset to the first that has bfloat16 throughout, where its own has not.
+"""Raise a model's opset where its own has not what the 16-bit type needs.
 
-1. The opset is 13, the lowest that serves: Cast, the arithmetic, matrix and reduction operators
-   take bfloat16 from there. Convolutions, pools and recurrent operators do from 22 only, which
-   changes the form of many more nodes and shuts out older runtimes; who wants them 16-bit raises
-   the model to 22 first. Until then they stay float32 and the plan names them.
+1. For bfloat16 it is 13, the lowest that serves: Cast, the arithmetic, matrix and reduction
+   operators take bfloat16 from there. Convolutions, pools and recurrent operators do from 22 only,
+   which changes the form of many more nodes and shuts out older runtimes; who wants them 16-bit
+   asks for it (`ConvertOptions.opset`). Until then they stay float32 and the plan names them.
+   For a quantised model it is 19 where that saves casts: QuantizeLinear and DequantizeLinear have
+   16-bit scales from there.
 2. Every node of the default domain is converted for itself, by onnx's version converter. The
    converter's own representation drops functions, payload markers, annotations and unknown
    fields; so nothing but the nodes whose form changes passes through it.
@@ -32,11 +34,11 @@ from onnx import (
 )
 
 from halve.errors import UnsupportedModelError
+from halve.options import ConvertOptions
 from halve.plan.opset_forms import (
     ADDED,
-    BFLOAT16_OPSET,
-    IR_VERSION,
     SCALES,
+    Goal,
     changes,
     interpolation,
     mark,
@@ -45,12 +47,26 @@ from halve.plan.opset_forms import (
     refusal,
     single_node_model,
 )
+from halve.plan.scales import QUANTIZERS
 from halve.plan.schemas import normal_domain
 from halve.source import payload_index, text
 from halve.source.scopes import iter_nodes, subgraphs
 from halve.types import DType, Plan, PlanNode, SourceModel
 
-__all__ = ["BFLOAT16_OPSET", "RaisedModel", "raise_opset"]
+__all__ = ["Goal", "RaisedModel", "needed_opset", "raise_opset", "useful_opset"]
+
+_BFLOAT16 = Goal(
+    13,
+    "which bfloat16 needs",
+    ": below it Cast and most operators have no bfloat16",
+    ", or convert to float16",
+)
+_SCALES = Goal(
+    19,
+    "which 16-bit scales need",
+    ": below it QuantizeLinear and DequantizeLinear have float32 scales only, with a cast around"
+    " each",
+)
 
 _OLDEST = 6  # below, types and defaults are told in ways that the converter does not translate
 _IR_OVERRIDES = 4  # the first IR version whose initializers need not be inputs
@@ -101,8 +117,23 @@ def _settled(own: PlanNode, row: PlanNode) -> PlanNode:
     return replace(own, dtype=row.dtype, operands=row.operands, reason=reason)
 
 
-def raise_opset(model: SourceModel, half: DType) -> RaisedModel | None:
-    """`model` at opset 13 of the default domain, or None where it needs no other for `half`.
+def needed_opset(options: ConvertOptions) -> Goal | None:
+    """The opset that a model must have for these options, if its own is lower."""
+    least = _BFLOAT16 if options.half == DType.BFLOAT16 else None
+    if options.opset is None or (least is not None and options.opset < least.opset):
+        return least
+    return Goal(options.opset, "which was asked for", ", as was asked for")
+
+
+def useful_opset(plan: Plan, options: ConvertOptions) -> Goal | None:
+    """An opset at which the model might need fewer casts: rule 1 for quantised models."""
+    kept = (node for node in plan.nodes if node.type in QUANTIZERS and node.dtype == "float32")
+    free = any("blocked by" not in node.reason for node in kept)
+    return _SCALES if free and options.opset is None else None
+
+
+def raise_opset(model: SourceModel, goal: Goal) -> RaisedModel | None:
+    """`model` at the goal's opset of the default domain, or None where its own is as high.
 
     The source is not changed and no payload is read. Shapes are inferred where they can be: they
     make some forms shorter and are not needed.
@@ -111,27 +142,26 @@ def raise_opset(model: SourceModel, half: DType) -> RaisedModel | None:
         UnsupportedModelError: a node cannot be expressed at that opset.
     """
     versions = [e.version for e in _bodies_opsets(model.proto) if normal_domain(e.domain) == ""]
-    low = [version for version in versions if 0 < version < BFLOAT16_OPSET]
-    if half != DType.BFLOAT16 or not low:
+    low = [version for version in versions if 0 < version < goal.opset]
+    if not low:
         return None
     if min(low) < _OLDEST:
         raise UnsupportedModelError(
-            f"the model has opset {min(low)} of the default domain; bfloat16 needs"
-            f" {BFLOAT16_OPSET}, and halve raises an opset from {_OLDEST} on; export the model"
-            f" again with opset {BFLOAT16_OPSET} or later"
+            f"the model has opset {min(low)} of the default domain; it cannot be raised to"
+            f" {goal.opset}, {goal.clause}: halve raises an opset from {_OLDEST} on; export the"
+            f" model again with opset {goal.opset} or later"
         )
-    _refuse_training(model.proto)
+    _refuse_training(model.proto, goal)
     proto = ModelProto()
     proto.CopyFrom(model.proto)
-    work = _Work(_names(proto))
+    work = _Work(_names(proto), goal)
     work.convert_model(proto)
-    warning = (
-        f"opset {min(low)} of the default domain was raised to {BFLOAT16_OPSET}: below it Cast and"
-        " most operators have no bfloat16"
-    )
-    if proto.ir_version < IR_VERSION:
-        warning += f"; IR version {proto.ir_version} was raised to {IR_VERSION}, which it needs"
-        proto.ir_version = IR_VERSION
+    warning = f"opset {min(low)} of the default domain was raised to {goal.opset}{goal.reason}"
+    if proto.ir_version < goal.ir_version:
+        warning += (
+            f"; IR version {proto.ir_version} was raised to {goal.ir_version}, which it needs"
+        )
+        proto.ir_version = goal.ir_version
     return work.result(replace(model, proto=proto), warning)
 
 
@@ -141,13 +171,13 @@ def _bodies_opsets(proto: ModelProto) -> Iterator[onnx.OperatorSetIdProto]:
         yield from function.opset_import
 
 
-def _refuse_training(proto: ModelProto) -> None:
+def _refuse_training(proto: ModelProto, goal: Goal) -> None:
     for training in proto.training_info:
         if training.initialization.node or training.algorithm.node:
             raise UnsupportedModelError(
                 "the model has training_info, whose graphs cannot be raised to opset"
-                f" {BFLOAT16_OPSET}, which bfloat16 needs; remove it, or export the model again"
-                f" with opset {BFLOAT16_OPSET} or later"
+                f" {goal.opset}, {goal.clause}; remove it, or export the model again"
+                f" with opset {goal.opset} or later"
             )
 
 
@@ -202,6 +232,7 @@ class _Work:
     """Converts bodies in place, and keeps which nodes are whose."""
 
     names: set[str | bytes]
+    goal: Goal
     known: dict[bytes, GraphProto] = field(default_factory=dict)
     count: int = 0
     constants: dict[str | bytes, TensorProto] = field(default_factory=dict)
@@ -211,10 +242,10 @@ class _Work:
         self.constants = dict(_constants(proto))
         for number, _, node in iter_nodes(proto):
             mark(node, number)
-        self.convert_body(proto.graph, inferred.graph, _raise(proto), ChainMap())
+        self.convert_body(proto.graph, inferred.graph, _raise(proto, self.goal.opset), ChainMap())
         self.constants = {}  # functions have names of their own
         for function in proto.functions:
-            self.convert_body(function, function, _raise(function), ChainMap())
+            self.convert_body(function, function, _raise(function, self.goal.opset), ChainMap())
 
     def convert_body(
         self,
@@ -240,14 +271,14 @@ class _Work:
         self, body: GraphProto | FunctionProto, node: NodeProto, opset: int, types: _Types
     ) -> list[NodeProto]:
         """The nodes that stand for `node`, which is changed to be one of them."""
-        if not changes(node, opset):
+        if not changes(node, opset, self.goal):
             return [node]
-        small = single_node_model(node, opset, types)
+        small = single_node_model(node, opset, types, self.goal)
         if node.op_type == "Resize" and opset == 10:
             small.graph.initializer.append(self.scales(node))
         key = small.SerializeToString(deterministic=True)
         if key not in self.known:
-            self.known[key] = raised_form(small, node)
+            self.known[key] = raised_form(small, node, self.goal)
         return self.splice(body, node, self.known[key])
 
     def scales(self, node: NodeProto) -> TensorProto:
@@ -257,7 +288,7 @@ class _Work:
         if known is not None:
             found.CopyFrom(known)
         elif interpolation(node) == b"nearest":
-            raise refusal(node, "its rounding depends on scales that are not constant")
+            raise refusal(node, self.goal, "its rounding depends on scales that are not constant")
         else:
             found.CopyFrom(helper.make_tensor("", TensorProto.FLOAT, [0], []))
         found.name = SCALES
@@ -274,14 +305,17 @@ class _Work:
         new = [tensor.name for tensor in constants] + [o for item in made for o in item.output]
         names |= {name: self.fresh(node) for name in new if name not in names}
         place = _own_place(made, node)
-        rest = [node if n == place else _added(item, node, names) for n, item in enumerate(made)]
-        _become(node, made[place], names)
+        rest = [
+            node if n == place else _added(item, node, names, self.goal)
+            for n, item in enumerate(made)
+        ]
+        _become(node, made[place], names, self.goal)
         return [*_add_constants(body, constants, node, names), *rest]
 
     def fresh(self, node: NodeProto) -> str:
         base = next((_stem(name) for name in node.output if name), "")
         while True:
-            name = f"{base}_opset{BFLOAT16_OPSET}_{self.count}"
+            name = f"{base}_opset{self.goal.opset}_{self.count}"
             self.count += 1
             if name not in self.names:
                 self.names.add(name)
@@ -304,14 +338,14 @@ def _copy(node: NodeProto) -> NodeProto:
     return copy
 
 
-def _raise(body: ModelProto | FunctionProto) -> int:
+def _raise(body: ModelProto | FunctionProto, opset: int) -> int:
     """Set the body's opset of the default domain; the one that it had."""
     for entry in body.opset_import:
         if normal_domain(entry.domain) == "":
             before = int(entry.version)
-            entry.version = max(before, BFLOAT16_OPSET)
+            entry.version = max(before, opset)
             return before
-    return BFLOAT16_OPSET
+    return opset
 
 
 def _parted(graph: GraphProto) -> tuple[list[TensorProto], list[NodeProto]]:
@@ -359,12 +393,14 @@ def _constant_node(tensor: TensorProto, names: Mapping[str, str | bytes]) -> Nod
     return item
 
 
-def _added(item: NodeProto, node: NodeProto, names: Mapping[str, str | bytes]) -> NodeProto:
+def _added(
+    item: NodeProto, node: NodeProto, names: Mapping[str, str | bytes], goal: Goal
+) -> NodeProto:
     made = NodeProto(domain=node.domain)
     if node.name:
         made.name = f"{_stem(node.name)}_{item.op_type}"
     mark(made, origin(node), added=True)
-    _become(made, item, names)
+    _become(made, item, names, goal)
     return made
 
 
@@ -372,7 +408,7 @@ def _stem(name: str | bytes) -> str:
     return text(name).encode("utf-8", "replace").decode()
 
 
-def _become(node: NodeProto, item: NodeProto, names: Mapping[str, str | bytes]) -> None:
+def _become(node: NodeProto, item: NodeProto, names: Mapping[str, str | bytes], goal: Goal) -> None:
     """Take operator, attributes and operands of `item`; all else about the node stays."""
     if node.op_type != item.op_type:
         node.op_type = item.op_type
@@ -384,7 +420,7 @@ def _become(node: NodeProto, item: NodeProto, names: Mapping[str, str | bytes]) 
         present = getattr(node, kind)
         if wanted != list(present):
             if any(isinstance(name, bytes) for name in wanted):
-                raise refusal(node, f"the name of one of its {kind}s is not valid UTF-8")
+                raise refusal(node, goal, f"the name of one of its {kind}s is not valid UTF-8")
             del present[:]
             present.extend(wanted)
 

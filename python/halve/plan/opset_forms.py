@@ -1,4 +1,4 @@
-"""One node at the opset that bfloat16 needs, by onnx's version converter.
+"""One node at a higher opset, by onnx's version converter.
 
 1. A node that the converter cannot express is refused, by its id in the file.
 2. What the converter leaves as it is although its meaning changes is corrected here: the axis of
@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx
 from onnx import (
@@ -30,9 +31,8 @@ from halve.source import payload_index, text
 
 __all__ = [
     "ADDED",
-    "BFLOAT16_OPSET",
-    "IR_VERSION",
     "SCALES",
+    "Goal",
     "changes",
     "interpolation",
     "mark",
@@ -42,15 +42,30 @@ __all__ = [
     "single_node_model",
 ]
 
-BFLOAT16_OPSET = 13  # halve.plan.opset says why
 _BROADCAST_OPSET = 7  # from here on shapes broadcast by themselves
 SCALES = "scales"  # the initializer by which a single Resize tells its scales
-IR_VERSION = int(helper.find_min_ir_version_for([helper.make_opsetid("", BFLOAT16_OPSET)]))
 
-# Their versions up to opset 13 differ in types alone, and they hold bodies or payload.
+# Their versions differ in types alone, and they hold bodies or payload.
 _SAME_FORM = frozenset({"Constant", "If", "Loop", "Scan"})
 # Rule 2. Hardmax changed as Softmax did, for which the converter has a form.
 _CORRECTED = {"Hardmax": "Softmax"}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The opset to raise to. `clause` says in errors for what ("which bfloat16 needs"), `reason` in
+    the warning why, and `otherwise` what else helps where it cannot be done.
+    """
+
+    opset: int
+    clause: str
+    reason: str = ""
+    otherwise: str = ""
+
+    @property
+    def ir_version(self) -> int:
+        """The first IR version that has the opset."""
+        return int(helper.find_min_ir_version_for([helper.make_opsetid("", self.opset)]))
 
 
 # A node carries its id in the file as its last metadata entry while bodies are converted.
@@ -67,39 +82,39 @@ def origin(node: NodeProto) -> int:
     return int(node.metadata_props[-1].value)
 
 
-def changes(node: NodeProto, opset: int) -> bool:
+def changes(node: NodeProto, opset: int, goal: Goal) -> bool:
     """Whether another version of the node's operator is in force at the new opset."""
-    if normal_domain(node.domain) or opset >= BFLOAT16_OPSET:
+    if normal_domain(node.domain) or opset >= goal.opset:
         return False
     try:
         before = defs.get_schema(node.op_type, opset, "").since_version
     except defs.SchemaError:
         return False  # a local function, or an operator that nobody knows
     if node.op_type == "Scan" and before < 9:
-        raise refusal(node, "Scan had a batch dimension before opset 9")
+        raise refusal(node, goal, "Scan had a batch dimension before opset 9")
     if node.op_type in _SAME_FORM:
         return False
     try:
-        return before != int(defs.get_schema(node.op_type, BFLOAT16_OPSET, "").since_version)
+        return before != int(defs.get_schema(node.op_type, goal.opset, "").since_version)
     except defs.SchemaError:
         return True
 
 
-def refusal(node: NodeProto, reason: str) -> UnsupportedModelError:
+def refusal(node: NodeProto, goal: Goal, reason: str) -> UnsupportedModelError:
     """The error for a node that has no form at the higher opset."""
     name = f" {text(node.name)!r}" if node.name else ""
     return UnsupportedModelError(
-        f"node {origin(node)} ({node.op_type}{name}) cannot be raised to opset {BFLOAT16_OPSET},"
-        f" which bfloat16 needs: {reason}; export the model again with opset {BFLOAT16_OPSET} or"
-        " later, or convert to float16"
+        f"node {origin(node)} ({node.op_type}{name}) cannot be raised to opset {goal.opset},"
+        f" {goal.clause}: {reason}; export the model again with opset {goal.opset} or"
+        f" later{goal.otherwise}"
     )
 
 
 def single_node_model(
-    node: NodeProto, opset: int, types: Mapping[str | bytes, TypeProto]
+    node: NodeProto, opset: int, types: Mapping[str | bytes, TypeProto], goal: Goal
 ) -> ModelProto:
     """A model of this node alone, its operands named by their places."""
-    _check_attributes(node)
+    _check_attributes(node, goal)
     item = NodeProto(op_type=_CORRECTED.get(node.op_type, node.op_type))
     item.attribute.extend(node.attribute)
     item.input.extend(f"i{slot}" if name else "" for slot, name in enumerate(node.input))
@@ -112,15 +127,15 @@ def single_node_model(
         if name:
             graph.output.append(ValueInfoProto(name=f"o{slot}", type=_type(types.get(name), opset)))
     opsets = [helper.make_opsetid("", opset)]
-    return ModelProto(ir_version=IR_VERSION, graph=graph, opset_import=opsets)
+    return ModelProto(ir_version=goal.ir_version, graph=graph, opset_import=opsets)
 
 
-def _check_attributes(node: NodeProto) -> None:
+def _check_attributes(node: NodeProto, goal: Goal) -> None:
     for attr in node.attribute:
         if attr.ref_attr_name:
-            raise refusal(node, f"its attribute {attr.name!r} is a parameter of the function")
+            raise refusal(node, goal, f"its attribute {attr.name!r} is a parameter of the function")
         if attr.type == AttributeProto.TENSOR and payload_index(attr.t) is not None:
-            raise refusal(node, f"its attribute {attr.name!r} is a large tensor")
+            raise refusal(node, goal, f"its attribute {attr.name!r} is a large tensor")
 
 
 def _type(known: TypeProto | None, opset: int) -> TypeProto:
@@ -139,37 +154,37 @@ def _type(known: TypeProto | None, opset: int) -> TypeProto:
     return helper.make_tensor_type_proto(tensor.elem_type or TensorProto.FLOAT, dims)
 
 
-def raised_form(small: ModelProto, node: NodeProto) -> GraphProto:
-    """The nodes at opset 13 that compute what `small`, the model of `node` alone, does.
+def raised_form(small: ModelProto, node: NodeProto, goal: Goal) -> GraphProto:
+    """The nodes at the higher opset that compute what `small`, the model of `node` alone, does.
 
     Raises:
         UnsupportedModelError: there are none (rules 1 and 2).
     """
-    _check_form(node, small.graph, small.opset_import[0].version)
+    before = small.opset_import[0].version
+    _check_form(node, small.graph, before, goal)
     try:
-        result = version_converter.convert_version(small, BFLOAT16_OPSET)
-        graph = result.graph
-        _correct(graph, node, small.opset_import[0].version)
-        _check_nodes(graph)
+        graph = version_converter.convert_version(small, goal.opset).graph
+        _correct(graph, node, before, goal)
+        _check_nodes(graph, goal)
     except (RuntimeError, ValueError, TypeError, IndexError, onnx.checker.ValidationError) as error:
-        raise refusal(node, f"onnx's version converter says {error}") from error
+        raise refusal(node, goal, f"onnx's version converter says {error}") from error
     return graph
 
 
-def _check_nodes(graph: GraphProto) -> None:
+def _check_nodes(graph: GraphProto, goal: Goal) -> None:
     context = onnx.checker.C.CheckerContext()
-    context.ir_version = IR_VERSION
-    context.opset_imports = {"": BFLOAT16_OPSET}
+    context.ir_version = goal.ir_version
+    context.opset_imports = {"": goal.opset}
     for item in graph.node:
         onnx.checker.check_node(item, context)
 
 
-def _check_form(node: NodeProto, graph: GraphProto, opset: int) -> None:
+def _check_form(node: NodeProto, graph: GraphProto, opset: int, goal: Goal) -> None:
     """Rule 2: what the converter would let through with another meaning."""
     if node.op_type == "PRelu" and opset < _BROADCAST_OPSET and not _slope_broadcasts(graph):
-        raise refusal(node, "its slope was one a channel, and broadcasts from opset 7 on")
+        raise refusal(node, goal, "its slope was one a channel, and broadcasts from opset 7 on")
     if node.op_type == "Dropout" and opset < 10 and len(node.output) > 1 and node.output[1]:
-        raise refusal(node, "the mask that it makes was float and is bool from opset 10 on")
+        raise refusal(node, goal, "the mask that it makes was float and is bool from opset 10 on")
 
 
 def _slope_broadcasts(graph: GraphProto) -> bool:
@@ -181,23 +196,28 @@ def _slope_broadcasts(graph: GraphProto) -> bool:
     return all(size == 1 for size in sizes) or len(types[0].shape.dim) == 2
 
 
-def _correct(graph: GraphProto, node: NodeProto, opset: int) -> None:
+def _correct(graph: GraphProto, node: NodeProto, opset: int, goal: Goal) -> None:
     """Rule 2."""
     for item in graph.node:
         if item.op_type == _CORRECTED.get(node.op_type):
             item.op_type = node.op_type
         if item.op_type == "Resize" and opset < 11:
-            _keep_coordinates(item, node, [t for t in graph.initializer if t.name == SCALES])
+            scales = [t for t in graph.initializer if t.name == SCALES]
+            _keep_coordinates(item, node, scales, goal)
 
 
-def _keep_coordinates(item: NodeProto, node: NodeProto, scales: Sequence[TensorProto]) -> None:
+def _keep_coordinates(
+    item: NodeProto, node: NodeProto, scales: Sequence[TensorProto], goal: Goal
+) -> None:
     """Before opset 11 a position was divided by the scale, then rounded down (up where the result
     is smaller, in ONNX Runtime); the defaults of 11 are others, and the converter keeps them.
     """
     values = numpy_helper.to_array(scales[0]).ravel() if scales else ()
     shrinks, grows = any(v < 1 for v in values), any(v > 1 for v in values)
     if shrinks and grows and interpolation(node) == b"nearest":
-        raise refusal(node, "it enlarges one axis and reduces another, each rounded its own way")
+        raise refusal(
+            node, goal, "it enlarges one axis and reduces another, each rounded its own way"
+        )
     rounding = "ceil" if shrinks else "floor"
     item.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
     item.attribute.append(helper.make_attribute("nearest_mode", rounding))

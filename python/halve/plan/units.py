@@ -20,7 +20,7 @@ from typing import TypeGuard
 
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Value
-from halve.plan.decide import blocked_reasons, decide, float_slots
+from halve.plan.decide import first_decisions, float_slots
 from halve.plan.decision import Decision
 from halve.plan.neutral import carried_nodes, initializer_tensors, is_neutral
 from halve.plan.targets import TargetProfile
@@ -52,8 +52,7 @@ def search_units(
     `shapes` are measured or inferred shapes; a value without one counts as one element.
     `fp32_nodes` stay float32 in addition to the options' own.
     """
-    reasons = blocked_reasons(analysis, options, fp32_nodes)
-    decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
+    decisions = first_decisions(analysis, options, profile, fp32_nodes)
     tensors = initializer_tensors(analysis)
     neutral = {n.id for n in analysis.nodes if not n.bodies and is_neutral(n, tensors, options)} - {
         n.id for n in analysis.nodes if not decisions[n.uid].half_vars
@@ -225,8 +224,7 @@ def carried_units(  # noqa: PLR0913 - what search_units takes, and the sets
 ) -> UnitSet:
     """`kept` and the units that are cheaper in float32 than the casts around them."""
     ids = [number for unit in kept for number in units[unit].ids]
-    reasons = blocked_reasons(analysis, options, ids)
-    decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
+    decisions = first_decisions(analysis, options, profile, ids)
     prices = {u.nodes[0].id: u.cost for u in units if u.index not in kept}
     sizes = {name: 4.0 * prod(shape) for (path, name), shape in shapes.items() if not path}
     moved = carried_nodes(analysis, decisions, options, prices, sizes)

@@ -4,6 +4,9 @@
 2. Read in both: split; the float32 one keeps the name, or the one that is a graph output.
 3. An input with a default that is read in both types is cast instead, so that a value fed in its
    place reaches every reader. It is float32, or what it has to be as a graph output.
+4. An initializer that nothing reads is converted where the plan makes anything 16-bit, so that it
+   takes no more room than the others; one that a training graph or a quantization annotation may
+   refer to stays.
 """
 
 from __future__ import annotations
@@ -30,10 +33,14 @@ def convert_weights(state: Rewriting) -> set[int]:
         if (value := scope.values[tensor.name])
     }
     settled: set[int] = set()
+    unread_type: set[int] = {state.options.half} if _is_any_half(state) else set()
+    named = _named_elsewhere(state)
     for value in state.float_values():
         if not state.is_weight(value):
             continue
         wanted = state.wanted(value)
+        if not wanted and value in tensors and value.name not in named:
+            wanted = unread_type  # rule 4
         if len(wanted) == 2 and value.is_input:
             if state.made_type(value) == state.options.half:
                 _convert(state, value, tensors)
@@ -44,6 +51,21 @@ def convert_weights(state: Rewriting) -> set[int]:
         elif state.options.half in wanted:
             _convert(state, value, tensors)
     return settled
+
+
+def _is_any_half(state: Rewriting) -> bool:
+    return any(node.dtype == state.options.dtype for node in state.plan.nodes)
+
+
+def _named_elsewhere(state: Rewriting) -> set[str | bytes]:
+    """Names of initializers that something other than nodes may refer to."""
+    named: set[str | bytes] = set()
+    for scope, body in state.bodies.items():
+        if isinstance(body, GraphProto):
+            notes = body.quantization_annotation
+            named.update(e.value for note in notes for e in note.quant_parameter_tensor_names)
+            named.update(scope.values if state.proto.training_info else ())
+    return named
 
 
 def _convert(state: Rewriting, value: Value, tensors: dict[Value, TensorProto]) -> None:
