@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from halve.cast import cast
     from halve.compare import compare, statistics
     from halve.conversion import convert
+    from halve.from_torch import from_torch
     from halve.manual_options import ManualOptions
     from halve.manual_types import ManualReport
     from halve.measure import measure
-    from halve.from_torch import from_torch
     from halve.search_options import SearchOptions
     from halve.search_types import OutputTolerance, SearchEvent, SearchResult, Tolerances
     from halve.session.samples import Sample, read_samples
@@ -84,8 +84,8 @@ __all__ = [
     "cast",
     "compare",
     "convert",
-    "measure",
     "from_torch",
+    "measure",
     "read_samples",
     "search",
     "simplify",

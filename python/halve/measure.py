@@ -15,6 +15,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from halve.auto.job import at_own_opset
 from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert, plan_model, rewrite_model
 from halve.errors import OptionError, SampleError
@@ -31,7 +32,7 @@ from halve.manual_workspace import ManualFiles
 from halve.options import ConvertOptions
 from halve.plan import Analysis, analyse
 from halve.plan.neutral import initializer_tensors, is_neutral
-from halve.plan.opset import raise_opset
+from halve.plan.opset import needed_opset, raise_opset
 from halve.session.runtime import CPU_PROVIDER, describe_runtime
 from halve.session.samples import Sample, SampleSource, as_samples
 from halve.session.twin import TwinModels, TwinSession
@@ -150,8 +151,9 @@ def _report(options: ManualOptions, event: ManualEvent) -> None:
 def _prepared(
     source: Path | ModelProto, options: ManualOptions, workspace: Workspace
 ) -> Iterator[_Job]:
-    convert = options.convert
-    model = _tagged(open_model(source, allow_links=convert.allow_links))
+    model = _tagged(open_model(source, allow_links=options.convert.allow_links))
+    convert = at_own_opset(options.convert, model.proto)
+    options = replace(options, convert=convert)
     analysis = analyse(model.proto, convert.type_oracle)
     plan, warnings = plan_model(model, analysis, convert)
     rewritten, plan = rewrite_model(model, analysis, plan, convert)
@@ -189,7 +191,8 @@ def _models(
 ) -> Iterator[TwinModels]:
     """Both models, with their payload in memory or, of a large one, in files."""
     convert = options.convert
-    raised = raise_opset(model, convert.half)
+    goal = needed_opset(convert)
+    raised = None if goal is None else raise_opset(model, goal)
     plain = model if raised is None else raised.model
     neutral = _neutral_ids(analysis, convert)
     common: dict[str, Any] = {"floats": {}, "neutral": neutral, "half": convert.half}

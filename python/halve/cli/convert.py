@@ -95,6 +95,8 @@ def _simplify(parsed: argparse.Namespace, source: Path) -> SimplifyOptions | Non
             )
         return None
     return replace(options, samples=sample_request(parsed).load(source))
+
+
 def _device(parsed: argparse.Namespace) -> int | None:
     given: str | None = getattr(parsed, "device", None)
     return None if given is None else values.whole_number("--device", given)

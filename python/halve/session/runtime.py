@@ -318,6 +318,8 @@ def make_value(array: NDArray[Any]) -> Any:
     from halve.session.values import to_value
 
     return to_value(_onnxruntime(), array)
+
+
 def upload(array: NDArray[Any], provider: str, device: int) -> Any:
     """A value with the array's content in the memory that a provider computes in.
 
