@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from onnx import ModelProto
 
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
+from halve.session.watchdog import Watchdog
 
 __all__ = [
     "CPU_PROVIDER",
@@ -79,6 +81,7 @@ _ARENA_SETTINGS = {
 }
 _ARENA: list[Any] = []
 _ARENA_LOCK = threading.Lock()
+_WATCHDOG = Watchdog()
 _PROVIDER_OPTIONS = {CUDA_PROVIDER: _CUDA_OPTIONS}
 # Who takes the nodes that a provider leaves, before the CPU does.
 _FALLBACKS = {TENSORRT_PROVIDER: CUDA_PROVIDER}
@@ -253,13 +256,8 @@ class Run:
             yield self._options
             return
         reason = f"it passed its time limit of {self.timeout_s:g} s"
-        timer = threading.Timer(self.timeout_s, self.end, [reason])
-        timer.daemon = True
-        timer.start()
-        try:
+        with _WATCHDOG.limit(self.timeout_s, functools.partial(self.end, reason)):
             yield self._options
-        finally:
-            timer.cancel()
 
 
 def run(
