@@ -15,7 +15,7 @@ __all__ = ["BOTH", "EXACT", "HALF", "Part", "Program", "present"]
 
 EXACT, HALF, BOTH = "exact", "half", "both"
 # A part's values may take the budget, or this many times the largest step's.
-_LARGEST_TIMES = 2
+_LARGEST_TIMES = 1
 # Steps of unknown size in one part.
 _UNKNOWN_STEPS = 4
 
