@@ -31,6 +31,7 @@ __all__ = [
     "cast_code",
     "constant_tensor",
     "free_prefix",
+    "is_lowering_cast",
     "prefix_names",
     "reads_of",
     "tag_nodes",
@@ -108,6 +109,11 @@ def prefix_names(graph: GraphProto, prefix: str) -> None:
             prefix_names(body, prefix)
 
 
+def is_lowering_cast(node: NodeProto) -> bool:
+    """Whether a node is a cast that lowering put in."""
+    return node.op_type == "Cast" and node.name.startswith(LOWERED) and tag_of(node) is None
+
+
 def cast_code(node: NodeProto) -> int:
     """The type that a Cast makes, as TensorProto counts them; 0 where it says none."""
     for attribute in node.attribute:
@@ -148,11 +154,7 @@ class Lane:
                 seen[number] = seen.get(number, -1) + 1
                 self._keys[id(node)] = (number, seen[number])
         self._all = _sorted(nodes)
-        self._casts = {
-            node.input[0]: node
-            for node in self._all
-            if node.op_type == "Cast" and node.name.startswith(LOWERED) and tag_of(node) is None
-        }
+        self._casts = {node.input[0]: node for node in self._all if is_lowering_cast(node)}
         tagged = [node for node in self._all if self.key(node) is not None]
         made = {name for node in tagged for name in self._made(node)}
         self.leading = [node for node in self._all

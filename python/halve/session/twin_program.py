@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from halve.session.runtime import Session
-from halve.session.twin_lane import reads_of
+from halve.session.twin_lane import HALF_CODES, cast_code, is_lowering_cast, reads_of
 from halve.session.twin_pair import Item, PairedBody, TwinOutput
 
 __all__ = ["BOTH", "EXACT", "HALF", "Part", "Program", "present"]
 
 EXACT, HALF, BOTH = "exact", "half", "both"
 # A part's values may take the budget, or this many times the largest step's.
-_LARGEST_TIMES = 2
+_LARGEST_TIMES = 1
 # Steps of unknown size in one part.
 _UNKNOWN_STEPS = 4
 
@@ -33,7 +33,11 @@ class Part:
 
 
 class Program:
-    """A body's work in one run or both, cut into parts."""
+    """A body's work in one run or both, cut into parts.
+
+    `recasts` are casts of stored 16-bit values to float32 that a later part makes again rather
+    than that their results, which are twice as large, be kept until then.
+    """
 
     def __init__(self, body: PairedBody, runs: str) -> None:
         """Work out when each value is read last."""
@@ -49,12 +53,28 @@ class Program:
             for name in (*_controlled(item, runs), *self._read(place)):
                 self.last[name] = place
             self.maker.update((name, place) for name in _made_by_control(item, runs))
+        self.recasts = self._recasts()
+        for name, cast in self.recasts.items():
+            if name in self.last:
+                stored = cast.input[0]
+                self.last[stored] = max(self.last.get(stored, 0), self.last[name])
         self.outputs = body.exact_outputs if runs != HALF else ()
         self.half_outputs = body.half_outputs if runs != EXACT else ()
         for name in (*self.outputs, *self.half_outputs):
             self.last[name] = len(self.steps)
         self.nbytes: dict[int, int] = {}
         self.parts: dict[int, Part] = {}
+
+    def _recasts(self) -> dict[str, NodeProto]:
+        inner = {name for item in self.steps for name in _controlled(item, self.runs)}
+        wanted = {*inner, *self.body.exact_outputs, *self.body.half_outputs}
+        return {
+            node.output[0]: node
+            for nodes in self.nodes
+            for node in nodes
+            if is_lowering_cast(node) and cast_code(node) not in HALF_CODES
+            if node.output[0] not in wanted and node.input[0] in self.maker
+        }
 
     def measured(self, place: int) -> Iterator[TwinOutput]:
         """The outputs that a step measures."""
@@ -84,13 +104,18 @@ class Program:
             stop += 1
         return stop
 
-    def cut_anew(self, budget: int) -> None:
-        """Forget the parts where, now that sizes are known, there could be far fewer."""
+    def cut_anew(self, budget: int) -> int:
+        """Forget the parts where, now that sizes are known, there could be far fewer; how many
+        sessions went.
+        """
         start, wanted = 0, 0
         while start < len(self.steps):
             start, wanted = self.next_stop(start, budget), wanted + 1
         if len(self.parts) > wanted + wanted // 4:
+            gone = sum(part.session is not None for part in self.parts.values())
             self.parts.clear()
+            return gone
+        return 0
 
 
 def present(output: TwinOutput, runs: str) -> Iterator[str]:

@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 _BUDGET_BYTES = 4 << 20
+# A session takes about 0.1 MB; where there are many parts, values are large and loading is cheap.
+_KEPT_SESSIONS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Walk:
         self._work = work
         self._settings = settings
         self._programs: dict[tuple[int, str], Program] = {}
+        self._kept = 0
         self._constants: dict[int, Any] = {}
         self._constant_finite: dict[int, bool] = {}
 
@@ -154,7 +157,7 @@ class Walk:
 
         program = self._program(body, runs)
         if program.nbytes:
-            program.cut_anew(self._settings.budget_bytes)
+            self._kept -= program.cut_anew(self._settings.budget_bytes)
         start = 0
         while start < len(program.steps):
             control = program.steps[start].control
@@ -162,7 +165,10 @@ class Walk:
                 run_control(self, control, body, runs, frame, visitor)
             part = program.parts.get(start)
             if part is None:
-                part = program.parts[start] = self._make_part(program, start, frame)
+                part = self._make_part(program, start, frame)
+                if self._kept < _KEPT_SESSIONS:
+                    program.parts[start] = part
+                    self._kept += part.session is not None
             self._run_part(program, part, frame, visitor)
             start = part.stop
         outputs = [self.value(name, body, frame) for name in program.outputs]
@@ -211,11 +217,15 @@ class Walk:
         if program.runs == BOTH:
             nodes += rounding_nodes(program.steps[start:stop])
         made = {name for node in nodes for name in node.output if name}
+        again = {n for node in nodes for n in reads_of(node) if n in program.recasts} - made
+        nodes += [program.recasts[name] for name in sorted(again)]
+        made |= again
         wanted = {n for p in range(start, stop) for o in program.measured(p)
                   for n in present(o, program.runs)}  # fmt: skip
         fetch = tuple(
             name for name in dict.fromkeys(n for node in nodes for n in node.output if n)
-            if name in wanted or program.last.get(name, -1) >= stop
+            if name in wanted
+            or (name not in program.recasts and program.last.get(name, -1) >= stop)
         )  # fmt: skip
         reads = dict.fromkeys(name for node in nodes for name in reads_of(node))
         outer = [name for name in reads if name not in made]
