@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halve.plan.analysis import Analysis, analyse
-from halve.plan.decide import make_plan, unmatched_names, unmatched_ops
+from halve.plan.decide import make_plan, unmatched_names, unmatched_ops, unmatched_wishes
 from halve.plan.plan_file import match_plan, plan_warnings
 from halve.plan.targets import TargetProfile, load_target
 
@@ -17,4 +17,5 @@ __all__ = [
     "plan_warnings",
     "unmatched_names",
     "unmatched_ops",
+    "unmatched_wishes",
 ]
