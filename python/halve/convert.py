@@ -22,6 +22,7 @@ from halve.plan import (
     plan_warnings,
     unmatched_names,
     unmatched_ops,
+    unmatched_wishes,
 )
 from halve.plan.opset import Goal, RaisedModel, needed_opset, raise_opset, useful_opset
 from halve.rewrite import rewrite
@@ -127,6 +128,9 @@ def plan_model(
     warnings += [f"no node is called {name!r}" for name in unmatched_names(analysis, options)]
     ops = unmatched_ops(analysis, options)
     warnings += [NO_SUCH_OPS + ", ".join(ops)] if ops else []
+    wishes = unmatched_wishes(analysis, options)
+    if wishes:
+        warnings.append(f"op_half or operand_block names what no node is: {', '.join(wishes)}")
     profile = load_target(options.target)
     plan = make_plan(analysis, options, profile, model_hash=model.digest, fp32_nodes=ids)
     return plan, warnings

@@ -32,6 +32,7 @@ OPSETS = range(6, 23)
 EXTERNAL_DATA = ("auto", "always", "never")
 # The largest finite float16: what a clipped value becomes by default.
 FLOAT16_MAX = 65504.0
+_OPERAND = re.compile(r"[^:]+:(in|out)[0-9]+")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -106,6 +107,15 @@ class ConvertOptions:
     """Op types to keep float32: names, or regular expressions that match the whole type."""
     node_block: tuple[str, ...] = ()
     """Nodes to keep float32: names, or regular expressions that match the whole name."""
+    op_half: tuple[str, ...] = ()
+    """Op types whose 16-bit types are vouched for: the target is not asked for a kernel, and an
+    operator without a schema becomes 16-bit in every float32 operand. Names, or regular
+    expressions that match the whole type. What is blocked stays float32."""
+    node_half: tuple[str, ...] = ()
+    """Nodes of which the same holds: names, or regular expressions that match the whole name."""
+    operand_block: tuple[str, ...] = ()
+    """Operands to keep float32, as "TYPE:in2" or "TYPE:out0"; with it go those that share its type
+    variable."""
     fp32_nodes: tuple[int, ...] = ()
     """Ids of nodes to keep float32 (position in the source file)."""
     plan: Path | None = None
@@ -115,6 +125,9 @@ class ConvertOptions:
     max_finite: float | None = None
     """Finite magnitudes above this are lowered to it; None is 65504 for float16 and no bound for
     bfloat16, inf is no bound."""
+    half_weights: bool = False
+    """Store weights that float32 nodes read in 16 bits, behind a cast, where their operand may be
+    16-bit by its schema: a smaller file, whose float32 nodes read rounded weights."""
     target: str = "cuda"
     """Whose kernels decide what must stay float32: "cuda", "cpu", "tensorrt" or "any"."""
     opset: int | None = None
@@ -170,6 +183,12 @@ class ConvertOptions:
         _check_ids(self.fp32_nodes)
         _check_patterns("op_block", self.op_block)
         _check_patterns("node_block", self.node_block)
+        _check_patterns("op_half", self.op_half)
+        _check_patterns("node_half", self.node_half)
+        _check_patterns("operand_block", self.operand_block)
+        for entry in self.operand_block:
+            if not _OPERAND.fullmatch(entry):
+                raise OptionError(f'operand_block holds {entry!r}; allowed: like "Gemm:in2"')
 
     @property
     def half(self) -> DType:

@@ -326,6 +326,39 @@ def test_a_broadcast_by_attributes_is_raised() -> None:
     assert convert(model, options=BF16).node_count == 1
 
 
+@pytest.mark.parametrize("op", ["Greater", "Less"])
+@pytest.mark.parametrize("attributes", [{}, {"broadcast": 1}])
+def test_a_comparison_of_opset_6_is_raised(op: str, attributes: dict[str, int]) -> None:
+    node = helper.make_node(op, ["x", "w"], ["y"], **attributes)
+    other = np.ones([3] if attributes else [2, 4, 3], np.float32)
+    y = (int(onnx.TensorProto.BOOL), [2, 4, 3])
+    io = {"x": (FLOAT, [2, 4, 3]), "w": (FLOAT, list(other.shape))}, {"y": y}
+    model = build([node], *io, {"w": other}, opset=6, ir_version=3)
+    high = raised(model)
+    onnx.checker.check_model(high, full_check=True)
+    given = dyadic(np.random.default_rng(1), 2, 4, 3) * 4
+    session = ort.InferenceSession(high.SerializeToString(), providers=["CPUExecutionProvider"])
+    (made,) = session.run(None, {"x": given})
+    np.testing.assert_array_equal(made, given > 1 if op == "Greater" else given < 1)
+
+
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+def test_a_recurrent_operator_of_opset_6_is_raised(op: str) -> None:
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+    node = helper.make_node(op, ["x", "w", "r"], ["y"], hidden_size=2)
+    weights = {
+        "w": np.ones([1, 2 * gates, 3], np.float32), "r": np.ones([1, 2 * gates, 2], np.float32)
+    }  # fmt: skip
+    inputs = {"x": (FLOAT, [5, 1, 3])} | {n: (FLOAT, list(w.shape)) for n, w in weights.items()}
+    model = build([node], inputs, {"y": (FLOAT, [5, 1, 1, 2])}, weights, opset=6, ir_version=3)
+    assert convert(model, options=BF16).node_count == 1
+    onnx.checker.check_model(raised(model), full_check=True)
+    node = model.graph.node[0]
+    node.attribute.append(helper.make_attribute("output_sequence", 1))
+    with pytest.raises(UnsupportedModelError, match="output_sequence"):
+        convert(model, options=BF16)
+
+
 SLOPE = "its slope was one a channel"
 
 

@@ -63,6 +63,28 @@ FLAGS = (
         split_list,
     ),
     Flag(
+        "--op-half",
+        "op_half",
+        "TYPE,...",
+        "op types that have 16-bit kernels whatever the target's table says, custom ones too: "
+        "names or regular expressions; may be repeated",
+        split_list,
+    ),
+    Flag(
+        "--node-half",
+        "node_half",
+        "NAME,...",
+        "nodes of which the same holds: names or regular expressions; may be repeated",
+        split_list,
+    ),
+    Flag(
+        "--operand-block",
+        "operand_block",
+        "TYPE:in2,...",
+        "operands to keep float32, with those that share their type variable; may be repeated",
+        split_list,
+    ),
+    Flag(
         "--fp32-nodes",
         "fp32_nodes",
         "IDS|@PLAN.json",
@@ -128,6 +150,13 @@ FLAGS = (
         "FILE",
         "a shared library with custom ops, which ONNX Runtime is asked about and runs",
         values.path,
+    ),
+    Flag(
+        "--half-weights",
+        "half_weights",
+        "",
+        "store weights that float32 nodes read in 16 bits too, behind a cast",
+        bool,
     ),
     Flag(
         "--allow-links",

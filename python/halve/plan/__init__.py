@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halve.plan.analysis import Analysis, analyse
-from halve.plan.decide import make_plan, unmatched_names, unmatched_ops
+from halve.plan.decide import make_plan, unmatched_names, unmatched_ops, unmatched_wishes
 from halve.plan.plan_file import JUDGE_AGAIN, match_plan, plan_warnings
 from halve.plan.targets import TargetProfile, load_target
 
@@ -18,4 +18,5 @@ __all__ = [
     "plan_warnings",
     "unmatched_names",
     "unmatched_ops",
+    "unmatched_wishes",
 ]

@@ -9,14 +9,15 @@ Rules, in the order in which they are asked for each node:
 4. A type variable becomes 16-bit where the schema at this opset allows it; fixed operands and
    other variables stay, as does what halve.plan.operand_rules keeps.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
-   the node stays float32. So does a quantiser whose scale does not fit (halve.plan.scales).
+   the node stays float32. The user may vouch for a kernel, of an operator without a schema too,
+   and may keep single operands float32 (halve.plan.wishes). A quantiser whose scale does not fit
+   stays float32 (halve.plan.scales).
 6. A precision-neutral node takes the side that makes casts cheapest (halve.plan.neutral).
 7. A Constant is a weight: it follows its readers.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,12 +26,14 @@ from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo
 from halve.plan.decision import Decision
 from halve.plan.keys import node_keys
+from halve.plan.patterns import Matcher, plain_name
 from halve.plan.neutral import settle_neutral
 from halve.plan.operand_rules import FLOAT32_OPERATORS, FLOAT32_VARIABLES
 from halve.plan.scales import keep_scales
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
+from halve.plan.wishes import Wishes
 from halve.source import text
 from halve.types import DType, Plan, PlanNode
 
@@ -43,6 +46,7 @@ __all__ = [
     "slot_name",
     "unmatched_names",
     "unmatched_ops",
+    "unmatched_wishes",
 ]
 
 
@@ -100,7 +104,8 @@ def first_decisions(
         OptionError: an id that the model does not have.
     """
     reasons = blocked_reasons(analysis, options, fp32_nodes)
-    decisions = [decide(n, reasons[n.uid], profile, options.half) for n in analysis.nodes]
+    wishes = Wishes(options)
+    decisions = [decide(n, reasons[n.uid], profile, options.half, wishes) for n in analysis.nodes]
     return keep_scales(analysis, decisions, options)
 
 
@@ -117,9 +122,11 @@ def _option_record(options: ConvertOptions) -> dict[str, object]:
 
 
 def unmatched_names(analysis: Analysis, options: ConvertOptions) -> list[str]:
-    """The entries of `node_block` that no node's name matches: misspelt, as a rule."""
+    """The entries of `node_block` and `node_half` that no node's name matches: misspelt, as a
+    rule.
+    """
     names = {text(node.name) for _, _, node in analysis.all_nodes}
-    return _unmatched(options.node_block, names)
+    return _unmatched((*options.node_block, *options.node_half), names)
 
 
 def unmatched_ops(analysis: Analysis, options: ConvertOptions) -> list[str]:
@@ -127,13 +134,20 @@ def unmatched_ops(analysis: Analysis, options: ConvertOptions) -> list[str]:
     return _unmatched(options.op_block, {text(node.op_type) for _, _, node in analysis.all_nodes})
 
 
+def unmatched_wishes(analysis: Analysis, options: ConvertOptions) -> list[str]:
+    """The entries of `op_half` and the types of `operand_block` that no node's op type matches."""
+    types = {text(node.op_type) for _, _, node in analysis.all_nodes}
+    kept = [entry.partition(":")[0] for entry in options.operand_block]
+    return _unmatched(options.op_half, types) + sorted({name for name in kept if name not in types})
+
+
 def _unmatched(patterns: Sequence[str], names: set[str]) -> list[str]:
     missing = []
     for pattern in patterns:
-        plain = _plain_name(pattern)
+        plain = plain_name(pattern)
         if pattern in names or plain in names:
             continue
-        if plain is not None or not any(map(_Matcher((pattern,)).matches, names)):
+        if plain is not None or not any(map(Matcher((pattern,)).matches, names)):
             missing.append(plain or pattern)
     return missing
 
@@ -162,8 +176,8 @@ class _Blocked:
                 )
         self._ids = frozenset(options.fp32_nodes)
         self._listed = frozenset(ids)
-        self._ops = _Matcher(options.op_block)
-        self._names = _Matcher(options.node_block)
+        self._ops = Matcher(options.op_block)
+        self._names = Matcher(options.node_block)
 
     def reason(self, node: NodeInfo) -> str:
         """Why a node is blocked, itself or with a node that it is inside of; "" if it is not."""
@@ -185,49 +199,28 @@ class _Blocked:
         return ""
 
 
-class _Matcher:
-    """Whole names, literally or as regular expressions."""
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._literal = frozenset((*patterns, *filter(None, map(_plain_name, patterns))))
-        self._compiled = [p for p in map(_compile, patterns) if p is not None]
-
-    def matches(self, text: str) -> bool:
-        if text in self._literal:
-            return True
-        return any(pattern.fullmatch(text) for pattern in self._compiled)
-
-
-def _plain_name(pattern: str) -> str | None:
-    """The one name that a pattern without operators stands for, escaped or not; else None."""
-    name = re.sub(r"\\(.)", r"\1", pattern, flags=re.DOTALL)
-    return name if re.escape(name) == pattern else None
-
-
-def _compile(pattern: str) -> re.Pattern[str] | None:
-    if _plain_name(pattern) is not None:
-        return None  # which the literal set finds at once, however many there are
-    try:
-        return re.compile(pattern)
-    except re.error:
-        return None  # a name with odd characters; it still matches literally
-
-
-def decide(node: NodeInfo, blocked: str, profile: TargetProfile, half: DType) -> Decision:
+def decide(
+    node: NodeInfo, blocked: str, profile: TargetProfile, half: DType, wishes: Wishes
+) -> Decision:
     """The decision for one node (rules 1 to 5; Constants are settled by `make_plan`)."""
     wanted = list(dict.fromkeys([slot[2] for slot in float_slots(node)]))
     if not wanted:
         return Decision(frozenset())
-    reason = blocked or _unfit(node)
+    forced = wishes.forces(node)
+    foreign = forced and node.rule is None and not node.bodies
+    reason = blocked or ("" if foreign else _unfit(node))
     if reason:
         return Decision(frozenset(), reason)
-    if node.calls_function:
+    if node.calls_function or foreign:
         return Decision(frozenset(wanted))
     able = [var for var in wanted if var and _allows(node, var, half)]
+    kept = wishes.kept_variables(node)
+    able = [var for var in able if var not in kept]
     if not able:
         name = half.name.lower()
-        return Decision(frozenset(), f"{node.op_type} has no {name} at opset {node.opset}")
-    return _with_kernel(node, able, profile, half)
+        reason = f"{node.op_type} has no {name} at opset {node.opset}"
+        return Decision(frozenset(), "blocked by operand" if kept else reason)
+    return Decision(frozenset(able)) if forced else _with_kernel(node, able, profile, half)
 
 
 def _allows(node: NodeInfo, var: str, half: DType) -> bool:

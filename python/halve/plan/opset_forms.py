@@ -47,8 +47,11 @@ SCALES = "scales"  # the initializer by which a single Resize tells its scales
 
 # Their versions differ in types alone, and they hold bodies or payload.
 _SAME_FORM = frozenset({"Constant", "If", "Loop", "Scan"})
-# Rule 2. Hardmax changed as Softmax did, for which the converter has a form.
-_CORRECTED = {"Hardmax": "Softmax"}
+# Rule 2. Hardmax changed as Softmax did, and comparisons as Add did, for which the converter has
+# forms.
+_CORRECTED = {"Greater": "Add", "Hardmax": "Softmax", "Less": "Add"}
+# Without the attribute output_sequence, which the checker refuses from 7 on, their form is one.
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ def single_node_model(
     for slot, name in enumerate(node.output):
         if name:
             graph.output.append(ValueInfoProto(name=f"o{slot}", type=_type(types.get(name), opset)))
+    if node.op_type in _RECURRENT:
+        opset = max(opset, _BROADCAST_OPSET)
     opsets = [helper.make_opsetid("", opset)]
     return ModelProto(ir_version=goal.ir_version, graph=graph, opset_import=opsets)
 

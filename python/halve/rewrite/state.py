@@ -61,9 +61,10 @@ class Rewriting:
 
     By uid: `nodes` are the copy's nodes, `in_types` and `out_types` the element types that the
     plan assigns to each slot, `after` the new nodes that follow a node; `dropped` are uids of
-    nodes that go. By scope: `bodies` are the copy's graphs and functions (each instance of a
-    function is a copy of its own), `first` the new nodes at the start, and `scope_inputs` and
-    `scope_outputs` the types of formal inputs and outputs of all but the main graph.
+    nodes that go. `stored_half` are weights that float32 readers read through a Cast. By scope:
+    `bodies` are the copy's graphs and functions (each instance of a function is a copy of its
+    own), `first` the new nodes at the start, and `scope_inputs` and `scope_outputs` the types of
+    formal inputs and outputs of all but the main graph.
     """
 
     source: SourceModel
@@ -84,6 +85,7 @@ class Rewriting:
     casts: list[CastRow] = field(default_factory=list)
     cast_lower_bound: int = 0
     changed: bool = False
+    stored_half: set[Value] = field(default_factory=set)
     _names: dict[Scope, set[str | bytes]] = field(default_factory=dict)
 
     @classmethod
@@ -170,9 +172,9 @@ class Rewriting:
         return DType.FLOAT if self.keeps(value) else self.options.half
 
     def made_type(self, value: Value) -> int:
-        """The type in which a value that is not a weight is made."""
-        if value.elem != DType.FLOAT:
-            return value.elem
+        """The type in which a value is made that is no weight, or one stored 16-bit only."""
+        if value in self.stored_half or value.elem != DType.FLOAT:
+            return self.options.half if value in self.stored_half else value.elem
         if value.source is not None:
             node, slot = value.source
             return self.out_types[node.uid][slot]

@@ -7,6 +7,8 @@
 4. An initializer that nothing reads is converted where the plan makes anything 16-bit, so that it
    takes no more room than the others; one that a training graph or a quantization annotation may
    refer to stays.
+5. With the option half_weights an initializer that float32 nodes read is stored 16-bit and cast,
+   where the schema lets all that read it take 16 bits.
 """
 
 from __future__ import annotations
@@ -45,12 +47,27 @@ def convert_weights(state: Rewriting) -> set[int]:
             if state.made_type(value) == state.options.half:
                 _convert(state, value, tensors)
             continue  # rule 3: the casts pass takes it
+        if DType.FLOAT in wanted and state.options.half_weights and _may_be_half(state, value):
+            _convert(state, value, tensors)
+            state.stored_half.add(value)
+            continue  # rule 5: the casts pass takes it
         settled.add(value.index)
         if len(wanted) == 2:
             _split(state, value, tensors)
         elif state.options.half in wanted:
             _convert(state, value, tensors)
     return settled
+
+
+def _may_be_half(state: Rewriting, value: Value) -> bool:
+    """Rule 5."""
+    if value.kind != Kind.INITIALIZER or value.is_input or value.is_output or value.exits:
+        return False
+    half = state.options.half
+    return all(
+        node.rule is not None and node.rule.allows(node.in_types[slot][0], half)
+        for node, slot in value.readers
+    )
 
 
 def _is_any_half(state: Rewriting) -> bool:
