@@ -1,8 +1,9 @@
 """What stands in README.md and docs/ runs: code blocks, commands, flags, files and links.
 
 A block with a language is executed, page by page in one folder that holds a model and what pages
-take as given (`FOLDER`). `<!-- needs a GPU -->`, `<!-- run by .ci/run -->` or `<!-- run by pytest -m torch -->` above a
-block says why it is not.
+take as given. `<!-- needs a GPU -->`, `<!-- run by .ci/run -->` or
+`<!-- run by pytest -m torch -->`
+above a block says why it is not.
 """
 
 from __future__ import annotations
