@@ -19,27 +19,23 @@ from onnx import ModelProto
 
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
+from halve.session.providers import CPU_PROVIDER, memory_of, provider_rows
 
 __all__ = [
     "CPU_PROVIDER",
-    "CUDA_PROVIDER",
     "OLDEST_SUPPORTED",
     "OPTIMISE_LEVELS",
-    "TENSORRT_PROVIDER",
     "Run",
     "RuntimeInfo",
     "Session",
     "describe_runtime",
-    "is_out_of_memory",
     "load",
     "operator_schemas",
     "run",
+    "run_bound",
     "upload",
 ]
 
-CPU_PROVIDER = "CPUExecutionProvider"
-CUDA_PROVIDER = "CUDAExecutionProvider"
-TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 OPTIMISE_LEVELS = ("disabled", "basic", "extended", "all")
 OLDEST_SUPPORTED = (1, 20)
 
@@ -58,25 +54,6 @@ _CONFIG = {
 }
 _DATA_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 _DATA_FOLDER_SINCE = (1, 21)
-# TensorFloat-32 keeps 10 bits of significand: neither a reference nor a float32 node may use it.
-# An arena that grows by what is asked for holds no more than the largest run needed.
-_CUDA_OPTIONS = {
-    "use_tf32": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-}
-_PROVIDER_OPTIONS = {CUDA_PROVIDER: _CUDA_OPTIONS}
-# Who takes the nodes that a provider leaves, before the CPU does.
-_FALLBACKS = {TENSORRT_PROVIDER: CUDA_PROVIDER}
-# How ONNX Runtime and the libraries below it say that a device has no memory left.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "failed to allocate memory",
-    "available memory of",
-    "alloc_failed",
-    "bad_alloc",
-    "bad allocation",
-)
 _FATAL_ONLY = 4  # ONNX Runtime's log level; what it would print is in the exception as well
 _INSTALL_HINT = "install one of the extras: halve[cpu], halve[cuda12] or halve[cuda13]"
 
@@ -168,9 +145,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
     options.use_deterministic_compute = provider != CPU_PROVIDER
-    for name, initializer in (shared or {}).items():
-        options.add_initializer(name, initializer)
     try:
+        for name, initializer in (shared or {}).items():
+            options.add_initializer(name, initializer)
         if custom_op_library is not None:
             options.register_custom_ops_library(_library_path(custom_op_library))
         argument = _model_argument(model, label)
@@ -178,7 +155,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
             inner = ort.InferenceSession(
                 given,
                 options,
-                providers=_providers(ort, provider, provider_options or {}),
+                providers=provider_rows(
+                    provider, provider_options or {}, ort.get_available_providers()
+                ),
             )
     except _runtime_errors(ort) as error:
         raise SessionError(
@@ -260,12 +239,51 @@ def run(
         with handle.limit() as options:
             return list(session.inner.run(fetch, ready, options))
     except _runtime_errors(_onnxruntime()) as error:
-        if handle is not None and handle.ended:
-            raise SessionError(f"{session.where}: a run has no result: {handle.ended}") from error
-        raise SessionError(
-            f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
-            f"{_one_line(error)}"
-        ) from error
+        raise _run_error(session, handle, error) from error
+
+
+def _run_error(session: Session, handle: Run | None, error: Exception) -> SessionError:
+    if handle is not None and handle.ended:
+        return SessionError(f"{session.where}: a run has no result: {handle.ended}")
+    return SessionError(
+        f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
+        f"{_one_line(error)}"
+    )
+
+
+def run_bound(
+    session: Session,
+    feeds: Mapping[str, NDArray[Any]],
+    stay: Iterable[str],
+    *,
+    device: int,
+    handle: Run | None = None,
+) -> dict[str, Any]:
+    """Run once with bound inputs and outputs; the outputs by name, as OrtValues.
+
+    Those of `stay` stay in the memory of the provider's device, the others come to the processor's.
+
+    Raises:
+        SampleError, SessionError: as `run` raises.
+    """
+    from halve.session.values import to_value
+
+    ort = _onnxruntime()
+    ready = check_feeds(session.inputs, session.optional, feeds, session.where)
+    kept = set(stay)
+    try:
+        binding = session.inner.io_binding()
+        for name, array in ready.items():
+            binding.bind_ortvalue_input(name, to_value(ort, array))
+        for port in session.outputs:
+            place = memory_of(session.provider) if port.name in kept else "cpu"
+            binding.bind_output(port.name, place, device if place != "cpu" else 0)
+        with (handle or Run()).limit() as options:
+            session.inner.run_with_iobinding(binding, options)
+        values = binding.get_outputs()
+    except _runtime_errors(ort) as error:
+        raise _run_error(session, handle, error) from error
+    return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
 
 
 def upload(array: NDArray[Any], provider: str, device: int) -> Any:
@@ -275,19 +293,12 @@ def upload(array: NDArray[Any], provider: str, device: int) -> Any:
         SessionError: there is no room.
     """
     ort = _onnxruntime()
-    where = "cuda" if provider in (CUDA_PROVIDER, TENSORRT_PROVIDER) else "cpu"
     try:
-        return ort.OrtValue.ortvalue_from_numpy(array, where, device)
+        return ort.OrtValue.ortvalue_from_numpy(array, memory_of(provider), device)
     except _runtime_errors(ort) as error:
         raise SessionError(
             f"{array.nbytes} bytes of weights cannot be put on device {device}: {_one_line(error)}"
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device's memory did not do."""
-    text = str(error).lower()
-    return any(words in text for words in _OUT_OF_MEMORY)
 
 
 def _run_with_values(
@@ -339,18 +350,6 @@ def _tf32_note(providers: Iterable[str]) -> str:
         "ONNX Runtime's CUDA provider computes float32 MatMul and Conv in TF32 unless "
         "use_tf32=0 is set; halve sets it in its own sessions"
     )
-
-
-def _providers(
-    ort: ModuleType, provider: str, options: Mapping[str, str]
-) -> list[tuple[str, dict[str, str]]]:
-    """The provider, and who takes what it leaves, on the same device."""
-    rows = [(provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(options))]
-    fallback = _FALLBACKS.get(provider)
-    if fallback is not None and fallback in ort.get_available_providers():
-        place = {key: value for key, value in options.items() if key == "device_id"}
-        rows.append((fallback, _PROVIDER_OPTIONS[fallback] | place))
-    return rows
 
 
 def _check_provider(provider: str, available: Iterable[str]) -> None:
