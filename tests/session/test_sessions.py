@@ -26,7 +26,7 @@ from halve.session.providers import (
 )
 from halve.session.runtime import load, run, run_bound, upload
 from halve.session.samples import Sample
-from halve.session.sessions import SessionEvaluator, SessionSettings
+from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 
 N = 256
 WEIGHTS = np.random.default_rng(0).standard_normal((N, N)).astype(np.float32)
@@ -121,6 +121,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         return real(timeout_s)
 
     monkeypatch.setattr(module, "Run", noted)
+    # Outputs are the host's: also where there is a real device, nothing is judged on it.
+    monkeypatch.setitem(sys.modules, "halve._cuda", None)
     return fake
 
 
@@ -146,6 +148,13 @@ def test_initializers_are_used_where_they_are_given(folder: Path) -> None:
     (y,) = run(session, {"x": X})
     np.testing.assert_allclose(y, X @ (2 * WEIGHTS), rtol=1e-4, atol=1e-3)
     assert session.held == tuple(shared.values())
+
+
+def test_the_memory_of_the_smallest_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
+    assert device_memory(CUDA_PROVIDER, (0, 9)) == 1 << 30
+    assert device_memory(CUDA_PROVIDER, (9,)) is None
+    assert device_memory(CPU_PROVIDER, (0,)) is None
 
 
 def test_each_weight_is_uploaded_once_a_device(folder: Path, device: Device) -> None:
