@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fake_cuda import FakeOrtValue, fake_module
+from fake_cuda import FakeContext, FakeCudaError, FakeOrtValue, fake_module
 from halve.errors import SampleError, SessionError
 from halve.search_types import OutputTolerance, Tolerances, UnitSet
 from halve.session import sessions as module
@@ -355,6 +355,19 @@ def test_outputs_are_judged_where_they_lie(folder: Path, judging_there: list[str
         assert [o.comparison for o in here.outputs] == [o.comparison for o in there.outputs]
         np.testing.assert_allclose(here.energy, there.energy, rtol=1e-9)
     assert trials[1][3].failure == "there is no output 'z'"
+
+
+def test_a_comparison_without_memory_is_a_failed_trial(
+    folder: Path, judging_there: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise FakeCudaError("cudaMalloc(p, n) failed: out of memory")
+
+    monkeypatch.setattr(FakeContext, "compare", refuse)
+    used = evaluator(folder, provider=CUDA_PROVIDER, slots=4, share_weights=False)
+    failure = used.run(NONE, 0).failure
+    assert failure.startswith("output 'y' cannot be compared: the GPU failed: cudaMalloc(p, n)")
+    assert used._slots.limit(0) == 1
 
 
 def test_outputs_that_somebody_wants_to_see_come_back(

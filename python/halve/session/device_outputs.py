@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halve.compare.verdict import compare_on, compare_outputs
+from halve.errors import BackendUnavailableError, SessionError
 from halve.search_types import OutputTrial, Tolerances
 from halve.session.runtime import Session
 from halve.session.steps import Outputs
@@ -62,7 +63,11 @@ class DeviceJudge:
     def judge(
         self, session: Session, sample: int, values: Mapping[str, Any], device: int
     ) -> tuple[OutputTrial, ...]:
-        """The trials of a sample's outputs, in the references' order; values are OrtValues."""
+        """The trials of a sample's outputs, in the references' order; values are OrtValues.
+
+        Raises:
+            SessionError: the device fails, for want of memory for instance.
+        """
         staying = set(self.staying(session, sample))
         return tuple(
             self._judge_there(sample, name, values[name], device)
@@ -75,7 +80,10 @@ class DeviceJudge:
         reference = self._references[sample][name]
         if tuple(value.shape()) == reference.shape and reference.size:
             held = self._reference(sample, name, device)
-            return compare_on(name, value, held, self._tolerances.of(name))
+            try:
+                return compare_on(name, value, held, self._tolerances.of(name))
+            except BackendUnavailableError as error:
+                raise SessionError(f"output {name!r} cannot be compared: {error}") from error
         return self._judge_here(sample, name, np.empty(tuple(value.shape()), np.float32))
 
     def _judge_here(self, sample: int, name: str, array: NDArray[Any]) -> OutputTrial:
