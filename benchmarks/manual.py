@@ -1,9 +1,9 @@
 """What manual mode costs: time and memory against a plain float32 run of the same model.
 
-Time is processor time of one sample on one thread, both in turn, medians, after a first sample that
-loads the parts; the plain run has the same optimisation level (none) and ONNX Runtime's full one.
-Memory is the growth of the resident set, in a process of its own each. Without models on the command
-line it measures a generated chain of 1,200 nodes whose every value is measured.
+Time is processor time of one sample on one thread, both in turn, medians, after a first sample
+that loads the parts; the plain run has the same optimisation level (none) and ONNX Runtime's full
+one. Memory is the growth of the resident set, in a process of its own each. Without models on the
+command line it measures a generated chain of 1,200 nodes whose every value is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import halve
-from halve.session import Sample, load, read_samples, run
+from halve.session import Sample, Session, load, read_samples, run
 
 MODES = ("plain", "calc", "raw")
 MIB = 1 << 20
@@ -151,7 +151,7 @@ def time_row(name: str, model: ModelProto | Path, sample: Sample, rounds: int) -
     }
 
 
-def plain_seconds(session: Any, sample: Sample, rounds: int) -> list[float]:
+def plain_seconds(session: Session, sample: Sample, rounds: int) -> list[float]:
     run(session, sample.inputs)
     times = []
     for _ in range(rounds):

@@ -2,10 +2,10 @@
 
     python benchmarks/pytorch.py
 
-The networks are those of the tests (tests/pytorch/torch_models.py), exported with both of PyTorch's
-exporters. `half()` is the module made half by PyTorch and exported so; the converters get the float32
-export, with the arguments that serve them best. A result is right if it loads in ONNX Runtime and,
-with every float16 value really rounded around float32 arithmetic, all outputs are within 1e-2 of
+The networks are those of the tests (tests/pytorch/torch_models.py), exported with both of
+PyTorch's exporters. `half()` is the module made half by PyTorch and exported so; the converters get
+the float32 export, with the arguments that serve them best. A result is right if it loads in ONNX
+Runtime and, with every float16 value really rounded around float32 arithmetic, all outputs are within 1e-2 of
 what PyTorch computes in float32, relative to the largest value of that output.
 """
 
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto
 from peers import PEERS
 from timing import versions, write_json
@@ -107,7 +108,7 @@ def verdict(make: Callable[[], ModelProto], sample: Sample) -> str:
     return "right" if right else "wrong"
 
 
-def _near(value: Any, want: Any) -> bool:
+def _near(value: NDArray[Any], want: NDArray[Any]) -> bool:
     error = np.abs(value.astype(np.float64) - want).max()
     return bool(error <= LIMIT * np.abs(want).max())
 

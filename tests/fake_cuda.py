@@ -11,6 +11,7 @@ import types
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,11 +35,18 @@ ROW = {
     "multiprocessors": 2,
 }
 STREAM = 0x1234
+_TYPES = (np.float32, np.float16, ml_dtypes.bfloat16, np.float64)
 _ORT_NAMES = {"float32": "tensor(float)", "float16": "tensor(float16)", "int64": "tensor(int64)"}
 
 
 class FakeCudaError(RuntimeError):
     """What a fake module raises."""
+
+
+def _at(address: int, n: int, dtype: Any) -> NDArray[Any]:
+    """The array at an address."""
+    nbytes = n * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * nbytes).from_address(address), dtype)
 
 
 class FakeContext:
@@ -73,6 +81,20 @@ class FakeContext:
         self, a: int, b: int, items: Sequence[Any], rtol: float, atol: float, equal_nan: bool
     ) -> list[Any]:
         return [_core.compare(0, a, x, b, y, n, rtol, atol, equal_nan, 1)[1] for x, y, n in items]
+
+    def ratios(
+        self, kind: int, items: Sequence[Any], rtol: float, atol: float, scale: float
+    ) -> list[Any]:
+        rows = []
+        for a, b, n in items:
+            x = _at(a, n, _TYPES[kind]).astype(np.float64)
+            y = _at(b, n, np.float32).astype(np.float64)
+            with np.errstate(all="ignore"):
+                shares = np.abs(x - y) / (atol + rtol * np.abs(y))
+            shares = np.where(x == y, 0.0, np.nan_to_num(shares, nan=np.inf, posinf=np.inf))
+            with np.errstate(invalid="ignore"):
+                rows.append((float(shares.max(initial=0)), float(((shares * scale) ** 4).sum())))
+        return rows
 
     def statistics(self, kind: int, items: Sequence[Any], ge: float, le: float) -> list[Any]:
         return [_core.stats(0, kind, x, n, ge, le, 1)[1] for x, n in items]

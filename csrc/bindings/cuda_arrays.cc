@@ -6,6 +6,7 @@
 #include "cuda/cast.h"
 #include "cuda/compare.h"
 #include "cuda/context.h"
+#include "cuda/ratio.h"
 #include "cuda_bindings.h"
 #include "tuples.h"
 
@@ -67,6 +68,19 @@ py::list compare(cuda::Context& context, int a_type, int b_type,
   return as_list(totals);
 }
 
+py::list ratios(cuda::Context& context, int a_type, const std::vector<CastTuple>& tuples,
+                double rtol, double atol, double scale) {
+  const std::vector<cuda::ReduceItem> items = reduce_items(tuples);
+  std::vector<cuda::RatioTotals> totals;
+  {
+    const py::gil_scoped_release release;
+    totals = cuda::ratios(context, static_cast<FloatType>(a_type), items, {rtol, atol, scale});
+  }
+  py::list rows;
+  for (const auto& row : totals) rows.append(py::make_tuple(row.worst, row.sum_fourth));
+  return rows;
+}
+
 py::list statistics(cuda::Context& context, int type,
                     const std::vector<std::tuple<Address, std::uint64_t>>& tuples, double ge,
                     double le) {
@@ -100,6 +114,9 @@ void register_cuda_arrays(py::module_& module) {
       .def("compare", &compare, py::arg("a_type"), py::arg("b_type"), py::arg("items"),
            py::arg("rtol"), py::arg("atol"), py::arg("equal_nan"),
            "Compares (a, b, n) a pair; totals in the order of CompareTotals.")
+      .def("ratios", &ratios, py::arg("a_type"), py::arg("items"), py::arg("rtol"), py::arg("atol"),
+           py::arg("scale"),
+           "(largest share of the tolerance, sum of fourth powers) of (a, b, n), b float32.")
       .def("statistics", &statistics, py::arg("type"), py::arg("items"), py::arg("ge"),
            py::arg("le"), "Measures (x, n) an array; totals in the order of StatsTotals.");
 }

@@ -33,7 +33,8 @@ from halve.options import ConvertOptions
 from halve.plan import Analysis, analyse
 from halve.plan.neutral import initializer_tensors, is_neutral
 from halve.plan.opset import needed_opset, raise_opset
-from halve.session.runtime import CPU_PROVIDER, describe_runtime
+from halve.session.installed import describe_runtime
+from halve.session.runtime import CPU_PROVIDER
 from halve.session.samples import Sample, SampleSource, as_samples
 from halve.session.twin import TwinModels, TwinSession
 from halve.session.twin_lane import tag_nodes

@@ -27,7 +27,8 @@ from halve.options import ConvertOptions
 from halve.report.lines import progress_lines
 from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, Tolerances
-from halve.session.runtime import CPU_PROVIDER, describe_runtime, load
+from halve.session.installed import describe_runtime
+from halve.session.runtime import CPU_PROVIDER, load
 from halve.session.samples import Sample
 from halve.source import open_model, text
 

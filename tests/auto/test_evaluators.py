@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 import halve
 from halve import ConvertOptions, OutputTolerance, SearchOptions, Tolerances
+from halve.auto.candidate import judge_settings
 from halve.auto.evaluators import evaluator_name
 from halve.candidates import CandidateStore
 from halve.errors import OptionError, SessionError
-from halve.session import load, run
+from halve.session import load, run, written
 from halve.session.canary import check_arithmetic
 from halve.source import open_model
 from models import mlp
@@ -83,3 +84,17 @@ def test_weights_are_kept_once_a_type(tmp_path: Path) -> None:
     assert both > half
     store.model((1,))
     assert store.path.stat().st_size == both
+
+
+def test_a_written_model_is_judged_on_the_first_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = SearchOptions(
+        provider="CUDAExecutionProvider", devices=(3, 1), provider_options={"k": "v"}
+    )
+    settings = judge_settings(options)
+    assert settings.level == "device"
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(written, "load", lambda *_, **options: given.append(options))
+    written.open_written(Path("model.onnx"), settings)
+    assert given[0]["provider"] == "CUDAExecutionProvider"
+    assert given[0]["provider_options"] == {"device_id": "3", "k": "v"}
+    assert judge_settings(SearchOptions()).provider_options == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import ml_dtypes
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fake_cuda import FakeArray, fake_module
 from halve.compare import compare_outputs, verdict
+from halve.compare.verdict import compare_on
 from halve.search_types import OutputTolerance, OutputTrial, Tolerances
 
 RNG = np.random.default_rng(11)
@@ -143,3 +146,29 @@ def test_each_output_has_its_tolerance() -> None:
     assert not z.passed
     tight = tolerances.tightened(0.5).of("y")
     assert (tight.rtol, tight.atol) == (5e-3, 0.0)
+
+
+TOLERANCES = [
+    OutputTolerance(1e-2, 1e-3),
+    OutputTolerance(1e-2, 0.0, ntol=0.1),
+    OutputTolerance(1e-2, 1e-3, cos_sim=0.99),
+    OutputTolerance(1e-2, 1e-3, norm_rel=1e-3),
+    OutputTolerance(0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize("tolerance", TOLERANCES)
+def test_on_a_device_the_verdict_is_the_same(
+    tolerance: OutputTolerance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
+    y = np.random.default_rng(3).standard_normal(2000).astype(np.float32)
+    for scale, odd in ((1.0, None), (1.0001, None), (1.5, None), (1.01, np.nan), (1.01, np.inf)):
+        x = (y * np.float32(scale)).astype(np.float16)
+        if odd is not None:
+            x[5] = odd
+        (here,) = compare_outputs(["y"], [x], [y], Tolerances(tolerance))
+        there = compare_on("y", FakeArray(x), FakeArray(y), tolerance)
+        assert (there.passed, there.error) == (here.passed, here.error)
+        assert repr(there.comparison) == repr(here.comparison)
+        np.testing.assert_allclose(there.energy, here.energy, rtol=1e-9)

@@ -11,6 +11,7 @@
 
 #include "cuda/compare.h"
 #include "cuda/compare_thread.h"
+#include "cuda/ratio_thread.h"
 #include "cuda/stats_thread.h"
 #include "cuda_simulation.h"
 #include "halve/cast.h"
@@ -268,6 +269,40 @@ TEST_CASE("the statistics kernel's threads together are the scalar statistics") 
   check.operator()<kernels::Float16>(FloatType::kFloat16);
   check.operator()<kernels::BFloat16>(FloatType::kBFloat16);
   check.operator()<kernels::Float64>(FloatType::kFloat64);
+}
+
+TEST_CASE("shares of a tolerance are those of a plain loop") {
+  std::mt19937 random(40);
+  std::vector<float> x = normal((std::size_t{1} << 18) + 999, 41), y = nudged(x, 42);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (random() % 50 == 0) y[i] = x[i];
+  }
+  const auto check = [&](bool odd) {
+    const Array a(FloatType::kFloat16, x, 3), b(FloatType::kFloat32, y, 1);
+    const ReducePlan plan = plan_reduction({{a.data(), b.data(), a.count}}, a.type, b.type);
+    const RatioRule rule{1e-2, 1e-3, 0.25};
+    double worst = 0.0, sum = 0.0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double u = kernels::Float16::widen(a.data() + 2 * i), v = y[i];
+      const double share = u == v ? 0.0 : std::fabs(u - v) / (1e-3 + 1e-2 * std::fabs(v));
+      worst = std::isnan(share) ? kInf : std::max(worst, share);
+      sum += std::pow(share / 4, 4);
+    }
+    for (const unsigned blocks : {1U, 6U}) {
+      const auto chunks = simulate_reduction<RatioThread<kernels::Float16, kernels::Float32>>(
+          plan, rule, {blocks, blocks});
+      RatioTotals found;
+      for (const RatioTotals& part : chunks) {
+        found.worst = std::max(found.worst, part.worst);
+        found.sum_fourth += part.sum_fourth;
+      }
+      CHECK(found.worst == worst);
+      if (!odd) CHECK(found.sum_fourth == doctest::Approx(sum).epsilon(1e-12));
+    }
+  };
+  check(false);
+  y[77] = std::nanf("");
+  check(true);
 }
 
 TEST_CASE("a reduction's plan has every element once, in chunks of the order of sums") {

@@ -8,7 +8,8 @@ from onnx import ModelProto
 from halve.errors import SessionError
 from halve.session import canary, runtime
 from halve.session.canary import check_canary
-from halve.session.runtime import OPTIMISE_LEVELS, describe_runtime
+from halve.session.installed import describe_runtime
+from halve.session.runtime import OPTIMISE_LEVELS
 
 
 @pytest.mark.parametrize("optimise", OPTIMISE_LEVELS)

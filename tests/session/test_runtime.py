@@ -15,7 +15,8 @@ from onnx import helper, numpy_helper
 
 from halve.errors import BackendUnavailableError, OptionError, SampleError, SessionError
 from halve.session import runtime
-from halve.session.runtime import CPU_PROVIDER, describe_runtime, load, run
+from halve.session.installed import describe_runtime
+from halve.session.runtime import CPU_PROVIDER, load, run
 from models import BFLOAT16, BOOL, FLOAT, FLOAT16, INT64, build, mlp, text_model
 
 BF16 = ml_dtypes.bfloat16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +13,20 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from halve.errors import SessionError
-from halve.search_types import Tolerances, UnitSet
+from fake_cuda import FakeContext, FakeCudaError, FakeOrtValue, fake_module
+from halve.errors import SampleError, SessionError
+from halve.search_types import OutputTolerance, Tolerances, UnitSet
 from halve.session import sessions as module
 from halve.session.device_weights import DeviceWeights
-from halve.session.runtime import (
+from halve.session.providers import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
     TENSORRT_PROVIDER,
     is_out_of_memory,
-    load,
-    run,
-    upload,
 )
+from halve.session.runtime import load, run, run_bound, upload
 from halve.session.samples import Sample
-from halve.session.sessions import SessionEvaluator, SessionSettings
+from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 
 N = 256
 WEIGHTS = np.random.default_rng(0).standard_normal((N, N)).astype(np.float32)
@@ -121,6 +121,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         return real(timeout_s)
 
     monkeypatch.setattr(module, "Run", noted)
+    # Outputs are the host's: also where there is a real device, nothing is judged on it.
+    monkeypatch.setitem(sys.modules, "halve._cuda", None)
     return fake
 
 
@@ -146,6 +148,13 @@ def test_initializers_are_used_where_they_are_given(folder: Path) -> None:
     (y,) = run(session, {"x": X})
     np.testing.assert_allclose(y, X @ (2 * WEIGHTS), rtol=1e-4, atol=1e-3)
     assert session.held == tuple(shared.values())
+
+
+def test_the_memory_of_the_smallest_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
+    assert device_memory(CUDA_PROVIDER, (0, 9)) == 1 << 30
+    assert device_memory(CUDA_PROVIDER, (9,)) is None
+    assert device_memory(CPU_PROVIDER, (0,)) is None
 
 
 def test_each_weight_is_uploaded_once_a_device(folder: Path, device: Device) -> None:
@@ -282,7 +291,7 @@ class FakeSession:
 
 def test_providers_are_pinned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeRuntime([TENSORRT_PROVIDER, CUDA_PROVIDER, "ROCMExecutionProvider", CPU_PROVIDER])
-    monkeypatch.setattr("halve.session.runtime._onnxruntime", lambda **_: fake)
+    monkeypatch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
     given = {"device_id": "3", "user_option": "1"}
     for provider in (TENSORRT_PROVIDER, CUDA_PROVIDER, "ROCMExecutionProvider", CPU_PROVIDER):
         load(model(), provider=provider, provider_options=given, external_data_folder=folder)
@@ -299,3 +308,73 @@ def test_providers_are_pinned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     deterministic = [options.use_deterministic_compute for options, _ in fake.sessions]
     assert deterministic == [True, True, True, False]
+
+
+def test_a_bound_run_gives_the_same_outputs(folder: Path) -> None:
+    session = load(model(), external_data_folder=folder)
+    (expected,) = run(session, {"x": X})
+    values = run_bound(session, {"x": X}, ["y"], device=0)
+    np.testing.assert_array_equal(values["y"].numpy(), expected)
+    with pytest.raises(SampleError, match="input 'x' is missing"):
+        run_bound(session, {}, [], device=0)
+
+
+@pytest.fixture
+def judging_there(device: Device, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A device whose memory is the host's, and the outputs that stayed there."""
+    stayed: list[str] = []
+
+    def bound(session: Any, feeds: Any, stay: Any, **options: Any) -> dict[str, Any]:
+        stayed.extend(stay)
+        values = run_bound(session, feeds, stay, **options)
+        return {
+            name: FakeOrtValue(value.numpy()) if name in stay else value
+            for name, value in values.items()
+        }
+
+    monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
+    monkeypatch.setattr(module, "run_bound", bound)
+    monkeypatch.setattr(module, "upload", lambda array, *_: FakeOrtValue(array))
+    return stayed
+
+
+def test_outputs_are_judged_where_they_lie(folder: Path, judging_there: list[str]) -> None:
+    y = (X @ WEIGHTS).astype(np.float32)
+    references = [{"y": y}, {"y": y.astype(np.float64)}, {"y": y[:1]}, {"y": y, "z": y}]
+    samples = [Sample(i, {"x": X}) for i in range(len(references))]
+    tolerances = Tolerances(OutputTolerance(1e-7, 1e-6))
+    trials = []
+    for provider in (CPU_PROVIDER, CUDA_PROVIDER):
+        settings = SessionSettings(folder=folder, provider=provider, share_weights=False)
+        used = SessionEvaluator(lambda _: model(), samples, references, tolerances, settings)
+        trials.append([used.run(NONE, i) for i in range(len(samples))])
+    assert judging_there == ["y", "y"]  # not the reference that float32 does not hold
+    for here, there in zip(*trials, strict=True):
+        assert here.failure == there.failure
+        assert [o.error for o in here.outputs] == [o.error for o in there.outputs]
+        assert [o.comparison for o in here.outputs] == [o.comparison for o in there.outputs]
+        np.testing.assert_allclose(here.energy, there.energy, rtol=1e-9)
+    assert trials[1][3].failure == "there is no output 'z'"
+
+
+def test_a_comparison_without_memory_is_a_failed_trial(
+    folder: Path, judging_there: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise FakeCudaError("cudaMalloc(p, n) failed: out of memory")
+
+    monkeypatch.setattr(FakeContext, "compare", refuse)
+    used = evaluator(folder, provider=CUDA_PROVIDER, slots=4, share_weights=False)
+    failure = used.run(NONE, 0).failure
+    assert failure.startswith("output 'y' cannot be compared: the GPU failed: cudaMalloc(p, n)")
+    assert used._slots.limit(0) == 1
+
+
+def test_outputs_that_somebody_wants_to_see_come_back(
+    folder: Path, judging_there: list[str]
+) -> None:
+    used = evaluator(folder, provider=CUDA_PROVIDER, keep_values=True, share_weights=False)
+    trial = used.run(NONE, 0)
+    assert trial.values is not None
+    assert trial.values["y"].shape == (2, N)
+    assert judging_there == []

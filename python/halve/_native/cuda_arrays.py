@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,14 @@ from halve._native.device_arrays import DeviceArray
 from halve.errors import BackendUnavailableError, CastError, ComparisonError
 from halve.types import CastBounds, CastCounts, Comparison, DType, TensorStatistics
 
-__all__ = ["PIECE_ELEMENTS", "cast_array", "cast_through", "compare_array", "measure_array"]
+__all__ = [
+    "PIECE_ELEMENTS",
+    "cast_array",
+    "cast_through",
+    "compare_array",
+    "measure_array",
+    "measure_ratios",
+]
 
 _HALF_TYPES = {DType.FLOAT16: 0, DType.BFLOAT16: 1}
 # Of float32, on their way to the device: large enough for its bus, small enough to overlap.
@@ -91,6 +99,32 @@ def measure_array(x: DeviceArray, *, ge: float, le: float) -> TensorStatistics:
     with _cuda_errors(ComparisonError, f"ge {ge}, le {le}"):
         (totals,) = context.statistics(FLOAT_TYPES[x.dtype], [(x.pointer, x.size)], ge, le)
     return TensorStatistics(*totals)
+
+
+def measure_ratios(
+    a: DeviceArray, b: DeviceArray, *, rtol: float, atol: float
+) -> tuple[float, float]:
+    """The largest share of the tolerance that an element uses, and the sum of the shares' fourth
+    powers, each divided by the largest first (0 where that is 0 or infinite).
+
+    The share is |a - b| / (atol + rtol·|b|): 0 where a equals b, infinite where it would be NaN.
+    `b` is float32; `a` is as large, on the same device, and of at most 32 bits an element.
+
+    Raises:
+        ComparisonError: a tolerance is negative, NaN or infinite.
+        BackendUnavailableError: CUDA is not usable here, or fails.
+    """
+    context = _ready(a, b)
+    items = [(a.pointer, b.pointer, a.size)]
+    kind = FLOAT_TYPES[a.dtype]
+    with _cuda_errors(ComparisonError, f"rtol {rtol}, atol {atol}"):
+        ((worst, _),) = context.ratios(kind, items, rtol, atol, 0.0)
+        # A tiny largest share has an infinite inverse; nothing is lost by calling it 0.
+        scale = 1 / worst if 0 < worst < math.inf else 0.0
+        if not 0 < scale < math.inf:
+            return worst, 0.0
+        ((_, total),) = context.ratios(kind, items, rtol, atol, scale)
+    return worst, total
 
 
 def _ready(*arrays: DeviceArray) -> Any:  # noqa: ANN401 - the compiled module has no types

@@ -32,7 +32,9 @@ def judge_settings(options: SearchOptions) -> JudgeSettings:
     return JudgeSettings(
         level=level,
         provider=options.provider,
-        provider_options=options.provider_options,
+        provider_options={"device_id": str(options.devices[0])} | dict(options.provider_options)
+        if level == "device"
+        else options.provider_options,
         session_options=options.session_options,
         threads=options.threads_per_trial,
         custom_op_library=options.convert.custom_op_library,

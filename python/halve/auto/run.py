@@ -39,7 +39,7 @@ from halve.search_types import (
     UnitEvidence,
     UnitSet,
 )
-from halve.session.runtime import describe_runtime
+from halve.session.installed import describe_runtime
 from halve.session.samples import Sample, SampleSource, as_samples
 from halve.session.type_oracle import with_runtime_types
 from halve.session.written import loading_notes

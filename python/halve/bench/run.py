@@ -21,8 +21,9 @@ from halve.files import given_path
 from halve.options import usable_cores
 from halve.session.bound import BoundRun
 from halve.session.footprint import measure_footprint
+from halve.session.installed import describe_runtime
 from halve.session.random_samples import RandomSampling, random_samples
-from halve.session.runtime import CPU_PROVIDER, Session, describe_runtime, load
+from halve.session.runtime import CPU_PROVIDER, Session, load
 from halve.session.samples import SampleSource, as_samples
 
 __all__ = ["RANDOM_INPUTS", "bench"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from halve._native.cuda_arrays import compare_array, measure_array
+from halve._native.cuda_arrays import compare_array, measure_array, measure_ratios
 from halve._native.device_arrays import is_on_device, open_device_array
 from halve.errors import ComparisonError
 from halve.types import Comparison, TensorStatistics
 
-__all__ = ["compare_on_device", "on_device", "statistics_on_device"]
+__all__ = ["compare_on_device", "on_device", "ratios_on_device", "statistics_on_device"]
 
 
 def on_device(a: object, b: object) -> bool:
@@ -54,6 +54,24 @@ def compare_on_device(
             "of them"
         )
     return compare_array(first, second, rtol=rtol, atol=atol, equal_nan=equal_nan)
+
+
+def ratios_on_device(
+    a: Any,  # noqa: ANN401 - any library's array
+    b: Any,  # noqa: ANN401 - any library's array
+    *,
+    rtol: float,
+    atol: float,
+) -> tuple[float, float]:
+    """The largest share of a tolerance that an element uses, and the sum of the shares' fourth
+    powers, each divided by the largest first. `b`, the reference, is float32.
+
+    Raises:
+        ComparisonError: an array is of another type or layout.
+        BackendUnavailableError: CUDA is not usable here.
+    """
+    first, second = open_device_array("a", a), open_device_array("b", b)
+    return measure_ratios(first, second, rtol=rtol, atol=atol)
 
 
 def statistics_on_device(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halve._native.compare import FLOAT_TYPES
+from halve._native.device_arrays import open_device_array
 from halve.compare.array import compare
+from halve.compare.device import ratios_on_device
 from halve.search_types import OutputTolerance, OutputTrial, Tolerances
 from halve.types import Comparison
 
-__all__ = ["compare_outputs"]
+__all__ = ["compare_on", "compare_outputs"]
 
 _CHUNK = 1 << 20
 # Of the power mean: 2 adds up exactly over independent errors and says little of the largest one,
@@ -43,6 +45,31 @@ def compare_outputs(
     )
 
 
+def compare_on(
+    name: str,
+    value: Any,  # noqa: ANN401 - any library's array on a device
+    reference: Any,  # noqa: ANN401 - likewise
+    tolerance: OutputTolerance,
+) -> OutputTrial:
+    """As compare_outputs, of one output where it lies, on a device; `reference` is float32.
+
+    Only the metrics come back. `error` is the same to the last bit; `energy` is summed in another
+    order.
+    """
+    found = compare(value, reference, rtol=tolerance.rtol, atol=tolerance.atol)
+    return _verdict(name, found, tolerance, lambda: _device_ratio(value, reference, tolerance))
+
+
+def _device_ratio(value: Any, reference: Any, tolerance: OutputTolerance) -> tuple[float, float]:  # noqa: ANN401 - any library's array
+    """As _worst_ratio, on a device."""
+    worst, total = ratios_on_device(value, reference, rtol=tolerance.rtol, atol=tolerance.atol)
+    if worst == math.inf:
+        return math.inf, math.inf
+    size = open_device_array("b", reference).size
+    mean = (total / max(size, 1)) ** (1 / _POWER)
+    return worst, (worst * mean) * (worst * mean)
+
+
 def _judge(
     name: str, value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance
 ) -> OutputTrial:
@@ -59,10 +86,19 @@ def _judge(
         atol=tolerance.atol,
         threads=1,
     )
+    return _verdict(name, found, tolerance, lambda: _worst_ratio(value, reference, tolerance))
+
+
+def _verdict(
+    name: str,
+    found: Comparison,
+    tolerance: OutputTolerance,
+    worst_ratio: Callable[[], tuple[float, float]],
+) -> OutputTrial:
     if tolerance.cos_sim is not None or (tolerance.ntol and found.elements):
         error, energy = _counted_error(found, tolerance), _energy(found, tolerance)
     else:
-        error, energy = _worst_ratio(value, reference, tolerance)
+        error, energy = worst_ratio()
         # The count is exact where the quotient is at the very limit.
         error = max(error, math.nextafter(1, 2)) if found.mismatches else min(error, 1.0)
         energy = energy if math.isfinite(energy) else _energy(found, tolerance)

@@ -26,9 +26,9 @@ from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo
 from halve.plan.decision import Decision
 from halve.plan.keys import node_keys
-from halve.plan.patterns import Matcher, plain_name
 from halve.plan.neutral import settle_neutral
 from halve.plan.operand_rules import FLOAT32_OPERATORS, FLOAT32_VARIABLES
+from halve.plan.patterns import Matcher, plain_name
 from halve.plan.scales import keep_scales
 from halve.plan.schemas import OPAQUE
 from halve.plan.targets import TargetProfile

@@ -2,6 +2,7 @@
 
 from halve.session.canary import CanaryResult, check_canary
 from halve.session.feeds import Port
+from halve.session.installed import OLDEST_SUPPORTED, RuntimeInfo, describe_runtime
 from halve.session.judging import (
     Judgement,
     OutputMetrics,
@@ -13,11 +14,8 @@ from halve.session.judging import (
 from halve.session.lowering import lower
 from halve.session.runtime import (
     CPU_PROVIDER,
-    OLDEST_SUPPORTED,
     OPTIMISE_LEVELS,
-    RuntimeInfo,
     Session,
-    describe_runtime,
     load,
     run,
 )

@@ -8,7 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from halve.session.feeds import check_feeds
-from halve.session.runtime import Session, raised_as_session_error, runtime_module
+from halve.session.installed import runtime_module
+from halve.session.runtime import Session, raised_as_session_error
 from halve.session.values import from_value, to_value
 
 __all__ = ["BoundRun"]

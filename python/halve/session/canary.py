@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from halve.errors import SessionError
-from halve.session.runtime import CPU_PROVIDER, describe_runtime, load, run
+from halve.session.installed import describe_runtime
+from halve.session.runtime import CPU_PROVIDER, load, run
 
 __all__ = ["CanaryResult", "check_arithmetic", "check_canary"]
 

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from halve.errors import SessionError
 from halve.session.bound import BoundRun
-from halve.session.runtime import Session, load, raised_as_session_error, run, runtime_module
+from halve.session.installed import runtime_module
+from halve.session.runtime import Session, load, raised_as_session_error, run
 from halve.session.samples import Sample, read_samples, write_samples
 
 __all__ = ["Footprint", "NodeRun", "measure_footprint"]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,34 +19,25 @@ from onnx import ModelProto
 
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
+from halve.session.installed import one_line, runtime_errors, runtime_module, takes_data_folder
+from halve.session.providers import CPU_PROVIDER, memory_of, provider_rows
 from halve.session.watchdog import Watchdog
 
 __all__ = [
     "CPU_PROVIDER",
-    "CUDA_PROVIDER",
-    "OLDEST_SUPPORTED",
     "OPTIMISE_LEVELS",
-    "TENSORRT_PROVIDER",
     "Run",
-    "RuntimeInfo",
     "Session",
-    "describe_runtime",
-    "is_out_of_memory",
     "load",
     "make_value",
-    "operator_schemas",
     "raised_as_session_error",
     "run",
+    "run_bound",
     "run_values",
-    "runtime_module",
     "upload",
 ]
 
-CPU_PROVIDER = "CPUExecutionProvider"
-CUDA_PROVIDER = "CUDAExecutionProvider"
-TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 OPTIMISE_LEVELS = ("disabled", "basic", "extended", "all")
-OLDEST_SUPPORTED = (1, 20)
 
 _LEVEL_ATTRIBUTES = {
     "disabled": "ORT_DISABLE_ALL",
@@ -63,14 +53,6 @@ _CONFIG = {
     "session.inter_op.allow_spinning": "0",
 }
 _DATA_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
-_DATA_FOLDER_SINCE = (1, 21)
-# TensorFloat-32 keeps 10 bits of significand: neither a reference nor a float32 node may use it.
-# An arena that grows by what is asked for holds no more than the largest run needed.
-_CUDA_OPTIONS = {
-    "use_tf32": "0",
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-}
 _SHARED_ARENA_KEY = "session.use_env_allocators"
 # The arena grows by what is asked for, not to the next power of two.
 _ARENA_SETTINGS = {
@@ -82,20 +64,7 @@ _ARENA_SETTINGS = {
 _ARENA: list[Any] = []
 _ARENA_LOCK = threading.Lock()
 _WATCHDOG = Watchdog()
-_PROVIDER_OPTIONS = {CUDA_PROVIDER: _CUDA_OPTIONS}
-# Who takes the nodes that a provider leaves, before the CPU does.
-_FALLBACKS = {TENSORRT_PROVIDER: CUDA_PROVIDER}
-# How ONNX Runtime and the libraries below it say that a device has no memory left.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "failed to allocate memory",
-    "available memory of",
-    "alloc_failed",
-    "bad_alloc",
-    "bad allocation",
-)
 _FATAL_ONLY = 4  # ONNX Runtime's log level; what it would print is in the exception as well
-_INSTALL_HINT = "install one of the extras: halve[cpu], halve[cuda12] or halve[cuda13]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,40 +82,6 @@ class Session:
     optional: tuple[Port, ...]
     outputs: tuple[Port, ...]
     held: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeInfo:
-    """What this machine's ONNX Runtime is; `version` is empty where none is installed."""
-
-    version: str
-    distribution: str
-    providers: tuple[str, ...]
-    supported: bool
-    supported_range: str
-    note: str
-    tf32: str
-
-
-def describe_runtime() -> RuntimeInfo:
-    """Version, providers and caveats of the installed ONNX Runtime, which may be absent."""
-    oldest = ".".join(map(str, OLDEST_SUPPORTED))
-    try:
-        ort = _onnxruntime(check_version=False)
-    except BackendUnavailableError as error:
-        return RuntimeInfo("", "", (), False, f">= {oldest}", str(error), "no CUDA provider here")
-    providers = tuple(ort.get_available_providers())
-    supported = _version_tuple(ort.__version__) >= OLDEST_SUPPORTED
-    note = "" if supported else f"too old; {_INSTALL_HINT}"
-    return RuntimeInfo(
-        version=ort.__version__,
-        distribution=_distribution(),
-        providers=providers,
-        supported=supported,
-        supported_range=f">= {oldest}",
-        note=note,
-        tf32=_tf32_note(providers),
-    )
 
 
 def load(  # noqa: PLR0913 - keywords, all with defaults
@@ -183,10 +118,10 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         OptionError: `optimise` or `threads` has a value that is not allowed.
         SessionError: ONNX Runtime refuses the model.
     """
-    ort = _onnxruntime()
+    ort = runtime_module()
     _check_provider(provider, ort.get_available_providers())
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
-    data_folder = external_data_folder if _takes_data_folder(ort) else None
+    data_folder = external_data_folder if takes_data_folder(ort) else None
     options = _session_options(ort, optimise, threads, data_folder)
     if shared_arena:
         _register_arena(ort)
@@ -199,9 +134,9 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     options.use_deterministic_compute = provider != CPU_PROVIDER
-    for name, initializer in (shared or {}).items():
-        options.add_initializer(name, initializer)
     try:
+        for name, initializer in (shared or {}).items():
+            options.add_initializer(name, initializer)
         if custom_op_library is not None:
             options.register_custom_ops_library(_library_path(custom_op_library))
         argument = _model_argument(model, label)
@@ -209,12 +144,14 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
             inner = ort.InferenceSession(
                 given,
                 options,
-                providers=_providers(ort, provider, provider_options or {}),
+                providers=provider_rows(
+                    provider, provider_options or {}, ort.get_available_providers()
+                ),
             )
-    except _runtime_errors(ort) as error:
+    except runtime_errors(ort) as error:
         raise SessionError(
             f"{label}: ONNX Runtime {ort.__version__} cannot load it on {provider}: "
-            f"{_one_line(error)}; check the file with onnx.checker.check_model"
+            f"{one_line(error)}; check the file with onnx.checker.check_model"
         ) from error
     # A provider whose libraries are missing is dropped by ONNX Runtime without an error.
     _check_provider(provider, inner.get_providers())
@@ -240,7 +177,7 @@ class Run:
         """
         self.timeout_s = timeout_s
         self.ended = ""
-        self._options = _onnxruntime().RunOptions()
+        self._options = runtime_module().RunOptions()
         for key, value in (config or {}).items():
             self._options.add_run_config_entry(key, value)
 
@@ -285,13 +222,52 @@ def run(
             return list(session.inner.run(fetch, ready))
         with handle.limit() as options:
             return list(session.inner.run(fetch, ready, options))
-    except _runtime_errors(_onnxruntime()) as error:
-        if handle is not None and handle.ended:
-            raise SessionError(f"{session.where}: a run has no result: {handle.ended}") from error
-        raise SessionError(
-            f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
-            f"{_one_line(error)}"
-        ) from error
+    except runtime_errors(runtime_module()) as error:
+        raise _run_error(session, handle, error) from error
+
+
+def _run_error(session: Session, handle: Run | None, error: Exception) -> SessionError:
+    if handle is not None and handle.ended:
+        return SessionError(f"{session.where}: a run has no result: {handle.ended}")
+    return SessionError(
+        f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
+        f"{one_line(error)}"
+    )
+
+
+def run_bound(
+    session: Session,
+    feeds: Mapping[str, NDArray[Any]],
+    stay: Iterable[str],
+    *,
+    device: int,
+    handle: Run | None = None,
+) -> dict[str, Any]:
+    """Run once with bound inputs and outputs; the outputs by name, as OrtValues.
+
+    Those of `stay` stay in the memory of the provider's device, the others come to the processor's.
+
+    Raises:
+        SampleError, SessionError: as `run` raises.
+    """
+    from halve.session.values import to_value
+
+    ort = runtime_module()
+    ready = check_feeds(session.inputs, session.optional, feeds, session.where)
+    kept = set(stay)
+    try:
+        binding = session.inner.io_binding()
+        for name, array in ready.items():
+            binding.bind_ortvalue_input(name, to_value(ort, array))
+        for port in session.outputs:
+            place = memory_of(session.provider) if port.name in kept else "cpu"
+            binding.bind_output(port.name, place, device if place != "cpu" else 0)
+        with (handle or Run()).limit() as options:
+            session.inner.run_with_iobinding(binding, options)
+        values = binding.get_outputs()
+    except runtime_errors(ort) as error:
+        raise _run_error(session, handle, error) from error
+    return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
 
 
 def run_values(
@@ -304,10 +280,10 @@ def run_values(
     """
     try:
         return list(session.inner.run_with_ort_values(fetch, feeds))
-    except _runtime_errors(_onnxruntime()) as error:
+    except runtime_errors(runtime_module()) as error:
         raise SessionError(
             f"{where or session.where}: ONNX Runtime failed while running on {session.provider}: "
-            f"{_one_line(error)}"
+            f"{one_line(error)}"
         ) from error
 
 
@@ -315,7 +291,7 @@ def make_value(array: NDArray[Any]) -> Any:
     """An array as ONNX Runtime's value, which has a copy of it."""
     from halve.session.values import to_value
 
-    return to_value(_onnxruntime(), array)
+    return to_value(runtime_module(), array)
 
 
 def upload(array: NDArray[Any], provider: str, device: int) -> Any:
@@ -324,20 +300,13 @@ def upload(array: NDArray[Any], provider: str, device: int) -> Any:
     Raises:
         SessionError: there is no room.
     """
-    ort = _onnxruntime()
-    where = "cuda" if provider in (CUDA_PROVIDER, TENSORRT_PROVIDER) else "cpu"
+    ort = runtime_module()
     try:
-        return ort.OrtValue.ortvalue_from_numpy(array, where, device)
-    except _runtime_errors(ort) as error:
+        return ort.OrtValue.ortvalue_from_numpy(array, memory_of(provider), device)
+    except runtime_errors(ort) as error:
         raise SessionError(
-            f"{array.nbytes} bytes of weights cannot be put on device {device}: {_one_line(error)}"
+            f"{array.nbytes} bytes of weights cannot be put on device {device}: {one_line(error)}"
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device's memory did not do."""
-    text = str(error).lower()
-    return any(words in text for words in _OUT_OF_MEMORY)
 
 
 def _run_with_values(
@@ -346,61 +315,10 @@ def _run_with_values(
     """As run, for models with bfloat16 inputs or outputs, which plain arrays cannot carry."""
     from halve.session.values import from_value, to_value
 
-    ort = _onnxruntime()
+    ort = runtime_module()
     values = {name: to_value(ort, array) for name, array in feeds.items()}
     results = session.inner.run_with_ort_values(fetch, values)
     return [from_value(value, session.where) for value in results]
-
-
-def _onnxruntime(*, check_version: bool = True) -> ModuleType:
-    try:
-        import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
-    except ImportError as error:
-        raise BackendUnavailableError(
-            f"ONNX Runtime cannot be imported ({error}); {_INSTALL_HINT}"
-        ) from error
-    if check_version and _version_tuple(ort.__version__) < OLDEST_SUPPORTED:
-        oldest = ".".join(map(str, OLDEST_SUPPORTED))
-        raise BackendUnavailableError(
-            f"ONNX Runtime {ort.__version__} is too old; allowed: {oldest} and newer; "
-            f"{_INSTALL_HINT}"
-        )
-    return ort  # type: ignore[no-any-return]  # an untyped module
-
-
-def _version_tuple(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2])
-
-
-def _distribution() -> str:
-    """Which package provides the module: the GPU wheel and the CPU wheel share its name."""
-    for name in ("onnxruntime-gpu", "onnxruntime"):
-        try:
-            return f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
-
-
-def _tf32_note(providers: Iterable[str]) -> str:
-    if "CUDAExecutionProvider" not in providers:
-        return "no CUDA provider here"
-    return (
-        "ONNX Runtime's CUDA provider computes float32 MatMul and Conv in TF32 unless "
-        "use_tf32=0 is set; halve sets it in its own sessions"
-    )
-
-
-def _providers(
-    ort: ModuleType, provider: str, options: Mapping[str, str]
-) -> list[tuple[str, dict[str, str]]]:
-    """The provider, and who takes what it leaves, on the same device."""
-    rows = [(provider, _PROVIDER_OPTIONS.get(provider, {}) | dict(options))]
-    fallback = _FALLBACKS.get(provider)
-    if fallback is not None and fallback in ort.get_available_providers():
-        place = {key: value for key, value in options.items() if key == "device_id"}
-        rows.append((fallback, _PROVIDER_OPTIONS[fallback] | place))
-    return rows
 
 
 def _check_provider(provider: str, available: Iterable[str]) -> None:
@@ -418,17 +336,13 @@ def _beside_its_data(
     """The model as ONNX Runtime takes it: releases before 1.21 find external data by the model's
     path only, so that there its bytes go into a file beside the data while it is loaded.
     """
-    if folder is None or isinstance(model, str) or _takes_data_folder(ort):
+    if folder is None or isinstance(model, str) or takes_data_folder(ort):
         yield model
         return
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".halve-tmp-", suffix=".onnx") as file:
         file.write(model)
         file.flush()
         yield file.name
-
-
-def _takes_data_folder(ort: ModuleType) -> bool:
-    return _version_tuple(ort.__version__) >= _DATA_FOLDER_SINCE
 
 
 def _session_options(
@@ -483,37 +397,13 @@ def _model_argument(model: Path | str | bytes | ModelProto, where: str) -> str |
         return bytes(model.SerializeToString())
     except Exception as error:  # protobuf's class for this differs between its backends
         raise SessionError(
-            f"{where}: the model does not fit into 2 GiB of protobuf ({_one_line(error)}); "
+            f"{where}: the model does not fit into 2 GiB of protobuf ({one_line(error)}); "
             f"save it with external data and give its path"
         ) from error
 
 
-def _runtime_errors(ort: ModuleType) -> tuple[type[Exception], ...]:
-    """ONNX Runtime's exceptions share no base class below Exception."""
-    state = ort.capi.onnxruntime_pybind11_state
-    own = tuple(
-        value
-        for value in vars(state).values()
-        if isinstance(value, type) and issubclass(value, Exception)
-    )
-    return (*own, RuntimeError, ValueError, TypeError)
-
-
 def _ports(nodes: Iterable[Any]) -> tuple[Port, ...]:
     return tuple(Port(node.name, node.type, tuple(node.shape or ())) for node in nodes)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def runtime_module() -> Any:
-    """ONNX Runtime's module, for this package's own files.
-
-    Raises:
-        BackendUnavailableError: it is not here, or too old.
-    """
-    return _onnxruntime()
 
 
 @contextlib.contextmanager
@@ -521,18 +411,8 @@ def raised_as_session_error(session: Session) -> Iterator[None]:
     """What ONNX Runtime raises inside, as a SessionError that names the model."""
     try:
         yield
-    except _runtime_errors(_onnxruntime()) as error:
+    except runtime_errors(runtime_module()) as error:
         raise SessionError(
             f"{session.where}: ONNX Runtime failed while running on {session.provider}: "
-            f"{_one_line(error)}"
+            f"{one_line(error)}"
         ) from error
-
-
-def operator_schemas() -> list[Any]:
-    """Every op schema that ONNX Runtime knows, its own domains included.
-
-    Raises:
-        BackendUnavailableError: ONNX Runtime is not here.
-    """
-    ort = _onnxruntime()
-    return list(ort.capi.onnxruntime_pybind11_state.get_all_operator_schema())

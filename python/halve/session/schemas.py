@@ -87,7 +87,7 @@ def _runtime_signature(domain: str, op_type: str, version: int) -> OpSignature |
 
 @functools.lru_cache(maxsize=1)
 def _runtime_schemas() -> dict[tuple[str, str], list[Any]]:
-    from halve.session.runtime import operator_schemas
+    from halve.session.installed import operator_schemas
 
     try:
         schemas = operator_schemas()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,15 @@ from halve._native import cuda
 from halve.compare.verdict import compare_outputs
 from halve.errors import SessionError
 from halve.search_types import Tolerances, Trial, UnitSet
+from halve.session.device_outputs import DeviceJudge
 from halve.session.device_weights import DeviceWeights
+from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER, ON_DEVICE, is_out_of_memory
 from halve.session.runtime import (
-    CPU_PROVIDER,
-    CUDA_PROVIDER,
-    TENSORRT_PROVIDER,
     Run,
     Session,
-    is_out_of_memory,
     load,
     run,
+    run_bound,
     upload,
 )
 from halve.session.samples import Sample
@@ -34,8 +34,6 @@ from halve.session.steps import Outputs, roll
 
 __all__ = ["SessionEvaluator", "SessionSettings", "device_memory"]
 
-# Providers whose sessions share weights in the device's memory.
-_ON_DEVICE = (CUDA_PROVIDER, TENSORRT_PROVIDER)
 # The arenas of all sessions on a device together; the rest is for weights and libraries.
 _ARENA_SHARE = 0.5
 # Packed copies of weights would be private to each session.
@@ -44,7 +42,7 @@ _OPTIONS = {"session.disable_prepacking": "1"}
 
 def device_memory(provider: str, devices: Sequence[int]) -> int | None:
     """The bytes of the smallest of these devices; None where that is not known."""
-    if provider not in _ON_DEVICE:
+    if provider not in ON_DEVICE:
         return None
     known = {device.index: device.memory_bytes for device in cuda.status().devices}
     return min((known[index] for index in devices if index in known), default=None)
@@ -104,6 +102,7 @@ class SessionEvaluator:
         self._sessions: OrderedDict[UnitSet, Future[Session]] = OrderedDict()
         self._slots = Slots(settings.devices, max(1, settings.slots))
         self._weights = self._make_weights()
+        self._judge = self._make_judge()
         self._scarce: set[int] = set()
         self._running: set[Run] = set()
         self._closed = False
@@ -111,9 +110,11 @@ class SessionEvaluator:
     def run(self, fp32: UnitSet, sample: int) -> Trial:
         """See Evaluator.run."""
         try:
-            outputs = self._outputs(fp32, sample)
+            return self._in_a_slot(fp32, sample)
         except SessionError as error:
             return Trial(sample, failure=str(error))
+
+    def _compared(self, sample: int, outputs: Outputs) -> Trial:
         reference = self._references[sample]
         missing = [name for name in reference if name not in outputs]
         if missing:
@@ -138,13 +139,26 @@ class SessionEvaluator:
         settings = self._settings
         if not settings.share_weights or settings.folder is None:
             return None
-        if settings.provider not in _ON_DEVICE:
+        if settings.provider not in ON_DEVICE:
             return None  # the CPU's sessions map one file
         return DeviceWeights(
             settings.folder, lambda array, device: upload(array, settings.provider, device)
         )
 
-    def _outputs(self, fp32: UnitSet, sample: int) -> Outputs:
+    def _make_judge(self) -> DeviceJudge | None:
+        """Who compares on the device, where nobody wants to see the outputs themselves."""
+        settings = self._settings
+        if settings.provider not in ON_DEVICE or settings.keep_values or settings.feedback:
+            return None
+        if not cuda.status().usable:
+            return None
+        return DeviceJudge(
+            self._references,
+            self.tolerances,
+            lambda array, device: upload(array, settings.provider, device),
+        )
+
+    def _in_a_slot(self, fp32: UnitSet, sample: int) -> Trial:
         while True:
             device = self._device(fp32)
             with self._slots.take(device) as alone:
@@ -155,13 +169,18 @@ class SessionEvaluator:
                         raise
             self._make_room(device)
 
-    def _run_on(self, device: int, fp32: UnitSet, sample: int) -> Outputs:
+    def _run_on(self, device: int, fp32: UnitSet, sample: int) -> Trial:
         session = self._session(fp32, device)
-        return roll(
-            lambda feeds: self._step(session, feeds, device),
-            self._samples[sample].inputs,
-            self._settings.feedback,
+        inputs = self._samples[sample].inputs
+        if self._judge is not None and not _missing(session, self._references[sample]):
+            with self._running_one(device) as handle:
+                stay = self._judge.staying(session, sample)
+                values = run_bound(session, inputs, stay, device=device, handle=handle)
+                return Trial(sample, self._judge.judge(session, sample, values, device))
+        outputs = roll(
+            lambda feeds: self._step(session, feeds, device), inputs, self._settings.feedback
         )
+        return self._compared(sample, outputs)
 
     def _make_room(self, device: int) -> None:
         """Fewer runs at a time, no session kept, and arenas that give back what they hold."""
@@ -228,8 +247,15 @@ class SessionEvaluator:
         return {"gpu_mem_limit": str(int(settings.device_bytes * _ARENA_SHARE / sessions))}
 
     def _step(self, session: Session, feeds: Mapping[str, NDArray[Any]], device: int) -> Outputs:
+        with self._running_one(device) as handle:
+            values = run(session, feeds, handle=handle)
+        return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
+
+    @contextmanager
+    def _running_one(self, device: int) -> Iterator[Run]:
+        """A handle on a run, which ends when the evaluator is closed."""
         with self._lock:
-            scarce = device in self._scarce and self._settings.provider in _ON_DEVICE
+            scarce = device in self._scarce and self._settings.provider in ON_DEVICE
         shrink = {"memory.enable_memory_arena_shrinkage": f"gpu:{device}"} if scarce else None
         handle = Run(self._settings.timeout_s, shrink)
         with self._lock:
@@ -237,8 +263,11 @@ class SessionEvaluator:
                 raise SessionError("the search was ended")
             self._running.add(handle)
         try:
-            values = run(session, feeds, handle=handle)
+            yield handle
         finally:
             with self._lock:
                 self._running.discard(handle)
-        return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
+
+
+def _missing(session: Session, reference: Outputs) -> bool:
+    return not reference.keys() <= {port.name for port in session.outputs}

@@ -21,8 +21,9 @@ from halve.comparisons import (
 )
 from halve.errors import ComparisonError, OptionError, SampleError
 from halve.session.half_types import half_types
+from halve.session.installed import describe_runtime
 from halve.session.judging import load_lowered
-from halve.session.runtime import CPU_PROVIDER, Session, describe_runtime, load
+from halve.session.runtime import CPU_PROVIDER, Session, load
 from halve.session.samples import Sample, read_arrays
 from halve.session.steps import Outputs
 from halve.session.written import run_sample

@@ -146,13 +146,23 @@ def open_written(converted: Path | ModelProto, settings: JudgeSettings) -> Writt
         "custom_op_library": settings.custom_op_library,
     }
     if settings.level != "emulated":
-        provider = settings.provider if settings.level == "device" else CPU_PROVIDER
-        return WrittenModel(load(converted, provider=provider, **common), settings)
+        return WrittenModel(load(converted, **_place(settings), **common), settings)
     session = load_lowered(converted, optimise=_UNOPTIMISED, **common)
     if settings.require_load:
         # Only the file is in question, not what the CPU provider's optimiser makes of 16 bits.
         load(converted, optimise=_UNOPTIMISED, **common)
     return WrittenModel(session, settings)
+
+
+def _place(settings: JudgeSettings) -> dict[str, Any]:
+    """Where models run as they are: on the provider, as it is set up, or on the processor."""
+    if settings.level != "device":
+        return {"provider": CPU_PROVIDER}
+    return {
+        "provider": settings.provider,
+        "provider_options": settings.provider_options,
+        "session_options": settings.session_options,
+    }
 
 
 def loading_notes(path: Path, settings: JudgeSettings) -> tuple[str, ...]:
@@ -192,7 +202,7 @@ def reference_outputs(
     """
     session = load(
         source,
-        provider=settings.provider if settings.level == "device" else CPU_PROVIDER,
+        **_place(settings),
         optimise=_UNOPTIMISED,
         threads=settings.threads,
         custom_op_library=settings.custom_op_library,
