@@ -36,6 +36,11 @@ class ManualView:
     as_json: bool
     allow_links: bool = False
 
+    @property
+    def needs_distribution(self) -> bool:
+        """Whether a page is asked for, which shows ManualOptions.distribution."""
+        return any(path.suffix.lower() == ".html" for path in self.paths)
+
     def deliver(
         self,
         report: ManualReport,
