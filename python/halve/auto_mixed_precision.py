@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,9 @@ from halve.auto import auto, search_model
 from halve.errors import OptionError
 from halve.float16 import DEFAULT_OP_BLOCK_LIST
 from halve.options import ConvertOptions
-from halve.report.bar import event_line
+from halve.report.lines import progress_lines
 from halve.search_options import SearchOptions
-from halve.search_types import OutputTolerance, SearchEvent, Tolerances
+from halve.search_types import OutputTolerance, Tolerances
 from halve.session import Sample
 
 __all__ = ["auto_convert_mixed_precision", "auto_convert_mixed_precision_model_path"]
@@ -143,28 +142,10 @@ def _options(  # noqa: PLR0913 - one a keyword of the faces
         validate=validate,
         validate_only=rtol is None and atol is None,
         provider=provider,
-        progress=None if _quiet() else _Lines(every=verbose),
+        progress=progress_lines(every=verbose),
     )
-
-
-def _quiet() -> bool:
-    return os.environ.get("HALVE_QUIET") == "1"
 
 
 def _samples(feeds: _Feed | Sequence[_Feed]) -> tuple[Sample, ...]:
     rows = [feeds] if isinstance(feeds, Mapping) else list(feeds)
     return tuple(Sample(number, dict(feed)) for number, feed in enumerate(rows))
-
-
-class _Lines:
-    """Prints a line whenever the phase or the clusters change; with `every`, one an event."""
-
-    def __init__(self, *, every: bool) -> None:
-        self._every = every
-        self._last: tuple[object, ...] = ()
-
-    def __call__(self, event: SearchEvent) -> None:
-        now = (event.phase, event.clusters)
-        if self._every or now != self._last:
-            print(f"halve: {event_line(event)}", file=sys.stderr)
-        self._last = now

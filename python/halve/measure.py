@@ -16,7 +16,7 @@ from typing import Any
 from onnx import ModelProto
 
 from halve.auto.workspace import Workspace, open_workspace
-from halve.convert import plan_model, rewrite_model
+from halve.convert import convert, plan_model, rewrite_model
 from halve.errors import OptionError, SampleError
 from halve.files import given_path
 from halve.manual_options import ManualOptions
@@ -42,10 +42,10 @@ from halve.session.weight_store import WeightStore
 from halve.source import open_model
 from halve.stats import Collector, Limits, merge_model_outputs, model_outputs
 from halve.stats.collect import merge_outputs
-from halve.types import CastJob, DType, Plan, RewrittenModel, SourceModel
+from halve.types import CastJob, ConvertResult, DType, Plan, RewrittenModel, SourceModel
 from halve.write import build_model, write_model
 
-__all__ = ["measure"]
+__all__ = ["finalize", "measure"]
 
 _LIMITS = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
 # Of a smaller model a few copies do no harm.
@@ -93,6 +93,30 @@ def measure(
         found = tuple(_measured(job, sample, place, len(rows)) for place, sample in enumerate(rows))
         report = _report_of(job, found)
     return replace(report, prepare_s=prepared_s, elapsed_s=time.monotonic() - started)
+
+
+def finalize(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    options: ManualOptions | None = None,
+) -> ConvertResult:
+    """Write the deployable model that `options.convert` describes, without statistics, and where
+    there is a workspace its plan.
+
+    Raises:
+        WorkspaceError: the workspace is of another model.
+        HalveError: as `halve.convert` raises; what was at the target is untouched then.
+    """
+    options = options or ManualOptions()
+    convert_options = with_runtime_types(options.convert)
+    with open_workspace(options.workspace, clean=options.clean) as workspace:
+        digest = open_model(source, allow_links=convert_options.allow_links).digest
+        ManualFiles(workspace, digest).open()
+        result = convert(source, target, options=convert_options)
+        if workspace.plan is not None:
+            result.plan.save(workspace.plan)
+    return result
 
 
 @dataclass(frozen=True, slots=True)

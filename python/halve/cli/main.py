@@ -30,6 +30,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "convert": Command("halve.cli.convert", "convert a float32 model to float16 or bfloat16"),
     "auto": Command("halve.cli.auto", "find what must stay float32, convert, and verify"),
+    "manual": Command("halve.cli.manual", "measure node by node what 16 bits do; finalise by hand"),
+    "mix-precision": Command("halve.cli.mix_precision", "TopsIDEAS's command line as it is"),
     "compare": Command("halve.cli.compare", "compare two models, or two archives of arrays"),
     "doctor": Command("halve.cli.doctor", "say what this machine can do, and why not"),
     "demo": Command("halve.cli.demo", "convert and check a model that ships with halve"),
@@ -127,7 +129,7 @@ def _run_command(command: Command, args: list[str]) -> int:
 
 
 def _help() -> str:
-    rows = "\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
+    rows = "\n".join(f"  {name:<15}{command.summary}" for name, command in COMMANDS.items())
     return (
         "usage: halve COMMAND [options]\n\n"
         "Turns float32 ONNX models into float16, bfloat16 and mixed-precision models.\n\n"

@@ -37,8 +37,8 @@ class ManualView:
     allow_links: bool = False
 
     @property
-    def needs_distribution(self) -> bool:
-        """Whether a page is asked for, which shows ManualOptions.distribution."""
+    def wants_distribution(self) -> bool:
+        """Whether what is written shows the distribution of each tensor."""
         return any(path.suffix.lower() == ".html" for path in self.paths)
 
     def deliver(

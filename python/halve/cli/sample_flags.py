@@ -25,6 +25,12 @@ _MANY = {
     "--device": re.compile(r"\d+(,\d+)*"),
     "--min-shapes": re.compile(rf".+:({_SHAPE})"),
     "--max-shapes": re.compile(rf".+:({_SHAPE})"),
+    "--fp32-nodes": re.compile(r"\d+(,\d+)*"),
+    "--op-id-filter": re.compile(r"\d+(,\d+)*"),
+    "--op-id-bypass": re.compile(r"\d+(,\d+)*"),
+    "--op-type-filter": re.compile(r"[A-Za-z]\w*(,[A-Za-z]\w*)*"),
+    "--op-type-bypass": re.compile(r"[A-Za-z]\w*(,[A-Za-z]\w*)*"),
+    "--cluster": re.compile(r"-?\d+(,\d+)*"),
     "--range": re.compile(rf".+:{_NUMBER},{_NUMBER}"),
 }
 

@@ -1,0 +1,245 @@
+"""`halve manual IN --sample-dir D`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from halve import __version__
+from halve.cli import values
+from halve.cli.convert import show, show_warnings
+from halve.cli.flags import Flag, add_convert_flags
+from halve.cli.manual_report import add_view_flags, manual_view
+from halve.cli.parser import Parser, split_list
+from halve.cli.sample_flags import add_sample_flags, sample_request, spread
+from halve.cli.search_flags import FLAGS as SEARCH_FLAGS
+from halve.cli.search_flags import add_tolerance_flags, search_options
+from halve.files import given_path
+from halve.manual_options import ManualOptions
+from halve.manual_types import ManualEvent
+from halve.report import ConversionReport
+from halve.report.manual_record import manual_json
+
+__all__ = ["FLAGS", "WITHOUT_EFFECT", "make_parser", "manual_options", "run"]
+
+_DEPLOY = "deploy.onnx"
+
+
+def _ids(name: str) -> Callable[[Sequence[str]], tuple[int, ...]]:
+    return lambda texts: tuple(values.whole_number(name, item) for item in split_list(texts))
+
+
+FLAGS = (
+    Flag(
+        "--mode",
+        "mode",
+        "calc|raw",
+        "shares beyond thresholds (calc, the default), or counts and both runs compared (raw)",
+        values.last,
+    ),
+    Flag(
+        "--le-value-thres",
+        "le_value_thres",
+        "X",
+        "count magnitudes of at most X (default 2^-14, float16's smallest normal)",
+        values.number("--le-value-thres"),
+    ),
+    Flag(
+        "--ge-value-thres",
+        "ge_value_thres",
+        "X",
+        "count magnitudes of at least X (default 65504, float16's largest)",
+        values.number("--ge-value-thres"),
+    ),
+    Flag(
+        "--op-id-filter",
+        "op_id_filter",
+        "ID ...",
+        "report these nodes only; the four filters exclude each other",
+        _ids("--op-id-filter"),
+    ),
+    Flag(
+        "--op-id-bypass",
+        "op_id_bypass",
+        "ID ...",
+        "report all but these nodes",
+        _ids("--op-id-bypass"),
+    ),
+    Flag(
+        "--op-type-filter",
+        "op_type_filter",
+        "TYPE ...",
+        "report nodes of these operators only",
+        split_list,
+    ),
+    Flag(
+        "--op-type-bypass",
+        "op_type_bypass",
+        "TYPE ...",
+        "report all but nodes of these operators",
+        split_list,
+    ),
+    Flag(
+        "--exact-local",
+        "exact_local",
+        "",
+        "run each node on the float32 run's values as well, for its local error; raw mode does, "
+        "and calc mode takes the rounding of its output alone",
+        bool,
+    ),
+)
+"""A flag for a field of ManualOptions; the others come from those of a search and a conversion."""
+# Flags that manual and automatic mode share. Those of the second line say how to search.
+_SHARED = ("seed", "threads_per_trial", "provider", "provider_options", "session_options",
+           "feedback", "workspace", "clean")  # fmt: skip
+WITHOUT_EFFECT = ("devices", "workers", "validate", "time_budget_s", "max_trials")
+
+
+def make_parser() -> Parser:
+    """The parser of `halve manual`."""
+    parser = Parser(
+        "manual",
+        description="Run a model in float32 and as its 16-bit conversion would compute, and say "
+        "node by node what 16 bits do. With --finalize, write the deployable model instead.",
+        usage="IN --sample-dir DIR",
+        example="halve manual model.onnx --sample-dir samples --workspace work --fp32-nodes 3,4",
+    )
+    parser.add_argument("paths", nargs="*", default=[], metavar="IN", help="the model")
+    parser.add_argument("--input-onnx", metavar="IN", help="the model, in place of the path")
+    parser.add_argument(
+        "--finalize",
+        action="store_true",
+        default=False,
+        help="write the deployable model, without statistics, to --output or the workspace",
+    )
+    parser.add_argument("--output", metavar="OUT", help="where --finalize writes")
+    add_view_flags(parser)
+    add_sample_flags(parser)
+    _add_flags(parser.add_argument_group("statistics"), FLAGS)
+    add_tolerance_flags(parser)
+    shared = [flag for flag in SEARCH_FLAGS if flag.field in (*_SHARED, *WITHOUT_EFFECT)]
+    _add_flags(parser.add_argument_group("running (as for halve auto)"), shared)
+    add_convert_flags(parser)
+    return parser
+
+
+def run(args: Sequence[str]) -> int:
+    """Measures or finalises; returns 0.
+
+    Raises:
+        HalveError: wrong usage, or what `halve.measure` or `halve.convert` raises.
+    """
+    parser = make_parser()
+    parsed = parser.parse(spread(args))
+    source = _source(parser, parsed)
+    if parsed.finalize:
+        return _finalize(parser, parsed, source)
+    if hasattr(parsed, "output"):
+        parser.error("--output is where --finalize writes; give that, too")
+    view = manual_view(parsed, source)
+    options = manual_options(parsed)
+    if view.wants_distribution:
+        options = replace(options, distribution=True)
+    _warn_without_effect(parsed)
+    # Here, because it brings onnx and ONNX Runtime, which --help does not need.
+    from halve.measure import measure
+
+    seed = values.whole("--seed")(parsed.seed) if hasattr(parsed, "seed") else 0
+    request = sample_request(parsed, seed=seed)
+    with _progress(quiet=parsed.quiet) as progress:
+        options = replace(options, progress=progress)
+        report = measure(source, request.load(source), options=options)
+    if request.note:
+        report = replace(report, notes=(*report.notes, request.note))
+    view.deliver(report, lambda: manual_json(report), source)
+    return 0
+
+
+def manual_options(parsed: argparse.Namespace) -> ManualOptions:
+    """The options that the given flags describe.
+
+    Raises:
+        OptionError: a value is not understood or not allowed.
+    """
+    search = search_options(parsed)
+    own = {
+        flag.field: flag.convert(getattr(parsed, flag.field))
+        for flag in FLAGS
+        if hasattr(parsed, flag.field)
+    }
+    return ManualOptions(
+        convert=search.convert,
+        tolerances=search.tolerances,
+        threads=search.threads_per_trial,
+        provider=search.provider,
+        provider_options=search.provider_options,
+        session_options=search.session_options,
+        feedback=search.feedback,
+        workspace=search.workspace,
+        clean=search.clean,
+        **own,  # type: ignore[arg-type]  # FLAGS has one type for each field
+    )
+
+
+def _add_flags(group: argparse._ArgumentGroup, flags: Sequence[Flag]) -> None:
+    for flag in flags:
+        if flag.metavar:
+            group.add_argument(
+                flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
+            )
+        else:
+            group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
+
+
+def _source(parser: Parser, parsed: argparse.Namespace) -> Path:
+    given = [parsed.input_onnx] if hasattr(parsed, "input_onnx") else []
+    paths = given + parsed.paths
+    if len(paths) != 1:
+        received = " ".join(map(repr, paths)) or "nothing"
+        parser.error(f"expected the model IN, received {received}")
+    return given_path(paths[0], what="the model IN")
+
+
+def _warn_without_effect(parsed: argparse.Namespace) -> None:
+    given = [f.name for f in SEARCH_FLAGS if f.field in WITHOUT_EFFECT and hasattr(parsed, f.field)]
+    if given and not parsed.quiet:
+        show_warnings([f"{', '.join(given)}: without effect in manual mode"])
+
+
+def _finalize(parser: Parser, parsed: argparse.Namespace, source: Path) -> int:
+    from halve.measure import finalize
+
+    options = manual_options(parsed)
+    if hasattr(parsed, "output"):
+        target = given_path(parsed.output, what="--output")
+    elif options.workspace is not None:
+        target = options.workspace / _DEPLOY
+    else:
+        parser.error("--finalize needs --workspace W, whose deploy.onnx it writes, or --output OUT")
+    result = finalize(source, target, options=options)
+    report = ConversionReport.of(result, halve_version=__version__, source=source)
+    show(report, quiet=parsed.quiet, as_json=parsed.json)
+    return 0
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[ManualEvent], None] | None]:
+    """A line that counts nodes, on a terminal; None elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+
+    def show_event(event: ManualEvent) -> None:
+        text = "preparing"
+        if event.stage == "measure":
+            text = f"sample {event.sample + 1}/{event.samples}: {event.done} of {event.total}"
+        print(f"\r\033[Khalve: {text}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show_event
+    finally:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
