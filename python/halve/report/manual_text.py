@@ -101,7 +101,14 @@ def _summary(report: ManualReport, source: str | None) -> list[str]:
                 f" {first.unmeasured}",
             )
         )
+    if report.elapsed_s:
+        lines.append(_line("time", _time(report)))
     return lines + [_line("note", note) for note in report.notes]
+
+
+def _time(report: ManualReport) -> str:
+    reused = f"; {' and '.join(report.reused)} reused" if report.reused else ""
+    return f"{report.elapsed_s:.2f} s, {report.prepare_s:.2f} s of them to prepare{reused}"
 
 
 def _verdict(report: ManualReport) -> str:
