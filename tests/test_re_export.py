@@ -180,3 +180,19 @@ def test_a_plan_verified_elsewhere_warns(
     plan.write_text(json.dumps(json.loads(plan.read_text("utf-8")) | change), "utf-8")
     assert convert(searched, model(), plan, *flags) == 0
     assert words in capsys.readouterr().err
+
+
+def test_manual_mode_reads_and_writes_the_same_plan(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again, space = searched / "again.onnx", searched / "m"
+    onnx.save(re_export(model(), 7, keep_ports=True), again)
+    plan = searched / "w" / "plan.json"
+    arguments = ["manual", str(again), "--sample-dir", str(searched / "s"), "--target", "any"]
+    assert main([*arguments, "--fp32-nodes", f"@{plan}", "--workspace", str(space)]) == 0
+    assert "found by their structure" in capsys.readouterr().err
+    written = Plan.load(space / "plan.json")
+    assert float32_types(written) == float32_types(Plan.load(plan))
+    # And back: what manual mode wrote for this export serves the first one.
+    assert convert(searched, model(), space / "plan.json") == 0
+    assert kept(searched) == float32_types(written)
