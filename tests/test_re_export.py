@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import ModelProto
 
-from halve import Plan
+from halve import ConvertOptions, Plan, SearchOptions, verify_plan
 from halve.cli.main import main
 from halve.session import Sample, write_samples
 from onnx_text import parse
@@ -101,6 +101,19 @@ def test_verify_plan_judges_the_other_export(
     assert record["passed"] is True
     assert len(record["warnings"]) == 1
     assert "found by their structure" in shown.err
+
+
+def test_verify_plan_names_the_provider_that_differs(searched: Path) -> None:
+    path = searched / "w" / "plan.json"
+    record = json.loads(path.read_text("utf-8")) | {"provider": "CUDAExecutionProvider"}
+    path.write_text(json.dumps(record), "utf-8")
+    options = SearchOptions(convert=ConvertOptions(target="any"))
+    verdict = verify_plan(searched / "first.onnx", path, searched / "s", options=options)
+    assert verdict.passed
+    assert any(
+        "was verified on CUDAExecutionProvider and is judged on CPUExecutionProvider" in text
+        for text in verdict.warnings
+    )
 
 
 def test_a_search_starts_from_the_plan_of_the_other_export(searched: Path) -> None:

@@ -137,8 +137,8 @@ def verify_plan(
 ) -> FinalVerdict:
     """Judge a plan again, without a search: the model that it makes, on every sample.
 
-    The verdict's warnings say where the model, the options or the runtime are otherwise than those
-    that the plan was made for.
+    The verdict's warnings say where the model, the options, the runtime or its provider are
+    otherwise than those that the plan was made for.
 
     Raises:
         PlanError: the plan cannot be read, or is of another model.
@@ -147,11 +147,16 @@ def verify_plan(
     options, model = _asking(options), _source(source)
     convert_options = replace(options.convert, plan=Path(plan))
     options = replace(options, convert=convert_options)
+    verified_on = Plan.load(plan).provider
     with open_workspace(None, clean=False) as workspace:
         judge = Judge.prepare(model, as_samples(samples), frozenset(), options, workspace)
         path = workspace.scratch("scratch-plan") / "model.onnx"
         made = convert(model, path, options=replace(convert_options, progress=None))
-        warnings = (text.removesuffix(f"; {JUDGE_AGAIN}") for text in made.warnings)
+        warnings = [text.removesuffix(f"; {JUDGE_AGAIN}") for text in made.warnings]
+        if verified_on not in ("", options.provider):
+            warnings.append(
+                f"the plan was verified on {verified_on} and is judged on {options.provider}"
+            )
         return replace(judge.judge_file(path), warnings=tuple(warnings))
 
 
