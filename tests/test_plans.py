@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from halve import OutputError, Plan, PlanError, PlanNode
 
+SCHEMA = Path(__file__).parents[1] / "docs" / "plan.schema.json"
 NODE = PlanNode(3, "n\udcff", "Mul", "", "k", "float16", {"in1": "float32"}, "why")
 PLAN = Plan("hash", {"dtype": "float16"}, (NODE, PlanNode(4, "", "If", "", "l", "")))
 
@@ -25,6 +27,17 @@ def test_a_plan_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     PLAN.save(path)
     assert Plan.load(str(path)) == PLAN
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_plan_files_follow_their_schema() -> None:
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text("utf-8")))
+    record = json.loads(json.dumps(PLAN.record()))
+    schema.validate(record)
+    assert not schema.is_valid(record | {"more": 1})
+    for name in record:
+        assert not schema.is_valid({key: record[key] for key in record if key != name})
+    for change in ({"dtype": "int8"}, {"id": -1}, {"operands": {"x": "float32"}}):
+        assert not schema.is_valid(json.loads(changed(**change)))
 
 
 @pytest.mark.parametrize(
