@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import jsonschema
@@ -27,6 +28,14 @@ def test_a_plan_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     PLAN.save(path)
     assert Plan.load(str(path)) == PLAN
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_an_infinite_bound_is_a_text_in_the_file(tmp_path: Path) -> None:
+    plan = Plan("hash", {"dtype": "bfloat16", "max_finite": math.inf}, (NODE,))
+    plan.save(tmp_path / "plan.json")
+    text = (tmp_path / "plan.json").read_text("ascii")
+    assert '"max_finite": "inf"' in text
+    assert Plan.load(tmp_path / "plan.json") == plan
 
 
 def test_plan_files_follow_their_schema() -> None:
