@@ -5,8 +5,8 @@
 The networks are those of the tests (tests/pytorch/torch_models.py), exported with both of
 PyTorch's exporters. `half()` is the module made half by PyTorch and exported so; the converters get
 the float32 export, with the arguments that serve them best. A result is right if it loads in ONNX
-Runtime and, with every float16 value really rounded around float32 arithmetic, all outputs are within 1e-2 of
-what PyTorch computes in float32, relative to the largest value of that output.
+Runtime and, with every float16 value really rounded around float32 arithmetic, all outputs are
+within 1e-2 of what PyTorch computes in float32, relative to the largest value of that output.
 """
 
 from __future__ import annotations

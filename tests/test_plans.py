@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from halve import OutputError, Plan, PlanError, PlanNode
 
+SCHEMA = Path(__file__).parents[1] / "docs" / "plan.schema.json"
 NODE = PlanNode(3, "n\udcff", "Mul", "", "k", "float16", {"in1": "float32"}, "why")
 PLAN = Plan("hash", {"dtype": "float16"}, (NODE, PlanNode(4, "", "If", "", "l", "")))
 
@@ -25,6 +28,25 @@ def test_a_plan_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     PLAN.save(path)
     assert Plan.load(str(path)) == PLAN
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_an_infinite_bound_is_a_text_in_the_file(tmp_path: Path) -> None:
+    plan = Plan("hash", {"dtype": "bfloat16", "max_finite": math.inf}, (NODE,))
+    plan.save(tmp_path / "plan.json")
+    text = (tmp_path / "plan.json").read_text("ascii")
+    assert '"max_finite": "inf"' in text
+    assert Plan.load(tmp_path / "plan.json") == plan
+
+
+def test_plan_files_follow_their_schema() -> None:
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text("utf-8")))
+    record = json.loads(json.dumps(PLAN.record()))
+    schema.validate(record)
+    assert not schema.is_valid(record | {"more": 1})
+    for name in record:
+        assert not schema.is_valid({key: record[key] for key in record if key != name})
+    for change in ({"dtype": "int8"}, {"id": -1}, {"operands": {"x": "float32"}}):
+        assert not schema.is_valid(json.loads(changed(**change)))
 
 
 @pytest.mark.parametrize(

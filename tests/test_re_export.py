@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import ModelProto
 
-from halve import Plan
+from halve import ConvertOptions, Plan, SearchOptions, verify_plan
 from halve.cli.main import main
 from halve.session import Sample, write_samples
 from onnx_text import parse
@@ -103,6 +103,19 @@ def test_verify_plan_judges_the_other_export(
     assert "found by their structure" in shown.err
 
 
+def test_verify_plan_names_the_provider_that_differs(searched: Path) -> None:
+    path = searched / "w" / "plan.json"
+    record = json.loads(path.read_text("utf-8")) | {"provider": "CUDAExecutionProvider"}
+    path.write_text(json.dumps(record), "utf-8")
+    options = SearchOptions(convert=ConvertOptions(target="any"))
+    verdict = verify_plan(searched / "first.onnx", path, searched / "s", options=options)
+    assert verdict.passed
+    assert any(
+        "was verified on CUDAExecutionProvider and is judged on CPUExecutionProvider" in text
+        for text in verdict.warnings
+    )
+
+
 def test_a_search_starts_from_the_plan_of_the_other_export(searched: Path) -> None:
     again = searched / "again.onnx"
     onnx.save(re_export(model(), 6, keep_ports=True), again)
@@ -180,3 +193,19 @@ def test_a_plan_verified_elsewhere_warns(
     plan.write_text(json.dumps(json.loads(plan.read_text("utf-8")) | change), "utf-8")
     assert convert(searched, model(), plan, *flags) == 0
     assert words in capsys.readouterr().err
+
+
+def test_manual_mode_reads_and_writes_the_same_plan(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again, space = searched / "again.onnx", searched / "m"
+    onnx.save(re_export(model(), 7, keep_ports=True), again)
+    plan = searched / "w" / "plan.json"
+    arguments = ["manual", str(again), "--sample-dir", str(searched / "s"), "--target", "any"]
+    assert main([*arguments, "--fp32-nodes", f"@{plan}", "--workspace", str(space)]) == 0
+    assert "found by their structure" in capsys.readouterr().err
+    written = Plan.load(space / "plan.json")
+    assert float32_types(written) == float32_types(Plan.load(plan))
+    # And back: what manual mode wrote for this export serves the first one.
+    assert convert(searched, model(), space / "plan.json") == 0
+    assert kept(searched) == float32_types(written)

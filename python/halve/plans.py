@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -78,7 +79,7 @@ class Plan:
         Raises:
             OutputError: the file cannot be written; one that was there is untouched.
         """
-        text = json.dumps(self.record(), indent=1) + "\n"
+        text = json.dumps(self.record(), indent=1, allow_nan=False) + "\n"
         write_text(Path(path), text, what="plan file", encoding="ascii")
 
     def record(self) -> dict[str, object]:
@@ -88,9 +89,18 @@ class Plan:
             "model_hash": self.model_hash,
             "runtime": self.runtime,
             "provider": self.provider,
-            "options": dict(self.options),
+            "options": {name: _plain(value) for name, value in self.options.items()},
             "nodes": [_node_record(node) for node in self.nodes],
         }
+
+
+def _plain(value: object) -> object:
+    """An option in JSON's types, which have no infinity: that is the text "inf" there."""
+    return "inf" if value == math.inf else value
+
+
+def _unplain(value: object) -> object:
+    return math.inf if value == "inf" else value
 
 
 def _node_record(node: PlanNode) -> dict[str, object]:
@@ -122,7 +132,7 @@ def _plan(record: object, where: str) -> Plan:
         nodes = tuple(_plan_node(row) for row in record["nodes"])
         return Plan(
             str(record["model_hash"]),
-            dict(record["options"]),
+            {name: _unplain(value) for name, value in dict(record["options"]).items()},
             nodes,
             str(record["runtime"]),
             str(record["provider"]),

@@ -49,12 +49,15 @@ def test_lines_by_every_key(source: Path, sort: str, capsys: pytest.CaptureFixtu
 def test_files_and_json(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, first, second = (source.with_name(name) for name in ("p.html", "p.json", "q.json"))
     shown = view(source, "--report", str(page), "--output-json", str(first), "--json")
+    assert shown.wants_distribution
     shown.deliver(make_manual_report(3), record, source)
     assert json.loads(capsys.readouterr().out) == record()
     assert json.loads(first.read_text("utf-8")) == record()
     # The model's own edges: its three nodes are drawn.
     assert page.read_text("utf-8").count('class="box ') == 3
-    view(source, "--report", str(second), "--quiet").deliver(make_manual_report(3), record, source)
+    quiet = view(source, "--report", str(second), "--quiet")
+    assert not quiet.wants_distribution
+    quiet.deliver(make_manual_report(3), record, source)
     assert json.loads(second.read_text("utf-8")) == record()
     assert capsys.readouterr() == ("", "")
 

@@ -12,6 +12,7 @@ import pytest
 
 from halve.errors import OptionError, OutputError
 from halve.manual_types import ManualReport, SampleStatistics
+from halve.report import manual_drawing
 from halve.report.manual_page import LEVELS, make_manual_page, write_manual_page
 from html_page import HOSTILE, Page
 from manual_report_cases import OVERFLOWS, make_edges, make_manual_report
@@ -102,9 +103,13 @@ def test_the_graph_has_a_box_a_node_by_grade(page: Page) -> None:
     assert boxes["1"] == "box none kept"
 
 
-def test_without_edges_or_with_too_many_nodes_there_is_no_drawing() -> None:
-    for report, edges in ((make_manual_report(), ()), (make_manual_report(3100), make_edges(3100))):
-        page = Page(text_of(report, edges=edges))
+def test_without_edges_or_with_too_many_nodes_there_is_no_drawing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages = [Page(text_of(make_manual_report(), edges=()))]
+    monkeypatch.setattr(manual_drawing, "_NODES_DRAWN", 7)
+    pages.append(Page(text_of(make_manual_report(8))))
+    for page in pages:
         assert "The graph is not drawn" in page.text
         assert not cells(page, "g")
 

@@ -10,7 +10,13 @@ import pytest
 from rich.console import Console
 
 from halve.errors import OptionError
-from halve.report.manual_rows import DEFAULT_SORT, SORT_KEYS, ManualRow, manual_rows
+from halve.report.manual_rows import (
+    DEFAULT_SORT,
+    SORT_KEYS,
+    ManualRow,
+    local_error,
+    manual_rows,
+)
 from halve.report.manual_text import DEFAULT_TOP, manual_lines, print_manual_report, share_text
 from manual_report_cases import OVERFLOWS, make_manual_report
 
@@ -120,3 +126,14 @@ def test_shares(share: float, text: str) -> None:
 def test_an_infinite_error_is_above_any_number() -> None:
     found = [row.total_error for row in rows("total", nodes=14)]
     assert found[0] == math.inf
+
+
+def test_a_local_error_behind_an_overflow_cannot_be_told() -> None:
+    report = make_manual_report(14)
+    hidden = next(node for node in report.merged.nodes if node.id == 9)
+    output = replace(hidden.outputs[0], local=hidden.outputs[0].total)
+    assert math.isinf(output.local_error)
+    assert local_error(output, local="output") is None
+    assert local_error(output, local="exact") == math.inf
+    over = next(node for node in report.merged.nodes if node.id == OVERFLOWS)
+    assert local_error(over.outputs[0], local="output") == math.inf

@@ -149,8 +149,8 @@ def verify_plan(
 ) -> FinalVerdict:
     """Judge a plan again, without a search: the model that it makes, on every sample.
 
-    The verdict's warnings say where the model, the options or the runtime are otherwise than those
-    that the plan was made for.
+    The verdict's warnings say where the model, the options, the runtime or its provider are
+    otherwise than those that the plan was made for.
 
     Raises:
         PlanError: the plan cannot be read, or is of another model.
@@ -177,8 +177,17 @@ def judge_options(
         judge = Judge.prepare(source, samples, frozenset(), options, workspace)
         path = workspace.scratch("scratch-plan") / "model.onnx"
         made = convert(source, path, options=replace(options.convert, progress=None))
-        warnings = (text.removesuffix(f"; {JUDGE_AGAIN}") for text in made.warnings)
+        warnings = [text.removesuffix(f"; {JUDGE_AGAIN}") for text in made.warnings]
+        warnings += _other_provider(options)
         return replace(judge.judge_file(path), warnings=tuple(warnings))
+
+
+def _other_provider(options: SearchOptions) -> list[str]:
+    plan = options.convert.plan
+    verified_on = Plan.load(plan).provider if plan is not None else ""
+    if verified_on in ("", options.provider):
+        return []
+    return [f"the plan was verified on {verified_on} and is judged on {options.provider}"]
 
 
 def _asking(options: SearchOptions | None) -> SearchOptions:

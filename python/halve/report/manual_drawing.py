@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from halve.manual_types import ManualReport, NodeStatistics
 from halve.report.layered import layered
+from halve.report.manual_rows import local_error
 from halve.report.ranges import ranges
 from halve.types import PlanNode
 
@@ -29,6 +30,7 @@ __all__ = [
     "grade_limits",
     "grade_of",
     "half_range",
+    "node_error",
 ]
 
 GRADES = ("over", "e4", "e3", "e2", "e1", "none")
@@ -109,13 +111,19 @@ def grade_limits(dtype: str) -> tuple[float, ...]:
     return tuple(step * _ROUNDOFFS.get(dtype, _ROUNDOFFS["float16"]) for step in _STEPS)
 
 
-def grade_of(node: NodeStatistics | None, dtype: str) -> str:
+def node_error(node: NodeStatistics, local: str) -> float | None:
+    """The largest local error of a node's outputs; None where none can be told."""
+    errors = [local_error(item, local=local) for item in node.outputs]
+    return max((error for error in errors if error is not None), default=None)
+
+
+def grade_of(node: NodeStatistics | None, dtype: str, *, local: str = "exact") -> str:
     """One of GRADES; "none" for a node without statistics, or without an error of its own."""
     if node is None:
         return "none"
     if node.over_limit:
         return "over"
-    error = node.local_error
+    error = node_error(node, local)
     if not error:
         return "none"
     limits = grade_limits(dtype)
@@ -126,12 +134,14 @@ def draw_strip(report: ManualReport, dtype: str) -> Strip:
     """All nodes of the plan: the precision of each, and its local error."""
     found = {node.id: node for node in report.merged.nodes}
     nodes = report.plan.nodes
-    grades = tuple(grade_of(found.get(node.id), dtype) for node in nodes)
+    grades = tuple(grade_of(found.get(node.id), dtype, local=report.local) for node in nodes)
     kinds = [_kind(node) for node in nodes]
     bars: dict[str, list[str]] = {}
     for place, (node, grade) in enumerate(zip(nodes, grades, strict=True)):
         if grade != "none":
-            bars.setdefault(grade, []).append(_bar(place, found[node.id], grade))
+            bars.setdefault(grade, []).append(
+                _bar(place, node_error(found[node.id], report.local), grade)
+            )
     return Strip(
         nodes=len(nodes),
         precision={kind: _cells(kinds, kind) for kind in _PRECISION_HEIGHTS if kind in kinds},
@@ -155,7 +165,12 @@ def draw_graph(report: ManualReport, edges: Iterable[tuple[int, int]], dtype: st
         id: (_PORT + x * _STEP_X, _MARGIN + layer * _STEP_Y) for id, (x, layer) in places.items()
     }
     boxes = tuple(
-        Box(node, *_rounded(corner[node.id]), grade_of(found.get(node.id), dtype)) for node in nodes
+        Box(
+            node,
+            *_rounded(corner[node.id]),
+            grade_of(found.get(node.id), dtype, local=report.local),
+        )
+        for node in nodes
     )
     return Graph(
         width=round(max((box.x for box in boxes), default=0.0) + _BOX[0] + _PORT + _MARGIN, 1),
@@ -196,17 +211,17 @@ def _cells(kinds: Sequence[str], kind: str) -> str:
     )
 
 
-def _bar(place: int, node: NodeStatistics, grade: str) -> str:
+def _bar(place: int, error: float | None, grade: str) -> str:
     """What overflows is as tall as the lane, whatever else it errs."""
     top, base = _LANE
-    height = top if grade == "over" else _error_y(node.local_error)
+    height = top if grade == "over" else _error_y(error or 0.0)
     return f"M{place} {base:g}V{height:g}h1V{base:g}z"
 
 
 def _error_y(error: float) -> float:
     low, high = DECADES
     top, base = _LANE
-    exponent = math.log10(error) if math.isfinite(error) else high
+    exponent = math.log10(error) if 0 < error < math.inf else high if error else low
     share = (min(max(exponent, low), high) - low) / (high - low)
     return round(base - max(share, 0.02) * (base - top), 1)
 

@@ -18,6 +18,7 @@ from halve.report.manual_drawing import (
     draw_strip,
     grade_limits,
     half_range,
+    node_error,
 )
 from halve.report.manual_rows import DEFAULT_SORT, ManualRow, manual_rows
 from halve.report.manual_text import share_text
@@ -31,6 +32,13 @@ LEVELS = {
     "accumulate in float32 compute; the provider here has no 16-bit kernels.",
 }
 """How 16 bits were computed, in a sentence."""
+_LOCALS = {
+    "exact": "The local error is what a node's own rounding adds, from exact inputs: the norm of "
+    "the difference over the norm of the float32 values.",
+    "output": "The local error is what rounding a node's output alone changes: the norm of the "
+    "difference over the norm of the values before it. Where a node inherits what is not finite, "
+    "it cannot be told.",
+}
 _GRADE_NAMES = {
     "over": "an overflow originates here",
     "e4": "more than 32 roundings",
@@ -60,7 +68,7 @@ def make_manual_page(
         OptionError: `sort` is unknown.
     """
     dtype = str(report.plan.options.get("dtype", "float16"))
-    rows = manual_rows(report.merged, limit=report.limit, sort=sort)
+    rows = manual_rows(report.merged, limit=report.limit, sort=sort, local=report.local)
     shown = rows[:_ROWS_SHOWN]
     strip = draw_strip(report, dtype)
     return (
@@ -73,6 +81,7 @@ def make_manual_page(
             source=source,
             dtype=dtype,
             level_text=LEVELS.get(report.level, ""),
+            local_text=_LOCALS.get(report.local, ""),
             over=[node for node in report.merged.nodes if node.over_limit],
             strip=strip,
             graph=draw_graph(report, edges, dtype),
@@ -128,7 +137,7 @@ def _tightest(rows: Sequence[ManualRow]) -> ManualRow | None:
 def _drawn(item: OutputStatistics) -> dict[str, str]:
     """A distribution's outline, and what it shows in words."""
     if not item.exponents:
-        return {"path": "", "words": "no nonzero values"}
+        return {"path": "", "words": "no nonzero values" if item.sampled else "not sampled"}
     first, last = item.exponents[0][0], item.exponents[-1][0]
     words = f"magnitudes from 2^{first} to 2^{last + 1}, {item.sampled:,} values sampled"
     return {"path": distribution(item.exponents), "words": words}
@@ -154,7 +163,8 @@ def _columns(report: ManualReport, grades: Sequence[str]) -> dict[str, object]:
         "grades": [GRADES.index(grade) for grade in grades],
         "grade_names": [_GRADE_NAMES[grade] for grade in GRADES],
         "errors": [
-            number_text(found[node.id].local_error) if node.id in found else "" for node in nodes
+            number_text(node_error(found[node.id], report.local)) if node.id in found else ""
+            for node in nodes
         ],
         "reasons": [printable(node.reason) for node in nodes],
         "unmeasured": {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from halve.errors import OptionError
 from halve.manual_types import NodeStatistics, OutputStatistics, RunStatistics, SampleStatistics
 
-__all__ = ["DEFAULT_SORT", "SORT_KEYS", "ManualRow", "manual_rows"]
+__all__ = ["DEFAULT_SORT", "SORT_KEYS", "ManualRow", "local_error", "manual_rows"]
 
 _NOTHING = RunStatistics()
 
@@ -20,9 +20,9 @@ class ManualRow:
 
     `clip_ratio` is the share of elements of the 16-bit run that originate an overflow here.
     `nonfinite` counts its NaN and infinite elements, inherited ones included. `local_error`,
-    `total_error` and `inherited_error` are those of OutputStatistics, the first two None where
-    there was nothing to compare. `max_abs` is the largest finite magnitude of the float32 run, and
-    `head_room` the 16-bit type's largest value over it.
+    `total_error` and `inherited_error` are those of OutputStatistics, None where there was nothing
+    to compare; the first also where it cannot be told (see `local_error`). `max_abs` is the largest
+    finite magnitude of the float32 run, and `head_room` the 16-bit type's largest value over it.
     """
 
     node: NodeStatistics
@@ -41,31 +41,45 @@ class ManualRow:
         return self.clip_ratio > 0
 
 
+def local_error(item: OutputStatistics, *, local: str) -> float | None:
+    """An output's local error; None where there is none, or where it cannot be told.
+
+    `local` is ManualReport.local: with "output" the 16-bit run's own values are compared, and what
+    they inherit that is not finite hides what the node's rounding adds.
+    """
+    if item.local is None:
+        return None
+    half = item.fp16 or _NOTHING
+    hidden = local == "output" and half.inherited > 0 and not half.clip
+    return None if hidden and math.isinf(item.local_error) else item.local_error
+
+
 def manual_rows(
-    sample: SampleStatistics, *, limit: float, sort: str = "overflow"
+    sample: SampleStatistics, *, limit: float, sort: str = "overflow", local: str = "exact"
 ) -> tuple[ManualRow, ...]:
     """A row a measured tensor, by one of SORT_KEYS; equals come in the order of ids.
 
-    `limit` is the largest finite value of the 16-bit type.
+    `limit` is the largest finite value of the 16-bit type, `local` what local errors are (both of
+    ManualReport).
 
     Raises:
         OptionError: `sort` is none of SORT_KEYS.
     """
     if sort not in _KEYS:
         raise OptionError(f"sort is {sort!r}; allowed: {', '.join(SORT_KEYS)}")
-    rows = [_row(node, item, limit) for node in sample.nodes for item in node.outputs]
+    rows = [_row(node, item, limit, local) for node in sample.nodes for item in node.outputs]
     rows.sort(key=_KEYS[sort])
     return tuple(rows)
 
 
-def _row(node: NodeStatistics, item: OutputStatistics, limit: float) -> ManualRow:
+def _row(node: NodeStatistics, item: OutputStatistics, limit: float, local: str) -> ManualRow:
     half = item.fp16 or _NOTHING
     return ManualRow(
         node=node,
         output=item,
         clip_ratio=half.clip_ratio,
         nonfinite=half.nan + half.inf,
-        local_error=None if item.local is None else item.local_error,
+        local_error=local_error(item, local=local),
         total_error=None if item.total is None else item.total_error,
         inherited_error=None if item.total is None else item.inherited_error,
         max_abs=None if item.fp32 is None else item.fp32.max_abs,

@@ -73,7 +73,8 @@ def share_text(share: float) -> str:
 def _rows(report: ManualReport, top: int, sort: str) -> Sequence[ManualRow]:
     if top < 0:
         raise OptionError(f"top is {top}; allowed: 0 or more")
-    return manual_rows(report.merged, limit=report.limit, sort=sort)[:top]
+    rows = manual_rows(report.merged, limit=report.limit, sort=sort, local=report.local)
+    return rows[:top]
 
 
 def _line(label: str, text: str) -> str:
