@@ -12,24 +12,35 @@ import halve
 PACKAGE = Path(halve.__file__).parent
 
 # What each layer may import of the others. A layer is a module or a package below `halve`.
-LEAVES = {"errors", "files", "plans", "types", "options", "search_types", "search_options"}
+LEAVES = {
+    "errors",
+    "files",
+    "packing",
+    "plans",
+    "types",
+    "options",
+    "search_types",
+    "search_options",
+}
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
+    "packing": set(),
     "plans": {"errors", "files"},
     "types": {"plans"},
     "options": {"errors", "types"},
     "search_options": {"errors", "options", "search_types"},
     "search_types": {"plans", "types"},
     "_native": LEAVES,
+    "ahead": LEAVES | {"_native"},
     "source": LEAVES | {"_native"},
     "plan": LEAVES | {"_native", "source"},
     "rewrite": LEAVES | {"_native", "source", "plan"},
     "cast": LEAVES | {"_native", "source", "plan", "rewrite"},
     "compare": LEAVES | {"_native"},
-    "write": LEAVES | {"_native", "source", "plan", "rewrite", "cast"},
-    "convert": LEAVES | {"_native", "source", "plan", "rewrite", "cast", "write"},
-    "conversion": LEAVES | {"convert", "session"},
+    "write": LEAVES | {"_native", "ahead", "source", "plan", "rewrite", "cast"},
+    "convert": LEAVES | {"_native", "ahead", "source", "plan", "rewrite", "cast", "write"},
+    "conversion": LEAVES | {"ahead", "convert", "session"},
     "session": LEAVES | {"_native", "source", "compare"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
     "candidates": LEAVES | {"source", "plan", "write", "convert"},
@@ -40,6 +51,7 @@ ALLOWED = {
     "cli": LEAVES
     | {
         "_native",
+        "ahead",
         "source",
         "plan",
         "convert",

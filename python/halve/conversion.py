@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.ahead import Ahead
 from halve.convert import convert as convert_without_runtime
 from halve.options import ConvertOptions
 from halve.session.type_oracle import with_runtime_types
 from halve.types import ConvertResult
 
-__all__ = ["convert"]
+__all__ = ["convert", "convert_begun"]
 
 
 def convert(
@@ -41,3 +43,13 @@ def convert(
         OutputError: the target cannot be written, or is the source. What was there is untouched.
     """
     return convert_without_runtime(source, target, options=with_runtime_types(options))
+
+
+def convert_begun(
+    source: Path, target: Path, *, options: ConvertOptions, ahead: Ahead | None
+) -> ConvertResult:
+    """`convert` to a file, of which `ahead` may have written a part already.
+
+    `ahead` is what `write_ahead` began for this source, target and options.
+    """
+    return convert_without_runtime(source, target, options=with_runtime_types(options), ahead=ahead)

@@ -13,7 +13,16 @@ from halve import _core
 from halve.errors import BackendUnavailableError, DataError, HalveError, OutputError
 from halve.types import CastCounts, CastJob, DType
 
-__all__ = ["LITERAL", "Output", "Piece", "Resources", "StreamResult", "run_stream"]
+__all__ = [
+    "LITERAL",
+    "Output",
+    "Piece",
+    "Resources",
+    "RunningStream",
+    "StreamResult",
+    "run_stream",
+    "same_work",
+]
 
 LITERAL = -1
 # How often the calling thread looks at signals and reports progress.
@@ -113,21 +122,70 @@ def run_stream(
         OutputError: an output cannot be written, or its disk is full.
         BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that is not usable here.
     """
-    origins = list({_key(job.ref.origin): job.ref.origin for job in jobs}.values())
-    places = {_key(origin): i for i, origin in enumerate(origins)}
-    counts, bytes_read, bytes_written, failure = _core.stream_run(
-        [_place(origin) for origin in origins],
-        [_native_job(job, places) for job in jobs],
-        [_native_output(output) for output in outputs],
-        threads=resources.threads,
-        budget_bytes=resources.budget_bytes,
-        direct=resources.direct,
-        poll_ms=_POLL_MS,
-        progress=progress,
-    )
-    if failure[0] != _Fault.NONE:
-        raise _error(_Failure(_Fault(failure[0]), *failure[1:]), jobs, origins, outputs)
-    return StreamResult(tuple(CastCounts(*row) for row in counts), bytes_read, bytes_written)
+    with RunningStream(jobs, outputs, resources=resources) as running:
+        running.wait(progress)
+        return running.result()
+
+
+class RunningStream:
+    """What `run_stream` does, at work on threads of its own from the moment that it is made.
+
+    As a context it cancels the work that is left on leaving, and waits for the workers.
+    """
+
+    def __init__(
+        self, jobs: Sequence[CastJob], outputs: Sequence[Output], *, resources: Resources
+    ) -> None:
+        """Begin to carry out `jobs` into `outputs`; what goes wrong is raised by `result`."""
+        self._jobs, self._outputs = jobs, outputs
+        self._origins = list({_key(job.ref.origin): job.ref.origin for job in jobs}.values())
+        places = {_key(origin): i for i, origin in enumerate(self._origins)}
+        self._native = _core.Stream(
+            [_place(origin) for origin in self._origins],
+            [(places[_key(job.ref.origin)], *_native_work(job)) for job in jobs],
+            [_native_output(output) for output in outputs],
+            threads=resources.threads,
+            budget_bytes=resources.budget_bytes,
+            direct=resources.direct,
+        )
+
+    def __enter__(self) -> RunningStream:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, where the work has not ended."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Give up what is left of the work, and wait for the workers."""
+        self._native.cancel()
+        self.wait()
+
+    def wait(self, progress: Callable[[int], None] | None = None) -> None:
+        """Wait for the end of the work; `progress` is that of `run_stream`."""
+        ended = False
+        while not ended:
+            ended = self._native.wait(_POLL_MS)
+            if progress is not None:
+                progress(self._native.done_bytes())
+
+    def result(self) -> StreamResult:
+        """What was done, after waiting for the end; to be called once.
+
+        Raises:
+            DataError, OutputError, BackendUnavailableError: as `run_stream`.
+        """
+        counts, bytes_read, bytes_written, failure = self._native.finish()
+        if failure[0] != _Fault.NONE:
+            found = _Failure(_Fault(failure[0]), *failure[1:])
+            raise _error(found, self._jobs, self._origins, self._outputs)
+        return StreamResult(tuple(CastCounts(*row) for row in counts), bytes_read, bytes_written)
+
+
+def same_work(one: CastJob, other: CastJob) -> bool:
+    """Whether two jobs make the same bytes and counts: their names do not matter."""
+    return one.ref.origin == other.ref.origin and _native_work(one) == _native_work(other)
 
 
 def _key(origin: Path | bytes) -> Path | int:
@@ -139,14 +197,13 @@ def _place(place: Path | bytes | bytearray) -> tuple[bytes] | bytes | bytearray:
     return (os.fsencode(place),) if isinstance(place, Path) else place
 
 
-def _native_job(
-    job: CastJob, places: dict[Path | int, int]
-) -> tuple[int, int, float, float, list[tuple[int, int, int]]]:
+def _native_work(job: CastJob) -> tuple[int, float, float, list[tuple[int, int, int]]]:
     spans = [(span.offset, span.nbytes, span.item) for span in job.ref.spans]
-    action = 0 if job.is_copy else _ACTIONS[DType(job.dtype)]
+    if job.is_copy:
+        return 0, 0.0, math.inf, spans  # whatever the bounds are
     # A finite bound beyond float32's range bounds nothing; as a float it would become inf too.
     limit = job.bounds.max_finite if job.bounds.max_finite <= _FLOAT32_MAX else math.inf
-    return places[_key(job.ref.origin)], action, job.bounds.min_positive, limit, spans
+    return _ACTIONS[DType(job.dtype)], job.bounds.min_positive, limit, spans
 
 
 def _native_output(

@@ -19,6 +19,7 @@ __all__ = [
     "Payload",
     "elide_bytes",
     "elide_file",
+    "initializers",
     "splice",
 ]
 
@@ -85,6 +86,25 @@ def elide_bytes(
         return _payloads(_core.wire_elide_bytes(data, threshold))
     except _core.WireError as error:
         raise _model_error(label, error) from None
+
+
+def initializers(skeleton: bytes, label: str) -> list[tuple[int, dict[str, str]]]:
+    """Element type and external_data entries of each initializer of the main graph, in order.
+
+    Of entries with one key the last counts, and bytes that are not UTF-8 become surrogates.
+
+    Raises:
+        ModelError: the skeleton is malformed.
+    """
+    try:
+        found = _core.wire_initializers(skeleton)
+    except _core.WireError as error:
+        raise _model_error(label, error) from None
+    return [(kind, {_text(k): _text(v) for k, v in entries.items()}) for kind, entries in found]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 def splice(skeleton: bytes, table: Sequence[tuple[int, int]], label: str = "the model") -> Layout:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from halve import __version__
+from halve.ahead import write_ahead
 from halve.cli.flags import add_convert_flags, convert_options
 from halve.cli.parser import Parser
 from halve.cli.paths import add_paths, check_report_path, model_paths
@@ -53,9 +54,11 @@ def run(args: Sequence[str]) -> int:
     check_report_path(report_path, source, target)
     with conversion_progress(quiet=parsed.quiet) as progress:
         options = convert_options(parsed, progress=progress)
-        from halve.conversion import convert
+        with write_ahead(source, target, options) as ahead:
+            # What follows imports numpy and onnx, which takes longer than many a model's weights.
+            from halve.conversion import convert_begun
 
-        result = convert(source, target, options=options)
+            result = convert_begun(source, target, options=options, ahead=ahead)
     report = ConversionReport.of(result, halve_version=__version__, source=source)
     if report_path is not None:
         _write_report(report_path, report, result.summary.files)

@@ -81,13 +81,14 @@ class Staging:
 
         Its permissions are those of any new file. One that is there is emptied.
         """
-        path = self._path(number)
+        path = self.place_of(number)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
         with _explained(self._target.parent):
             os.close(os.open(path, flags, 0o666))
         return path
 
-    def _path(self, number: int | None) -> Path:
+    def place_of(self, number: int | None) -> Path:
+        """Where the data file of that number, or the model (None), is before it is published."""
         return self._folder / (_MODEL if number is None else f"data-{number}")
 
     def publish(self, names: Iterable[str]) -> bool:
@@ -95,7 +96,7 @@ class Staging:
 
         After False the files are back, to be published under other names.
         """
-        files = {name: self._path(number) for number, name in enumerate(names)}
+        files = {name: self.place_of(number) for number, name in enumerate(names)}
         with _explained(self._target.parent):
             for path in files.values():
                 _flush(path)
@@ -113,7 +114,7 @@ class Staging:
     def commit(self) -> None:
         """Put the model in its place (rule 4); published data files now belong to it."""
         folder = self._target.parent
-        model = self._path(None)
+        model = self.place_of(None)
         with _explained(folder), folder_lock(folder):
             _flush(model)
             old = self._replaced_data()
