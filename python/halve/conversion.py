@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -10,8 +13,7 @@ from onnx import ModelProto
 from halve.ahead import Ahead
 from halve.convert import convert as convert_without_runtime
 from halve.options import ConvertOptions
-from halve.session.type_oracle import with_runtime_types
-from halve.types import ConvertResult
+from halve.types import ConvertResult, TypeAnswer, TypeOracle, TypeQuestion
 
 __all__ = ["convert", "convert_begun"]
 
@@ -42,7 +44,7 @@ def convert(
         SessionError: the custom-op library cannot be loaded.
         OutputError: the target cannot be written, or is the source. What was there is untouched.
     """
-    return convert_without_runtime(source, target, options=with_runtime_types(options))
+    return convert_without_runtime(source, target, options=_asking_runtime(options))
 
 
 def convert_begun(
@@ -52,4 +54,29 @@ def convert_begun(
 
     `ahead` is what `write_ahead` began for this source, target and options.
     """
-    return convert_without_runtime(source, target, options=with_runtime_types(options), ahead=ahead)
+    return convert_without_runtime(source, target, options=_asking_runtime(options), ahead=ahead)
+
+
+def _asking_runtime(options: ConvertOptions | None) -> ConvertOptions:
+    """The options with ONNX Runtime as the type oracle where they name none."""
+    options = options or ConvertOptions()
+    if options.type_oracle is not None:
+        return options
+    return replace(options, type_oracle=_RuntimeTypes(options.custom_op_library))
+
+
+class _RuntimeTypes:
+    """The oracle of `session`, which is imported when it is needed: for few models."""
+
+    def __init__(self, custom_op_library: Path | None) -> None:
+        self._library = custom_op_library
+
+    def __call__(self, questions: Sequence[TypeQuestion]) -> list[TypeAnswer]:
+        # To ask nothing finds out whether the library can be loaded, and there may be none.
+        return self._oracle(questions) if questions or self._library is not None else []
+
+    @functools.cached_property
+    def _oracle(self) -> TypeOracle:
+        from halve.session.type_oracle import RuntimeTypes
+
+        return RuntimeTypes(self._library)

@@ -6,8 +6,8 @@ import enum
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from halve import _core
 from halve.errors import BackendUnavailableError, DataError, HalveError, OutputError
@@ -47,8 +47,7 @@ class _Fault(enum.IntEnum):
     CANCELLED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """`nbytes` of an output from `offset`: the result of job `job`, or `literal`."""
 
     offset: int
@@ -57,8 +56,7 @@ class Piece:
     literal: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """What is written: an existing file (overwritten, then cut to `nbytes`) or a buffer.
 
     Pieces are in the order of their offsets and do not overlap; holes are zeros. `label` names
@@ -71,8 +69,7 @@ class Output:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(NamedTuple):
     """What a run may use: computing threads (1 or more), and bytes for all its buffers together
     (1 MiB or more). `direct` writes large files past the page cache where that works.
     """
@@ -82,8 +79,7 @@ class Resources:
     direct: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StreamResult:
+class StreamResult(NamedTuple):
     """Counts a job (all zero for a copy), and totals in bytes."""
 
     counts: tuple[CastCounts, ...]
@@ -91,10 +87,9 @@ class StreamResult:
     bytes_written: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(NamedTuple):
     fault: _Fault
-    index: int
+    number: int
     offset: int
     job: int
     error: int
@@ -221,9 +216,9 @@ def _error(
 ) -> HalveError | MemoryError | RuntimeError:
     match failure.fault:
         case _Fault.OPEN_READ | _Fault.READ | _Fault.SHORT:
-            return _read_error(failure, jobs, _name(origins[failure.index]))
+            return _read_error(failure, jobs, _name(origins[failure.number]))
         case _Fault.OPEN_WRITE | _Fault.RESERVE | _Fault.WRITE:
-            return _write_error(failure, outputs[failure.index])
+            return _write_error(failure, outputs[failure.number])
         case _Fault.BACKEND:
             forced = os.environ.get("HALVE_FORCE_BACKEND")
             return BackendUnavailableError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from halve import _core
 from halve.errors import ModelError
@@ -32,8 +32,7 @@ THRESHOLD_BYTES = 1024
 MAX_PROTOBUF_BYTES = (1 << 31) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """A payload that was left out: its TensorProto field, and its pieces in order."""
 
     field: int
@@ -45,8 +44,7 @@ class Payload:
         return sum(span.nbytes for span in self.spans)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """A serialised model of `nbytes` as pieces (offset, content), in order and without gaps.
 
     Content is literal bytes, or the index of the payload that belongs there.

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from halve import __version__
 from halve.ahead import write_ahead
@@ -15,7 +16,9 @@ from halve.cli.paths import add_paths, check_report_path, model_paths
 from halve.cli.progress import conversion_progress
 from halve.errors import OutputError
 from halve.files import given_path
-from halve.report import ConversionReport, shorten, summary_lines, write_json
+
+if TYPE_CHECKING:
+    from halve.report import ConversionReport
 
 __all__ = ["make_parser", "run", "show", "show_warnings"]
 
@@ -59,6 +62,8 @@ def run(args: Sequence[str]) -> int:
             from halve.conversion import convert_begun
 
             result = convert_begun(source, target, options=options, ahead=ahead)
+    from halve.report import ConversionReport
+
     report = ConversionReport.of(result, halve_version=__version__, source=source)
     if report_path is not None:
         _write_report(report_path, report, result.summary.files)
@@ -79,6 +84,8 @@ def show(report: ConversionReport, *, quiet: bool, as_json: bool) -> None:
 
         print_report(report, Console())
     elif not quiet:
+        from halve.report import summary_lines
+
         print("\n".join(summary_lines(report)))
 
 
@@ -88,11 +95,15 @@ def _write_report(path: Path, report: ConversionReport, written: Sequence[Path])
             f"--report {path} is a file of the new model, which is complete; "
             "no report was written: give it a name of its own"
         )
+    from halve.report import write_json
+
     write_json(path, report.as_json())
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
     """Prints warnings to stderr, a line each, ten at most."""
+    from halve.report import shorten
+
     for text in warnings[:_WARNINGS_SHOWN]:
         print(
             "halve: warning: " + shorten(" ".join(text.split()), _WARNING_CHARACTERS),

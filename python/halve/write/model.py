@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from halve._native.stream import LITERAL, Output, Piece, Resources, StreamResult, run_stream
@@ -95,7 +94,7 @@ class _Writer:
         if not self._staging.publish(names):
             return None
         self._staging.commit()
-        return self._summary(layout, replace(result, counts=()))
+        return self._summary(layout, result._replace(counts=()))
 
     def write(self) -> WriteSummary:
         """Lay out, write, and commit under the first names that are free."""
@@ -190,7 +189,7 @@ class _Once:
             self._seen.add(piece.job)
             return piece
         self.jobs.append(self.jobs[piece.job])
-        return replace(piece, job=len(self.jobs) - 1)
+        return piece._replace(job=len(self.jobs) - 1)
 
 
 def _further(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -155,7 +154,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 def _make_folder(parent: Path) -> tuple[Path, int | None]:
     while True:
-        folder = parent / (_PREFIX + secrets.token_hex(8))
+        folder = parent / (_PREFIX + os.urandom(8).hex())
         folder.mkdir(mode=0o700)
         for _ in range(_LOCK_TRIES):
             lock = try_lock(folder)
