@@ -125,8 +125,9 @@ class OutputTrial:
     """One output of one sample against its reference.
 
     `error` is how much of the tolerance is used: 1 at its very limit, above it where `passed` is
-    false, inf for what is not finite or has another shape. `energy` is the sum of squared
-    differences over the sum of squared tolerances: it adds up over independent roundings.
+    false, inf for what is not finite or has another shape. `energy` is a mean of the
+    elements' squared errors in which the large ones count most (halve.compare.verdict): it adds up
+    over independent roundings, nearly.
     `comparison` is None where the shapes differ or the output is not a float tensor.
     """
 

@@ -17,6 +17,9 @@ from halve.types import Comparison
 __all__ = ["compare_outputs"]
 
 _CHUNK = 1 << 20
+# Of the power mean: 2 adds up exactly over independent errors and says little of the largest one,
+# which decides; the larger, the reverse.
+_POWER = 4
 _COMPLEX = "c"
 
 
@@ -30,7 +33,9 @@ def compare_outputs(
 
     `error` is max |a - b| / (atol + rtol·|b|) over elements, for `cos_sim` (1 - cosine) over
     (1 - cos_sim); with `norm_rel`, or with an `ntol` that forgives elements, it is what decides.
-    `energy` is Σ(a - b)² / (n·atol² + rtol²·Σb²).
+    `energy` is the power mean of the elements' errors e, squared: (Σe⁴ / n)^(2/4). With a cosine it
+    is Σ(a - b)² / (2·(1 - cos_sim)·Σb²), and where elements may miss, or one has no tolerance at
+    all, Σ(a - b)² / (n·atol² + rtol²·Σb²).
     """
     return tuple(
         _judge(name, value, reference, tolerances.of(name))
@@ -54,8 +59,16 @@ def _judge(
         atol=tolerance.atol,
         threads=1,
     )
-    error = _error(value, reference, found, tolerance)
-    return OutputTrial(name, error <= 1, error, _energy(found, tolerance), found)
+    if tolerance.cos_sim is not None or (tolerance.ntol and found.elements):
+        error, energy = _counted_error(found, tolerance), _energy(found, tolerance)
+    else:
+        error, energy = _worst_ratio(value, reference, tolerance)
+        # The count is exact where the quotient is at the very limit.
+        error = max(error, math.nextafter(1, 2)) if found.mismatches else min(error, 1.0)
+        energy = energy if math.isfinite(energy) else _energy(found, tolerance)
+    if tolerance.norm_rel is not None:
+        error = max(error, _ratio(abs(1 - found.norm_ratio), tolerance.norm_rel))
+    return OutputTrial(name, error <= 1, error, energy, found)
 
 
 def _judge_exact(
@@ -69,22 +82,11 @@ def _judge_exact(
     return OutputTrial(name, passed, error, share / max(tolerance.ntol, 1e-6))
 
 
-def _error(
-    value: NDArray[Any], reference: NDArray[Any], found: Comparison, tolerance: OutputTolerance
-) -> float:
+def _counted_error(found: Comparison, tolerance: OutputTolerance) -> float:
     if tolerance.cos_sim is not None:
-        error = _ratio(1 - found.cosine, 1 - tolerance.cos_sim)
-    elif tolerance.ntol and found.elements:
-        share = found.mismatches / found.elements
-        # Below the limit the elements beyond tolerance do not count; how many there are does.
-        error = _ratio(share, tolerance.ntol)
-    else:
-        error = _worst_ratio(value, reference, tolerance)
-        # The count is exact where the quotient is at the very limit.
-        error = max(error, math.nextafter(1, 2)) if found.mismatches else min(error, 1.0)
-    if tolerance.norm_rel is not None:
-        error = max(error, _ratio(abs(1 - found.norm_ratio), tolerance.norm_rel))
-    return error
+        return _ratio(1 - found.cosine, 1 - tolerance.cos_sim)
+    # Below the limit the elements beyond tolerance do not count; how many there are does.
+    return _ratio(found.mismatches / found.elements, tolerance.ntol)
 
 
 def _ratio(difference: float, allowed: float) -> float:
@@ -95,8 +97,11 @@ def _ratio(difference: float, allowed: float) -> float:
     return difference / allowed if allowed > 0 else math.inf
 
 
-def _worst_ratio(value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance) -> float:
-    worst = 0.0
+def _worst_ratio(
+    value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance
+) -> tuple[float, float]:
+    """The largest error of an element, and the errors' power mean, squared."""
+    worst, total = 0.0, 0.0
     a, b = value.reshape(-1), reference.reshape(-1)
     for start in range(0, a.size, _CHUNK):
         x = a[start : start + _CHUNK].astype(np.float64)
@@ -104,9 +109,17 @@ def _worst_ratio(value: NDArray[Any], reference: NDArray[Any], tolerance: Output
         with np.errstate(all="ignore"):
             ratios = np.abs(x - y) / (tolerance.atol + tolerance.rtol * np.abs(y))
         ratios[x == y] = 0
-        finite = np.nan_to_num(ratios, nan=np.inf, posinf=np.inf)
-        worst = max(worst, float(finite.max()))
-    return worst
+        largest = float(np.nan_to_num(ratios.max(), nan=np.inf, posinf=np.inf))
+        if largest == math.inf:
+            return math.inf, math.inf
+        if largest > worst:
+            total *= (worst / largest) ** _POWER
+            worst = largest
+        if worst:
+            ratios /= worst  # so that no power overflows
+            total += float(np.sum(ratios**_POWER))
+    mean = (total / max(a.size, 1)) ** (1 / _POWER)
+    return worst, (worst * mean) * (worst * mean)  # `**` would raise where the square is inf
 
 
 def _energy(found: Comparison, tolerance: OutputTolerance) -> float:

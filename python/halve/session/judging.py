@@ -177,6 +177,7 @@ def load_lowered(
         SessionError: it does not load, or this runtime erases casts.
     """
     settings: dict[str, Any] = {"optimise": optimise, "threads": threads}
+    label = "model in memory" if isinstance(converted, ModelProto) else str(converted)
     with _lowered(converted, custom_op_library) as (model, folder):
         for dtype in sorted(_half_types(model.graph)):
             check_canary(dtype, **settings)
@@ -185,7 +186,7 @@ def load_lowered(
             custom_op_library=custom_op_library,
             external_data_folder=folder,
             session_options=None if folder is None else MAPPED,
-            where=f"{'model in memory' if isinstance(converted, ModelProto) else converted}, lowered",
+            where=f"{label}, lowered",
             **settings,
         )
 
