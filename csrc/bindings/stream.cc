@@ -93,65 +93,68 @@ py::tuple to_tuple(const stream::Result& result) {
                                        failure.offset, failure.job, failure.error));
 }
 
-// Polls from the calling thread, so that signals and the callback are served there. An exception
-// leaves through ~Run, which cancels and waits.
-void poll(stream::Run& run, std::uint64_t poll_ms, const py::object& progress) {
-  for (bool ended = false; !ended;) {
-    {
-      const py::gil_scoped_release unlocked;
-      ended = run.wait(std::chrono::milliseconds(poll_ms));
-    }
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!progress.is_none()) progress(run.done_bytes());
-  }
-}
-
 // The caster of a capsule, which the caller keeps; none of None.
 const Caster* caster_of(const py::object& object) {
   return object.is_none() ? nullptr
                           : static_cast<const Caster*>(object.cast<py::capsule>().get_pointer());
 }
 
-// Joins workers without holding the GIL, on every way out.
-struct Runner {
-  Runner(const stream::Task& task, const stream::Settings& settings) {
+// A run, and the Python objects that it points into. Workers are joined without holding the GIL.
+class Stream {
+ public:
+  Stream(const std::vector<py::object>& origins, const std::vector<JobTuple>& jobs,
+         std::vector<OutputTuple> outputs, unsigned threads, std::uint64_t budget_bytes,
+         bool direct, py::object caster)
+      : caster_(std::move(caster)), outputs_(std::move(outputs)) {
+    for (const py::object& origin : origins) add_origin(held_, origin);
+    for (const JobTuple& job : jobs) add_job(held_, job);
+    for (const OutputTuple& output : outputs_) add_output(held_, output);
     const py::gil_scoped_release unlocked;
-    run.emplace(task, settings);
+    run_.emplace(held_.task, stream::Settings{threads, budget_bytes, direct, caster_of(caster_)});
   }
-  ~Runner() {
+  ~Stream() {
     const py::gil_scoped_release unlocked;
-    run.reset();
+    run_.reset();
   }
-  Runner(const Runner&) = delete;
-  Runner& operator=(const Runner&) = delete;
-  std::optional<stream::Run> run;
-};
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
 
-py::tuple stream_run(const std::vector<py::object>& origins, const std::vector<JobTuple>& jobs,
-                     const std::vector<OutputTuple>& outputs, unsigned threads,
-                     std::uint64_t budget_bytes, bool direct, std::uint64_t poll_ms,
-                     const py::object& progress, const py::object& caster) {
-  Held held;
-  for (const py::object& origin : origins) add_origin(held, origin);
-  for (const JobTuple& job : jobs) add_job(held, job);
-  for (const OutputTuple& output : outputs) add_output(held, output);
-  Runner runner(held.task, {threads, budget_bytes, direct, caster_of(caster)});
-  poll(*runner.run, poll_ms, progress);
-  stream::Result result;
-  {
+  bool wait(std::uint64_t limit_ms) {
     const py::gil_scoped_release unlocked;
-    result = runner.run->finish();
+    return run_->wait(std::chrono::milliseconds(limit_ms));
   }
-  return to_tuple(result);
-}
+  void cancel() noexcept { run_->cancel(); }
+  [[nodiscard]] std::uint64_t done_bytes() const noexcept { return run_->done_bytes(); }
+  py::tuple finish() {
+    stream::Result result;
+    {
+      const py::gil_scoped_release unlocked;
+      result = run_->finish();
+    }
+    return to_tuple(result);
+  }
+
+ private:
+  py::object caster_;                 // which the run asks to cast
+  std::vector<OutputTuple> outputs_;  // whose literals the task points into
+  Held held_;
+  std::optional<stream::Run> run_;
+};
 
 }  // namespace
 
 void register_stream(py::module_& module) {
-  module.def("stream_run", &stream_run, py::arg("origins"), py::arg("jobs"), py::arg("outputs"),
-             py::kw_only(), py::arg("threads"), py::arg("budget_bytes"), py::arg("direct"),
-             py::arg("poll_ms"), py::arg("progress"), py::arg("caster") = py::none(),
-             "Runs a task of halve/stream.h; see halve._native.stream.");
+  py::class_<Stream>(module, "Stream",
+                     "A running task of halve/stream.h; see halve._native.stream.")
+      .def(py::init<const std::vector<py::object>&, const std::vector<JobTuple>&,
+                    std::vector<OutputTuple>, unsigned, std::uint64_t, bool, py::object>(),
+           py::arg("origins"), py::arg("jobs"), py::arg("outputs"), py::kw_only(),
+           py::arg("threads"), py::arg("budget_bytes"), py::arg("direct"),
+           py::arg("caster") = py::none())
+      .def("wait", &Stream::wait, py::arg("limit_ms"))
+      .def("cancel", &Stream::cancel)
+      .def("done_bytes", &Stream::done_bytes)
+      .def("finish", &Stream::finish);
 }
 
 }  // namespace halve::bindings

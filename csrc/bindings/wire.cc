@@ -91,6 +91,19 @@ py::tuple splice(const py::buffer& skeleton,
   return py::make_tuple(result.nbytes, pieces);
 }
 
+py::list initializers(const py::buffer& skeleton) {
+  const py::buffer_info view = skeleton.request();
+  std::vector<wire::Initializer> found;
+  if (const auto error = wire::initializers(input_of(view), found)) raise(*error);
+  py::list result(found.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    py::dict entries;
+    for (const auto& [key, value] : found[i].entries) entries[py::bytes(key)] = py::bytes(value);
+    result[i] = py::make_tuple(found[i].data_type, entries);
+  }
+  return result;
+}
+
 }  // namespace
 
 void register_wire(py::module_& module) {
@@ -99,6 +112,7 @@ void register_wire(py::module_& module) {
   module.attr("WireError") = py::reinterpret_borrow<py::object>(g_error);
   module.def("wire_elide_file", &elide_file, py::arg("fd"), py::arg("size"), py::arg("threshold"));
   module.def("wire_elide_bytes", &elide_bytes, py::arg("data"), py::arg("threshold"));
+  module.def("wire_initializers", &initializers, py::arg("skeleton"));
   module.def("wire_splice", &splice, py::arg("skeleton"), py::arg("table"));
 }
 

@@ -1,7 +1,5 @@
 """Types of the compiled module; only `halve._native` imports it."""
 
-from collections.abc import Callable
-
 # features.cc: CPU backends
 def backends() -> list[tuple[str, bool, bool]]: ...
 def chosen_backend() -> int | None: ...
@@ -80,25 +78,34 @@ def wire_elide_file(
 def wire_elide_bytes(
     data: bytes, threshold: int
 ) -> tuple[bytes, list[tuple[int, list[tuple[int, int, int]]]]]: ...
+def wire_initializers(skeleton: bytes) -> list[tuple[int, dict[bytes, bytes]]]: ...
 def wire_splice(
     skeleton: bytes, table: list[tuple[int, int]]
 ) -> tuple[int, list[tuple[int, bytes | int]]]: ...
 
 # stream (csrc/bindings/stream.cc)
-def stream_run(
-    origins: list[tuple[bytes] | bytes | bytearray],
-    jobs: list[tuple[int, int, float, float, list[tuple[int, int, int]]]],
-    outputs: list[tuple[tuple[bytes] | bytes | bytearray, int, list[tuple[int, int, int, bytes]]]],
-    *,
-    threads: int,
-    budget_bytes: int,
-    direct: bool,
-    poll_ms: int,
-    progress: Callable[[int], None] | None,
-    caster: object = None,
-) -> tuple[
-    list[tuple[int, int, int, int, int, int, int, int, float, float, float]],
-    int,
-    int,
-    tuple[int, int, int, int, int],
-]: ...
+class Stream:
+    def __init__(
+        self,
+        origins: list[tuple[bytes] | bytes | bytearray],
+        jobs: list[tuple[int, int, float, float, list[tuple[int, int, int]]]],
+        outputs: list[
+            tuple[tuple[bytes] | bytes | bytearray, int, list[tuple[int, int, int, bytes]]]
+        ],
+        *,
+        threads: int,
+        budget_bytes: int,
+        direct: bool,
+        caster: object = None,
+    ) -> None: ...
+    def wait(self, limit_ms: int) -> bool: ...
+    def cancel(self) -> None: ...
+    def done_bytes(self) -> int: ...
+    def finish(
+        self,
+    ) -> tuple[
+        list[tuple[int, int, int, int, int, int, int, int, float, float, float]],
+        int,
+        int,
+        tuple[int, int, int, int, int],
+    ]: ...

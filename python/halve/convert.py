@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.ahead import Ahead
 from halve.errors import OptionError, UnsupportedModelError
 from halve.files import given_path
 from halve.options import ConvertOptions, Progress
@@ -41,6 +42,7 @@ def convert(
     target: str | os.PathLike[str] | None = None,
     *,
     options: ConvertOptions | None = None,
+    ahead: Ahead | None = None,
 ) -> ConvertResult:
     """Convert a float32 model to float16 or bfloat16.
 
@@ -52,6 +54,7 @@ def convert(
     it. float32 operands that stay float32, and why, stand in `result.plan`. Weights are rounded to
     nearest even within the bounds of the options; what was clipped or flushed is counted in
     `result.summary` and named in `result.warnings`. Nothing is run, so nothing is said of accuracy.
+    `ahead` is what was begun for this source, target and options; the result is the same without.
 
     Raises:
         OptionError: an option does not fit this model (an unknown id or graph output).
@@ -76,7 +79,7 @@ def convert(
     plan, warnings = plan_model(model, analysis, options)
     report(Progress("rewrite"))
     rewritten, plan = rewrite_model(model, analysis, plan, options)
-    built, summary = _write(rewritten, model, path, options)
+    built, summary = _write(rewritten, model, path, options, ahead)
     return ConvertResult(
         target=path,
         model=built,
@@ -208,11 +211,15 @@ def _rewrite_raised(
 
 
 def _write(
-    rewritten: RewrittenModel, model: SourceModel, path: Path | None, options: ConvertOptions
+    rewritten: RewrittenModel,
+    model: SourceModel,
+    path: Path | None,
+    options: ConvertOptions,
+    ahead: Ahead | None,
 ) -> tuple[ModelProto | None, WriteSummary]:
     if path is None:
         return build_model(rewritten, options=options)
-    return None, write_model(rewritten, model, path, options=options)
+    return None, write_model(rewritten, model, path, options=options, ahead=ahead)
 
 
 def _plan_warnings(made: Plan, options: ConvertOptions) -> list[str]:

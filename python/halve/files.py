@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -87,7 +86,7 @@ def _temporary(folder: Path, encoding: str) -> Iterator[TextIO]:
 
 def _create(folder: Path, encoding: str) -> TextIO:
     while True:
-        path = folder / f"{_PREFIX}{secrets.token_hex(8)}.part"
+        path = folder / f"{_PREFIX}{os.urandom(8).hex()}.part"
         file = path.open("x", encoding=encoding)
         _lock(file.fileno())
         if os.fstat(file.fileno()).st_nlink:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto
 from wire_bytes import FIXED32, FIXED64, ModelWriter, block, group, tag, varint
 
-from halve._native.wire import Layout, Payload, elide_bytes, elide_file, splice
+from halve._native.wire import Layout, Payload, elide_bytes, elide_file, initializers, splice
 from halve.errors import ModelError
 from halve.source import iter_tensors
 from halve.source.payload import packed
-from halve.source.tensors import clear_payload, payload_indices
+from halve.source.tensors import clear_payload, payload_indices, text
 from halve.types import PAYLOAD_KEY, Span
 
 SEEDS = st.integers(0, 2**64 - 1)
@@ -352,3 +352,20 @@ def test_cleared_payload_leaves_name_type_and_shape() -> None:
     tensor = TensorProto(name="w", data_type=1, dims=[2], float_data=[1, 2], doc_string="d")
     clear_payload(tensor)
     assert tensor == TensorProto(name="w", data_type=1, dims=[2], doc_string="d")
+
+
+@many
+@given(SEEDS)
+def test_initializers_are_what_protobuf_finds(seed: int) -> None:
+    data = ModelWriter(seed).model()
+    skeleton = elide_bytes(data, "m")[0]
+    expected = [
+        (tensor.data_type, {text(entry.key): text(entry.value) for entry in tensor.external_data})
+        for tensor in ModelProto.FromString(skeleton).graph.initializer
+    ]
+    assert initializers(skeleton, "m") == expected
+
+
+def test_initializers_of_what_is_no_model() -> None:
+    with pytest.raises(ModelError, match="m, byte 0"):
+        initializers(b"\x0f", "m")

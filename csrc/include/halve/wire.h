@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace halve::wire {
@@ -69,6 +70,16 @@ struct Elided {
 // A file costs a window of 64 KiB besides the result; its position is neither used nor moved.
 [[nodiscard]] std::optional<Error> elide(const Input& input, std::uint64_t threshold,
                                          Elided& result);
+
+// An initializer of the main graph: its element type, and its external_data entries in order.
+struct Initializer {
+  std::int32_t data_type = 0;
+  std::vector<std::pair<std::string, std::string>> entries;
+};
+
+// Fills `result` from a serialised ModelProto without payload, in the order of the file.
+[[nodiscard]] std::optional<Error> initializers(const Input& skeleton,
+                                                std::vector<Initializer>& result);
 
 // What goes where a tensor carries an index: the field and the size of its payload.
 struct Filling {

@@ -6,15 +6,24 @@ import enum
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from halve import _core
 from halve._native import cuda
 from halve.errors import BackendUnavailableError, DataError, HalveError, OutputError
 from halve.types import CastCounts, CastJob, DType
 
-__all__ = ["LITERAL", "Output", "Piece", "Resources", "StreamResult", "run_stream"]
+__all__ = [
+    "LITERAL",
+    "Output",
+    "Piece",
+    "Resources",
+    "RunningStream",
+    "StreamResult",
+    "run_stream",
+    "same_work",
+]
 
 LITERAL = -1
 # How often the calling thread looks at signals and reports progress.
@@ -40,8 +49,7 @@ class _Fault(enum.IntEnum):
     DEVICE = 11
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """`nbytes` of an output from `offset`: the result of job `job`, or `literal`."""
 
     offset: int
@@ -50,8 +58,7 @@ class Piece:
     literal: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """What is written: an existing file (overwritten, then cut to `nbytes`) or a buffer.
 
     Pieces are in the order of their offsets and do not overlap; holes are zeros. `label` names
@@ -64,8 +71,7 @@ class Output:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(NamedTuple):
     """What a run may use: computing threads (1 or more), and bytes for all its buffers together
     (1 MiB or more). `direct` writes large files past the page cache where that works. `device`
     is the CUDA device that casts; None is the processor.
@@ -77,8 +83,7 @@ class Resources:
     device: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamResult:
+class StreamResult(NamedTuple):
     """Counts a job (all zero for a copy), and totals in bytes."""
 
     counts: tuple[CastCounts, ...]
@@ -86,10 +91,9 @@ class StreamResult:
     bytes_written: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(NamedTuple):
     fault: _Fault
-    index: int
+    number: int
     offset: int
     job: int
     error: int
@@ -118,28 +122,78 @@ def run_stream(
         BackendUnavailableError: HALVE_FORCE_BACKEND names a backend that is not usable here, or the
             device is not, or fails.
     """
-    caster = None if resources.device is None else cuda.stream_caster(resources.device)
-    origins = list({_key(job.ref.origin): job.ref.origin for job in jobs}.values())
-    places = {_key(origin): i for i, origin in enumerate(origins)}
-    counts, bytes_read, bytes_written, failure = _core.stream_run(
-        [_place(origin) for origin in origins],
-        [_native_job(job, places) for job in jobs],
-        [_native_output(output) for output in outputs],
-        threads=resources.threads,
-        budget_bytes=resources.budget_bytes,
-        direct=resources.direct,
-        poll_ms=_POLL_MS,
-        progress=progress,
-        caster=None if caster is None else caster.capsule,
-    )
-    if failure[0] == _Fault.DEVICE and caster is not None:
-        raise BackendUnavailableError(
-            f"the GPU failed: {caster.problem or 'no further reason known'}; see `halve doctor`, or"
-            " leave the device out"
+    with RunningStream(jobs, outputs, resources=resources) as running:
+        running.wait(progress)
+        return running.result()
+
+
+class RunningStream:
+    """What `run_stream` does, at work on threads of its own from the moment that it is made.
+
+    As a context it cancels the work that is left on leaving, and waits for the workers.
+    """
+
+    def __init__(
+        self, jobs: Sequence[CastJob], outputs: Sequence[Output], *, resources: Resources
+    ) -> None:
+        """Begin to carry out `jobs` into `outputs`; what goes wrong is raised by `result`."""
+        self._jobs, self._outputs = jobs, outputs
+        self._origins = list({_key(job.ref.origin): job.ref.origin for job in jobs}.values())
+        places = {_key(origin): i for i, origin in enumerate(self._origins)}
+        device = resources.device
+        self._caster = None if device is None else cuda.stream_caster(device)
+        self._native = _core.Stream(
+            [_place(origin) for origin in self._origins],
+            [(places[_key(job.ref.origin)], *_native_work(job)) for job in jobs],
+            [_native_output(output) for output in outputs],
+            threads=resources.threads,
+            budget_bytes=resources.budget_bytes,
+            direct=resources.direct,
+            caster=None if self._caster is None else self._caster.capsule,
         )
-    if failure[0] != _Fault.NONE:
-        raise _error(_Failure(_Fault(failure[0]), *failure[1:]), jobs, origins, outputs)
-    return StreamResult(tuple(CastCounts(*row) for row in counts), bytes_read, bytes_written)
+
+    def __enter__(self) -> RunningStream:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, where the work has not ended."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Give up what is left of the work, and wait for the workers."""
+        self._native.cancel()
+        self.wait()
+
+    def wait(self, progress: Callable[[int], None] | None = None) -> None:
+        """Wait for the end of the work; `progress` is that of `run_stream`."""
+        ended = False
+        while not ended:
+            ended = self._native.wait(_POLL_MS)
+            if progress is not None:
+                progress(self._native.done_bytes())
+
+    def result(self) -> StreamResult:
+        """What was done, after waiting for the end; to be called once.
+
+        Raises:
+            DataError, OutputError, BackendUnavailableError: as `run_stream`.
+        """
+        counts, bytes_read, bytes_written, failure = self._native.finish()
+        if failure[0] == _Fault.DEVICE and self._caster is not None:
+            raise BackendUnavailableError(
+                f"the GPU failed: {self._caster.problem or 'no further reason known'}; see"
+                " `halve doctor`, or leave the device out"
+            )
+        if failure[0] != _Fault.NONE:
+            found = _Failure(_Fault(failure[0]), *failure[1:])
+            raise _error(found, self._jobs, self._origins, self._outputs)
+        return StreamResult(tuple(CastCounts(*row) for row in counts), bytes_read, bytes_written)
+
+
+def same_work(one: CastJob, other: CastJob) -> bool:
+    """Whether two jobs make the same bytes and counts: their names do not matter."""
+    return one.ref.origin == other.ref.origin and _native_work(one) == _native_work(other)
 
 
 def _key(origin: Path | bytes) -> Path | int:
@@ -151,14 +205,13 @@ def _place(place: Path | bytes | bytearray) -> tuple[bytes] | bytes | bytearray:
     return (os.fsencode(place),) if isinstance(place, Path) else place
 
 
-def _native_job(
-    job: CastJob, places: dict[Path | int, int]
-) -> tuple[int, int, float, float, list[tuple[int, int, int]]]:
+def _native_work(job: CastJob) -> tuple[int, float, float, list[tuple[int, int, int]]]:
     spans = [(span.offset, span.nbytes, span.item) for span in job.ref.spans]
-    action = 0 if job.is_copy else _ACTIONS[DType(job.dtype)]
+    if job.is_copy:
+        return 0, 0.0, math.inf, spans  # whatever the bounds are
     # A finite bound beyond float32's range bounds nothing; as a float it would become inf too.
     limit = job.bounds.max_finite if job.bounds.max_finite <= _FLOAT32_MAX else math.inf
-    return places[_key(job.ref.origin)], action, job.bounds.min_positive, limit, spans
+    return _ACTIONS[DType(job.dtype)], job.bounds.min_positive, limit, spans
 
 
 def _native_output(
@@ -176,9 +229,9 @@ def _error(
 ) -> HalveError | MemoryError | RuntimeError:
     match failure.fault:
         case _Fault.OPEN_READ | _Fault.READ | _Fault.SHORT:
-            return _read_error(failure, jobs, _name(origins[failure.index]))
+            return _read_error(failure, jobs, _name(origins[failure.number]))
         case _Fault.OPEN_WRITE | _Fault.RESERVE | _Fault.WRITE:
-            return _write_error(failure, outputs[failure.index])
+            return _write_error(failure, outputs[failure.number])
         case _Fault.BACKEND:
             forced = os.environ.get("HALVE_FORCE_BACKEND")
             return BackendUnavailableError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from halve import _core
 from halve.errors import ModelError
@@ -19,6 +19,7 @@ __all__ = [
     "Payload",
     "elide_bytes",
     "elide_file",
+    "initializers",
     "splice",
 ]
 
@@ -31,8 +32,7 @@ THRESHOLD_BYTES = 1024
 MAX_PROTOBUF_BYTES = (1 << 31) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """A payload that was left out: its TensorProto field, and its pieces in order."""
 
     field: int
@@ -44,8 +44,7 @@ class Payload:
         return sum(span.nbytes for span in self.spans)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """A serialised model of `nbytes` as pieces (offset, content), in order and without gaps.
 
     Content is literal bytes, or the index of the payload that belongs there.
@@ -85,6 +84,25 @@ def elide_bytes(
         return _payloads(_core.wire_elide_bytes(data, threshold))
     except _core.WireError as error:
         raise _model_error(label, error) from None
+
+
+def initializers(skeleton: bytes, label: str) -> list[tuple[int, dict[str, str]]]:
+    """Element type and external_data entries of each initializer of the main graph, in order.
+
+    Of entries with one key the last counts, and bytes that are not UTF-8 become surrogates.
+
+    Raises:
+        ModelError: the skeleton is malformed.
+    """
+    try:
+        found = _core.wire_initializers(skeleton)
+    except _core.WireError as error:
+        raise _model_error(label, error) from None
+    return [(kind, {_text(k): _text(v) for k, v in entries.items()}) for kind, entries in found]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 def splice(skeleton: bytes, table: Sequence[tuple[int, int]], label: str = "the model") -> Layout:

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from halve import __version__
+from halve.ahead import write_ahead
 from halve.cli import values
 from halve.cli.flags import add_convert_flags, convert_options
 from halve.cli.parser import Parser
@@ -20,7 +22,9 @@ from halve.cli.simplify_flags import add_simplify_flags, simplify_options
 from halve.errors import OptionError, OutputError
 from halve.files import given_path
 from halve.options import SimplifyOptions
-from halve.report import ConversionReport, shorten, summary_lines, write_json
+
+if TYPE_CHECKING:
+    from halve.report import ConversionReport
 
 __all__ = ["make_parser", "run", "show", "show_warnings"]
 
@@ -72,9 +76,13 @@ def run(args: Sequence[str]) -> int:
             simplify=_simplify(parsed, source),
             device=_device(parsed),
         )
-        from halve.conversion import convert
+        with write_ahead(source, target, options) as ahead:
+            # What follows imports numpy and onnx, which takes longer than many a model's weights.
+            from halve.conversion import convert_begun
 
-        result = convert(source, target, options=options)
+            result = convert_begun(source, target, options=options, ahead=ahead)
+    from halve.report import ConversionReport
+
     report = ConversionReport.of(result, halve_version=__version__, source=source)
     if report_path is not None:
         _write_report(report_path, report, result.summary.files)
@@ -115,6 +123,8 @@ def show(report: ConversionReport, *, quiet: bool, as_json: bool) -> None:
 
         print_report(report, Console())
     elif not quiet:
+        from halve.report import summary_lines
+
         print("\n".join(summary_lines(report)))
 
 
@@ -124,11 +134,15 @@ def _write_report(path: Path, report: ConversionReport, written: Sequence[Path])
             f"--report {path} is a file of the new model, which is complete; "
             "no report was written: give it a name of its own"
         )
+    from halve.report import write_json
+
     write_json(path, report.as_json())
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
     """Prints warnings to stderr, a line each, ten at most."""
+    from halve.report import shorten
+
     for text in warnings[:_WARNINGS_SHOWN]:
         print(
             "halve: warning: " + shorten(" ".join(text.split()), _WARNING_CHARACTERS),

@@ -9,7 +9,6 @@ import importlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -144,5 +143,7 @@ def _help() -> str:
 def _report(message: str, args: list[str]) -> None:
     """One line on stderr, or the trace before it with --debug."""
     if "--debug" in args:
+        import traceback
+
         traceback.print_exc()
     print("halve: " + " ".join(message.split()), file=sys.stderr)

@@ -7,8 +7,9 @@ that a function is typed by its call. No shape is inferred.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from onnx import (
     AttributeProto,
@@ -47,6 +48,14 @@ class Kind(enum.IntEnum):
     SPARSE = 4  # a sparse initializer
 
 
+# What most nodes have: no container of their own, of which Python's collector would see very many.
+_NO_BODIES: Mapping[str, Scope] = MappingProxyType({})
+
+
+def _no_bodies() -> Mapping[str, Scope]:
+    return _NO_BODIES
+
+
 @dataclass(slots=True, eq=False)
 class Value:
     """A named value of a scope: an input, a weight or a node's output.
@@ -64,7 +73,7 @@ class Value:
     elem: int = UNKNOWN
     source: tuple[NodeInfo, int] | None = None
     readers: list[tuple[NodeInfo, int]] = field(default_factory=list)
-    exits: list[tuple[Scope, int]] = field(default_factory=list)
+    exits: Sequence[tuple[Scope, int]] = ()
     is_input: bool = False
     is_output: bool = False
 
@@ -92,8 +101,8 @@ class NodeInfo:
     outputs: list[Value | None] = field(default_factory=list)
     in_types: tuple[tuple[str, int], ...] = ()
     out_types: tuple[tuple[str, int], ...] = ()
-    bodies: dict[str, Scope] = field(default_factory=dict)
-    captured: list[Value] = field(default_factory=list)
+    bodies: Mapping[str, Scope] = field(default_factory=_no_bodies)
+    captured: Sequence[Value] = ()
 
     @property
     def name(self) -> str:
@@ -205,15 +214,22 @@ def _not_text(proto: NodeProto, place: str) -> ModelError:
 
 def _check_arity(node: NodeInfo) -> None:
     """Rules ask for operands by place. An opset newer than known may need fewer of them."""
-    if node.rule is None or node.calls_function or node.opset > known_opset(node.domain):
+    if node.rule is None:
         return
     counts = (len(node.inputs), len(node.outputs))
-    if counts[0] < node.rule.least[0] or counts[1] < node.rule.least[1]:
-        raise ModelError(
-            f"{node.label()} in {node.scope.place()} has {counts[0]} inputs and {counts[1]}"
-            f" outputs; {node.op_type} needs at least {node.rule.least[0]} and"
-            f" {node.rule.least[1]}; export the model again"
-        )
+    if counts[0] >= node.rule.least[0] and counts[1] >= node.rule.least[1]:
+        return
+    if node.calls_function or node.opset > known_opset(node.domain):
+        return
+    raise ModelError(
+        f"{node.label()} in {node.scope.place()} has {counts[0]} inputs and {counts[1]}"
+        f" outputs; {node.op_type} needs at least {node.rule.least[0]} and"
+        f" {node.rule.least[1]}; export the model again"
+    )
+
+
+# Domain, operator, opset of the domain, and the rule in force.
+_Operator = tuple[str, str, int, OpRule | None]
 
 
 class _Builder:
@@ -228,6 +244,7 @@ class _Builder:
             (normal_domain(f.domain), f.name, f.overload): f for f in analysis.proto.functions
         }
         self._foreign: set[tuple[str, int]] = set()
+        self._operators: dict[tuple[int, str, str], _Operator] = {}
 
     def build(self) -> None:
         proto = self._analysis.proto
@@ -267,7 +284,7 @@ class _Builder:
         opsets.setdefault("", caller.scope.opsets.get("", 0))
         body = Scope(function_path(function), function, opsets, caller)
         body.attributes = {k: v for k, v in (defaults | given).items() if v is not None}
-        caller.bodies[""] = body
+        caller.bodies = {**caller.bodies, "": body}
         return self._add_graph(body)
 
     def _function_of(self, node: NodeInfo) -> FunctionProto | None:
@@ -311,18 +328,13 @@ class _Builder:
 
     def _add_node(self, scope: Scope, number: int, proto: NodeProto) -> None:
         analysis = self._analysis
-        domain, op_type = normal_domain(proto.domain), proto.op_type
-        if not isinstance(domain, str) or not isinstance(op_type, str):
-            raise _not_text(proto, scope.place())
-        opset = scope.opsets.get(domain, 0)
-        if 0 < known_opset(domain) < opset:
-            self._foreign.add((domain, opset))
-        rule = rule_for(domain, op_type, opset) if opset else None
+        domain, op_type, opset, rule = self._operator(scope, proto)
         uid = len(analysis.nodes)
         node = NodeInfo(number, uid, proto, scope, domain, op_type, rule, opset)
         analysis.nodes.append(node)
         scope.nodes.append(node)
-        kind = Kind.CONSTANT if is_weight(domain, proto) else Kind.NODE
+        constant = op_type == "Constant" and is_weight(domain, proto)
+        kind = Kind.CONSTANT if constant else Kind.NODE
         for slot, name in enumerate(proto.output):
             value = self._value(scope, name, kind) if name else None
             if value is not None:
@@ -335,9 +347,25 @@ class _Builder:
                     f" {label!r}; allowed: names that differ; export the model again"
                 )
             path = child_path(scope.path, number, label)
-            node.bodies[label] = Scope(
-                path, graph, scope.opsets, node, scope, attributes=scope.attributes
-            )
+            body = Scope(path, graph, scope.opsets, node, scope, attributes=scope.attributes)
+            node.bodies = {**node.bodies, label: body}
+
+    def _operator(self, scope: Scope, proto: NodeProto) -> _Operator:
+        """What the operator's name and the scope's opsets tell; equal for very many nodes."""
+        key = (id(scope.opsets), proto.domain, proto.op_type)  # the scopes keep their opsets
+        known = self._operators.get(key)
+        if known is None:
+            known = self._operators[key] = self._look_up(scope, proto)
+        return known
+
+    def _look_up(self, scope: Scope, proto: NodeProto) -> _Operator:
+        domain, op_type = normal_domain(proto.domain), proto.op_type
+        if not isinstance(domain, str) or not isinstance(op_type, str):
+            raise _not_text(proto, scope.place())
+        opset = scope.opsets.get(domain, 0)
+        if 0 < known_opset(domain) < opset:
+            self._foreign.add((domain, opset))
+        return domain, op_type, opset, rule_for(domain, op_type, opset) if opset else None
 
 
 def _resolved(attr: AttributeProto, scope: Scope) -> AttributeProto | None:
@@ -355,7 +383,7 @@ def declared_type(type_proto: TypeProto) -> int:
 def _connect(scope: Scope, node: NodeInfo) -> None:
     """Tie a node to the values that it reads, and tell owners around it what it captures."""
     for slot, name in enumerate(node.proto.input):
-        value = scope.find(name) if name else None
+        value = (scope.values.get(name) or scope.find(name)) if name else None
         if name and value is None:
             raise ModelError(
                 f"{node.label()} in {scope.place()} reads {name!r}, which nothing makes"
@@ -381,7 +409,10 @@ def _slot_types(node: NodeInfo, kind: str, count: int) -> tuple[tuple[str, int],
 
 def _capture(value: Value, scope: Scope) -> None:
     while scope is not value.scope and scope.owner is not None:
-        scope.owner.captured.append(value)
+        owner = scope.owner
+        if not isinstance(owner.captured, list):
+            owner.captured = []
+        owner.captured.append(value)
         scope = scope.owner.scope
 
 
@@ -395,7 +426,7 @@ def _connect_outputs(scope: Scope) -> None:
         if scope.owner is None:
             value.is_output = True
         else:
-            value.exits.append((scope, position))
+            value.exits = (*value.exits, (scope, position))
             _capture(value, scope)
 
 

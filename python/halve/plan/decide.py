@@ -19,7 +19,6 @@ Rules, in the order in which they are asked for each node:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from halve.errors import OptionError
 from halve.options import ConvertOptions
@@ -80,15 +79,14 @@ def make_plan(
     for node in analysis.nodes:
         instances.setdefault(node.id, []).append(node)
     keys = node_keys(analysis)
-    nodes = [
-        _plan_node(
-            PlanNode(number, text(node.name), node.op_type, path, keys[number], ""),
-            instances.get(number, []),
-            decisions,
-            options,
+    nodes = []
+    for number, path, node in analysis.all_nodes:
+        dtype, operands, reason = _row(instances.get(number, []), decisions, options)
+        nodes.append(
+            PlanNode(
+                number, text(node.name), node.op_type, path, keys[number], dtype, operands, reason
+            )
         )
-        for number, path, node in analysis.all_nodes
-    ]
     return Plan(model_hash, _option_record(options), tuple(nodes))
 
 
@@ -104,8 +102,7 @@ def first_decisions(
         OptionError: an id that the model does not have.
     """
     reasons = blocked_reasons(analysis, options, fp32_nodes)
-    wishes = Wishes(options)
-    decisions = [decide(n, reasons[n.uid], profile, options.half, wishes) for n in analysis.nodes]
+    decisions = _decisions(analysis.nodes, reasons, profile, options.half, Wishes(options))
     return keep_scales(analysis, decisions, options)
 
 
@@ -199,6 +196,38 @@ class _Blocked:
         return ""
 
 
+def _decisions(
+    nodes: Sequence[NodeInfo],
+    reasons: Sequence[str],
+    profile: TargetProfile,
+    half: DType,
+    wishes: Wishes,
+) -> list[Decision]:
+    """The decision of every node; nodes of one operator with operands of equal types share it."""
+    known: dict[tuple[object, ...], Decision] = {}
+    found = []
+    for node in nodes:
+        blocked = reasons[node.uid]
+        # The others are decided by more: their bodies, their function, their attributes.
+        alike = node.rule is not None and not node.bodies and node.op_type != "Constant"
+        key = (blocked, wishes.forces(node), *_signature(node)) if alike else ()
+        decision = known.get(key)
+        if decision is None:
+            decision = decide(node, blocked, profile, half, wishes)
+            if alike:
+                known[key] = decision
+        found.append(decision)
+    return found
+
+
+def _signature(node: NodeInfo) -> tuple[object, ...]:
+    """All that `decide` asks of a node with a schema, without bodies, that is no Constant, but
+    for its name.
+    """
+    elems = [None if value is None else value.elem for value in (*node.inputs, *node.outputs)]
+    return node.domain, node.op_type, node.opset, node.in_types, node.out_types, *elems
+
+
 def decide(
     node: NodeInfo, blocked: str, profile: TargetProfile, half: DType, wishes: Wishes
 ) -> Decision:
@@ -284,24 +313,26 @@ def _source_types(node: NodeInfo) -> dict[str, int]:
     return {_base(var): value.elem for value, (var, _) in pairs if value is not None and var}
 
 
-def _plan_node(
-    entry: PlanNode, instances: list[NodeInfo], decisions: list[Decision], options: ConvertOptions
-) -> PlanNode:
-    """Fill in the decision of a node, the same for all instances of a function's body."""
+def _row(
+    instances: list[NodeInfo], decisions: list[Decision], options: ConvertOptions
+) -> tuple[str, dict[str, str], str]:
+    """A node's type, the types of operands that deviate, and the reason: the same for all
+    instances of a function's body.
+    """
     found = [(node, slots) for node in instances if (slots := float_slots(node))]
     if not found:
-        return entry
+        return "", {}, ""
     chosen = [_settled(node, decisions) for node, _ in found]
     half = frozenset.intersection(*(decision.half_vars for decision in chosen))
+    if not half:
+        return "float32", {}, next((d.reason for d in chosen if d.reason), "")
     operands = {
         slot_name(kind, slot): "float32"
         for _, slots in found
         for kind, slot, var in slots
-        if half and var not in half
+        if var not in half
     }
-    reason = next((d.reason for d in chosen if d.reason), "")
-    dtype = options.dtype if half else "float32"
-    return replace(entry, dtype=dtype, operands=operands, reason=reason)
+    return options.dtype, operands, next((d.reason for d in chosen if d.reason), "")
 
 
 def _settled(node: NodeInfo, decisions: list[Decision]) -> Decision:

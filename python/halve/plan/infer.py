@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from halve.plan.links import links_of
 from halve.plan.schemas import OPAQUE, UNKNOWN
-from halve.plan.type_attributes import SAME, chosen_type
+from halve.plan.type_attributes import CHOOSING, SAME, chosen_type
 
 if TYPE_CHECKING:
     from halve.plan.analysis import NodeInfo
@@ -68,23 +68,28 @@ class TypeClasses:
     def add_node(self, node: NodeInfo) -> None:
         """Add what a node's schema and attributes say of its operands."""
         first_of: dict[str, int] = {}
+        opaque = node.rule.opaque if node.rule is not None else ()
         for values, types in ((node.inputs, node.in_types), (node.outputs, node.out_types)):
             for value, (var, elem) in zip(values, types, strict=True):
                 if value is None:
                     continue
                 if elem:
                     self.fix(value.index, elem, node)
-                elif node.rule is not None and var in node.rule.opaque:
+                elif var in opaque:
                     self.fix(value.index, OPAQUE, node)
                 elif var:
-                    self.unite(first_of.setdefault(var, value.index), value.index, node)
-        for link in links_of(node):
+                    first = first_of.setdefault(var, value.index)
+                    if first != value.index:
+                        self.unite(first, value.index, node)
+        for link in links_of(node) if node.bodies else ():
             indices = [value.index for value in link.values(node)]
             for index in indices[1:]:
                 self.unite(indices[0], index, node)
         self._add_attribute(node)
 
     def _add_attribute(self, node: NodeInfo) -> None:
+        if (node.domain, node.op_type) not in CHOOSING:
+            return
         elem = chosen_type(node.domain, node.proto, node.scope.attributes)
         made = node.outputs[0] if node.outputs else None
         given = node.inputs[0] if node.inputs else None

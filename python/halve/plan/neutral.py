@@ -52,6 +52,7 @@ _SELECTS = frozenset({
     "Abs", "Clip", "GlobalMaxPool", "Max", "MaxPool", "Min", "Neg", "Pad", "ReduceMax",
     "ReduceMin", "Relu", "ScatterElements", "ScatterND", "Where",
 })  # fmt: skip
+_NEUTRAL = _MOVES | _SELECTS
 _FLOAT32, _HALF, _FREE = 0, 1, 2  # the first two are the ids of the source and the sink
 _CAPACITY_SUM = 1 << 30
 # What a cast costs however small its value, in bytes: a launch takes about 2 microseconds, in which
@@ -221,7 +222,7 @@ def is_neutral(node: NodeInfo, tensors: _Tensors, options: ConvertOptions) -> bo
         return False
     if node.op_type == "Cast":
         return True
-    if node.op_type not in _MOVES | _SELECTS or _adds_up(node):
+    if node.op_type not in _NEUTRAL or _adds_up(node):
         return False
     constants = [v for v in node.inputs if v is not None and v.elem == DType.FLOAT and _fixed(v)]
     return all(_is_exact(value, tensors, options) for value in constants)

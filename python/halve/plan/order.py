@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from halve.errors import ModelError
 from halve.plan.analysis import NodeInfo
@@ -21,9 +21,9 @@ def topological_order(nodes: Sequence[NodeInfo]) -> list[int]:
         ModelError: the graph has a cycle.
     """
     position = {node.uid: number for number, node in enumerate(nodes)}
-    needs = [{position[uid] for uid in _producers(node)} for node in nodes]
-    if all(max(need, default=-1) < number for number, need in enumerate(needs)):
+    if all(position[uid] < number for number, node in enumerate(nodes) for uid in _producers(node)):
         return list(range(len(nodes)))
+    needs = [{position[uid] for uid in _producers(node)} for node in nodes]
     readers: list[list[int]] = [[] for _ in nodes]
     for number, need in enumerate(needs):
         for producer in need:
@@ -48,8 +48,11 @@ def _kahn(waiting: list[int], readers: list[list[int]]) -> list[int]:
     return order
 
 
-def _producers(node: NodeInfo) -> Iterator[int]:
+def _producers(node: NodeInfo) -> list[int]:
     """Uids of the nodes of the same scope that make what a node and its bodies read."""
-    for value in (*node.inputs, *node.captured):
-        if value is not None and value.source is not None and value.scope is node.scope:
-            yield value.source[0].uid
+    values = (*node.inputs, *node.captured) if node.captured else node.inputs
+    return [
+        value.source[0].uid
+        for value in values
+        if value is not None and value.source is not None and value.scope is node.scope
+    ]

@@ -72,7 +72,10 @@ class OpRule:
 
         Slots of a heterogeneous variadic operand have variables of their own, "V#in2".
         """
-        return elem in self.allowed.get(var.partition("#")[0], ())
+        allowed = self.allowed.get(var)
+        if allowed is None:
+            allowed = self.allowed.get(var.partition("#")[0], frozenset())
+        return elem in allowed
 
 
 def normal_domain(domain: str) -> str:

@@ -16,6 +16,7 @@ from onnx import AttributeProto, NodeProto, TensorProto
 from halve.plan.schemas import UNKNOWN
 
 __all__ = [
+    "CHOOSING",
     "SAME",
     "TYPE_ATTRIBUTES",
     "attribute",
@@ -45,6 +46,9 @@ TYPE_ATTRIBUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("", "RandomUniform"): ("dtype", TensorProto.FLOAT),
     ("", "RandomUniformLike"): ("dtype", SAME),
 }
+
+# All (domain, op type) for which `chosen_type` may say something.
+CHOOSING = frozenset({*TYPE_ATTRIBUTES, ("", "Constant"), ("", "ConstantOfShape")})
 
 _NOTHING: Mapping[str, AttributeProto] = MappingProxyType({})
 _CODES: dict[str, int] = dict(TensorProto.DataType.items())

@@ -23,13 +23,14 @@ from halve.plan.analysis import NodeInfo, Value
 from halve.plan.decide import slot_name
 from halve.plan.links import Link, links_of
 from halve.plan.order import topological_order
-from halve.plan.type_attributes import TYPE_ATTRIBUTES, attribute, chosen_type, set_type
+from halve.plan.type_attributes import CHOOSING, TYPE_ATTRIBUTES, attribute, chosen_type, set_type
 from halve.rewrite.state import Reader, Rewriting
 from halve.rewrite.weights import retype_tensor
 from halve.types import DType, PlanNode
 
 __all__ = ["assign_types"]
 
+_FLOAT, _UNDEFINED = int(DType.FLOAT), int(DType.UNDEFINED)
 _CODES = {"float32": DType.FLOAT, "float16": DType.FLOAT16, "bfloat16": DType.BFLOAT16}
 
 
@@ -49,7 +50,7 @@ def assign_types(state: Rewriting) -> None:
         state.in_types.append(_types("in", node.inputs, entry))
         state.out_types.append(_types("out", node.outputs, entry))
     for node in state.analysis.nodes:
-        for link in links_of(node):
+        for link in links_of(node) if node.bodies else ():
             _assign_link(state, node, link)
     _follow_readers(state)
     for node in state.analysis.nodes:
@@ -146,11 +147,15 @@ def _has(values: list[Value | None], slot: int) -> bool:
 
 def _types(kind: str, values: list[Value | None], entry: PlanNode) -> list[int]:
     """Rules 1 and 2."""
+    types = [_UNDEFINED if value is None else value.elem for value in values]
+    if _FLOAT not in types:
+        return types
+    if not entry.operands and entry.dtype in _CODES:
+        code = _CODES[entry.dtype]
+        return [code if elem == _FLOAT else elem for elem in types]
     return [
-        _float_type(entry, slot_name(kind, slot))
-        if value is not None and value.elem == DType.FLOAT
-        else (value.elem if value is not None else DType.UNDEFINED)
-        for slot, value in enumerate(values)
+        _float_type(entry, slot_name(kind, slot)) if elem == _FLOAT else elem
+        for slot, elem in enumerate(types)
     ]
 
 
@@ -168,7 +173,7 @@ def _retype_attribute(state: Rewriting, node: NodeInfo) -> None:
     """Rule 3."""
     out = node.outputs[0] if node.outputs else None
     passed = node.scope.attributes
-    if out is None or out.elem != DType.FLOAT:
+    if out is None or out.elem != DType.FLOAT or (node.domain, node.op_type) not in CHOOSING:
         return
     chosen = chosen_type(node.domain, node.proto, passed)
     elem = state.out_types[node.uid][0]

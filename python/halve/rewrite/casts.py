@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from onnx import AttributeProto, NodeProto, TensorProto
 
@@ -40,10 +40,13 @@ def insert_casts(state: Rewriting, settled: set[int]) -> None:
         and value not in drops
         and (value.elem == DType.FLOAT or drops.reaches(value))
     ]
-    # Counted from the types alone, so that it can differ from what is then inserted.
-    state.cast_lower_bound = sum(len(_foreign_types(state, v, drops)) for v in made_here)
     for value in made_here:
-        _cast_value(state, value, drops)
+        readers = list(drops.readers(value))
+        foreign = _foreign_types(state, value, readers)
+        # Counted from the types alone, so that it can differ from what is then inserted.
+        state.cast_lower_bound += len(foreign)
+        if foreign or drops.reaches(value):
+            _cast_value(state, value, readers, foreign)
     drops.apply()
     imported = {normal_domain(entry.domain) for entry in state.proto.opset_import}
     if state.casts and "" not in imported:
@@ -72,7 +75,11 @@ class _Drops:
 
     def readers(self, value: Value) -> Iterator[Reader]:
         """The readers of a value and of all that stands for it, without the dropped nodes."""
-        for reader in self._state.readers(value):
+        readers = self._state.readers(value)
+        if not self._gone:
+            yield from readers
+            return
+        for reader in readers:
             if not (isinstance(reader.place, NodeInfo) and reader.place.uid in self._gone):
                 yield reader
         for alias in self._aliases.get(value, ()):
@@ -106,19 +113,22 @@ def _can_exit(value: Value) -> bool:
     return len(exits) == 1 and exits[0].scope is value.scope and len(exits[0].exits) == 1
 
 
-def _foreign_types(state: Rewriting, value: Value, drops: _Drops) -> set[int]:
+def _foreign_types(state: Rewriting, value: Value, readers: Sequence[Reader]) -> set[int]:
     """The types in which a value is read and not made: one Cast each at the least."""
     made = state.made_type(value)
-    wanted = {reader.elem for reader in drops.readers(value)}
-    return (wanted | {_output_type(state, value, made)}) - {made}
+    wanted = {reader.elem for reader in readers}
+    wanted.add(_output_type(state, value, made))
+    wanted.discard(made)
+    return wanted
 
 
-def _cast_value(state: Rewriting, value: Value, drops: _Drops) -> None:
+def _cast_value(
+    state: Rewriting, value: Value, readers: Sequence[Reader], foreign: set[int]
+) -> None:
     made = state.made_type(value)
-    readers = list(drops.readers(value))
     out_type = _output_type(state, value, made)
     base, names = _names(state, value, made, out_type)
-    for elem in sorted(_foreign_types(state, value, drops)):
+    for elem in sorted(foreign):
         name = names.get(elem) or state.fresh(value.scope, value.name, f"_{type_tag(elem)}")
         names[elem] = name
         _insert(state, value, base, name, elem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 
@@ -45,8 +46,7 @@ def _root(scope: Scope) -> Scope:
     return scope
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """A place that reads a value as type `elem`: input `slot` of a node, or output `slot` of a
     body (whose name is free, unlike a graph output's)."""
 
@@ -189,7 +189,8 @@ class Rewriting:
     def readers(self, value: Value) -> list[Reader]:
         """The places that read a value, with the types that they want."""
         found = [Reader(n, slot, self.in_types[n.uid][slot]) for n, slot in value.readers]
-        found += [Reader(s, slot, self.scope_outputs[s][slot]) for s, slot in value.exits]
+        if value.exits:
+            found += [Reader(s, slot, self.scope_outputs[s][slot]) for s, slot in value.exits]
         return found
 
     def wanted(self, value: Value) -> set[int]:

@@ -47,7 +47,7 @@ def _node_problems(state: Rewriting, node: NodeInfo) -> list[str]:
     return [
         f"{node.label()} has type {value.elem} for {value.name!r}, which {var} does not allow"
         for value, (var, _) in operands
-        if value is not None and var and value.elem == half and not node.rule.allows(var, half)
+        if value is not None and value.elem == half and var and not node.rule.allows(var, half)
     ]
 
 

@@ -13,22 +13,12 @@ from halve._native.stream import Piece
 from halve._native.wire import MAX_PROTOBUF_BYTES, splice
 from halve.errors import OptionError, OutputError
 from halve.options import ConvertOptions
+from halve.packing import EMBED_BELOW_BYTES, LEAST_EXTERNAL_BYTES, Shard, pack
 from halve.source import iter_tensors, payload_index
 from halve.types import CastJob, RewrittenModel
 from halve.write.payload import embedded_field, initializers, point_to_file
 
 __all__ = ["FilePlan", "Layout", "data_names", "is_data_name", "lay_out", "wants_external"]
-
-# "auto" keeps one file up to here: under it, half of what protobuf can hold, every tool still
-# loads it, with room for what they add.
-EMBED_BELOW_BYTES = 1 << 30
-# Smaller results stay in the model file: a reference costs about 100 bytes, and a read of its own.
-LEAST_EXTERNAL_BYTES = 1024
-# A large tensor starts on a page, so that it can be mapped, or read past the page cache, alone.
-PAGE_BYTES = 4096
-LEAST_PAGED_BYTES = 1 << 20
-# A smaller one starts on a cache line: vector loads stay aligned, and a page each would be waste.
-LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +37,6 @@ class Layout:
     model: FilePlan
     data: tuple[FilePlan, ...]
     places: Mapping[int, tuple[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Shard:
-    """Jobs of one data file with their offsets, in order."""
-
-    offsets: tuple[tuple[int, int], ...]
-    nbytes: int
 
 
 def wants_external(rewritten: RewrittenModel, options: ConvertOptions) -> bool:
@@ -117,7 +99,8 @@ def lay_out(
     indices = sorted({index for _, index in outside})
     if indices:
         _check_encodable(model_name)
-    shards = list(_shards(indices, rewritten.jobs, options.shard_size_bytes))
+    sizes = [(index, rewritten.jobs[index].nbytes) for index in indices]
+    shards = list(pack(sizes, options.shard_size_bytes))
     names = data_names(model_name, len(shards), options.shard_size_bytes is not None, is_free)
     places = {
         index: (name, offset)
@@ -164,28 +147,6 @@ def _external_tensors(
             yield tensor, index
 
 
-def _shards(
-    indices: Sequence[int], jobs: Sequence[CastJob], shard_size_bytes: int | None
-) -> Iterator[_Shard]:
-    offsets: list[tuple[int, int]] = []
-    end = 0
-    for index in indices:
-        nbytes = jobs[index].nbytes
-        offset = _aligned(end, nbytes)
-        if offsets and shard_size_bytes is not None and offset + nbytes > shard_size_bytes:
-            yield _Shard(tuple(offsets), end)
-            offsets, offset = [], 0
-        offsets.append((index, offset))
-        end = offset + nbytes
-    if offsets:
-        yield _Shard(tuple(offsets), end)
-
-
-def _aligned(end: int, nbytes: int) -> int:
-    alignment = PAGE_BYTES if nbytes >= LEAST_PAGED_BYTES else LINE_BYTES
-    return -(-end // alignment) * alignment
-
-
 def data_names(
     model_name: str, count: int, sharded: bool, is_free: Callable[[str], bool]
 ) -> tuple[str, ...]:
@@ -211,7 +172,7 @@ def is_data_name(name: str, model_name: str) -> bool:
     return re.fullmatch(pattern, name) is not None
 
 
-def _data_plan(name: str, shard: _Shard, jobs: Sequence[CastJob]) -> FilePlan:
+def _data_plan(name: str, shard: Shard, jobs: Sequence[CastJob]) -> FilePlan:
     pieces = tuple(Piece(offset, jobs[index].nbytes, index) for index, offset in shard.offsets)
     return FilePlan(name, shard.nbytes, pieces)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from halve._native.stream import LITERAL, Output, Piece, Resources, StreamResult, run_stream
+from halve.ahead import Ahead, Taken
 from halve.options import ConvertOptions, Progress
 from halve.types import CastJob, RewrittenModel, SourceModel, WriteSummary
 from halve.write.identity import copy_layout, keeps_layout
@@ -23,7 +23,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def write_model(
-    rewritten: RewrittenModel, source: SourceModel, target: Path, *, options: ConvertOptions
+    rewritten: RewrittenModel,
+    source: SourceModel,
+    target: Path,
+    *,
+    options: ConvertOptions,
+    ahead: Ahead | None = None,
 ) -> WriteSummary:
     """Write `rewritten` to `target`, with its weights in it or beside it as `options` say.
 
@@ -39,7 +44,8 @@ def write_model(
     model used, and that have the names above, are removed after that. On any exception the
     target's folder is as it was. What a killed conversion left behind is removed first.
 
-    `options.progress` is called from this thread; an exception that it raises comes out.
+    `options.progress` is called from this thread; an exception that it raises comes out. `ahead` is
+    used where it holds the result's one data file, and dropped where it does not.
 
     Raises:
         OutputError: the target cannot be written; see `check_target`.
@@ -52,21 +58,31 @@ def write_model(
     if copied is None:
         wants_external(rewritten, options)  # what cannot be is found before anything is made
     with Staging(place) as staging:
-        writer = _Writer(rewritten, staging, place, options)
+        writer = _Writer(rewritten, staging, place, options, ahead)
         done = None if copied is None else writer.copy(source, copied)
         return done or writer.write()
+
+
+# The number of a data file (None: the model), its plan, and its pieces with jobs of their own.
+_File = tuple[int | None, FilePlan, tuple[Piece, ...]]
 
 
 class _Writer:
     """One conversion's way from layout to commit."""
 
     def __init__(
-        self, rewritten: RewrittenModel, staging: Staging, place: Path, options: ConvertOptions
+        self,
+        rewritten: RewrittenModel,
+        staging: Staging,
+        place: Path,
+        options: ConvertOptions,
+        ahead: Ahead | None,
     ) -> None:
         self._rewritten = rewritten
         self._staging = staging
         self._place = place
         self._options = options
+        self._ahead = ahead
 
     def copy(self, source: SourceModel, path: Path) -> WriteSummary | None:
         """Copy the source's files under their own names; None where one is taken."""
@@ -78,7 +94,7 @@ class _Writer:
         if not self._staging.publish(names):
             return None
         self._staging.commit()
-        return self._summary(layout, replace(result, counts=()))
+        return self._summary(layout, result._replace(counts=()))
 
     def write(self) -> WriteSummary:
         """Lay out, write, and commit under the first names that are free."""
@@ -112,16 +128,18 @@ class _Writer:
         progress: Callable[[int], None] | None,
     ) -> StreamResult:
         once = _Once(jobs)
+        owned = [(number, file, once.own(file.pieces)) for number, file in files]
+        taken = self._take_ahead(once.jobs, owned, progress)
         outputs = [
             Output(
                 self._staging.create(number),
                 file.nbytes,
-                once.own(file.pieces),
+                pieces,
                 label=str(self._place.parent / file.name),
             )
-            for number, file in files
+            for number, file, pieces in (owned if taken is None else owned[1:])
         ]
-        return run_stream(
+        result = run_stream(
             once.jobs,
             outputs,
             resources=Resources(
@@ -129,8 +147,27 @@ class _Writer:
                 self._options.budget_bytes,
                 device=self._options.device,
             ),
-            progress=progress,
+            progress=progress if taken is None else _further(progress, taken.bytes_written),
         )
+        return result if taken is None else _joined(taken, result)
+
+    def _take_ahead(
+        self,
+        jobs: Sequence[CastJob],
+        files: Sequence[_File],
+        progress: Callable[[int], None] | None,
+    ) -> Taken | None:
+        """The first of `files`, in its place, where it is the one data file and was written ahead.
+
+        Whatever was written ahead is gone otherwise, and its room is free.
+        """
+        if self._ahead is None:
+            return None
+        number, _, pieces = files[0]
+        if number != 0 or len(files) != 2:
+            self._ahead.drop()
+            return None
+        return self._ahead.take(jobs, pieces, self._staging.place_of(number), progress)
 
     def _summary(self, layout: Layout, result: StreamResult) -> WriteSummary:
         files = tuple(self._place.parent / file.name for file in (layout.model, *layout.data))
@@ -156,7 +193,20 @@ class _Once:
             self._seen.add(piece.job)
             return piece
         self.jobs.append(self.jobs[piece.job])
-        return replace(piece, job=len(self.jobs) - 1)
+        return piece._replace(job=len(self.jobs) - 1)
+
+
+def _further(
+    progress: Callable[[int], None] | None, done_bytes: int
+) -> Callable[[int], None] | None:
+    return None if progress is None else lambda done: progress(done_bytes + done)
+
+
+def _joined(taken: Taken, rest: StreamResult) -> StreamResult:
+    counts = tuple(taken.counts.get(job, count) for job, count in enumerate(rest.counts))
+    return StreamResult(
+        counts, taken.bytes_read + rest.bytes_read, taken.bytes_written + rest.bytes_written
+    )
 
 
 def _reporter(

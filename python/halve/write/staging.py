@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -81,13 +80,14 @@ class Staging:
 
         Its permissions are those of any new file. One that is there is emptied.
         """
-        path = self._path(number)
+        path = self.place_of(number)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
         with _explained(self._target.parent):
             os.close(os.open(path, flags, 0o666))
         return path
 
-    def _path(self, number: int | None) -> Path:
+    def place_of(self, number: int | None) -> Path:
+        """Where the data file of that number, or the model (None), is before it is published."""
         return self._folder / (_MODEL if number is None else f"data-{number}")
 
     def publish(self, names: Iterable[str]) -> bool:
@@ -95,7 +95,7 @@ class Staging:
 
         After False the files are back, to be published under other names.
         """
-        files = {name: self._path(number) for number, name in enumerate(names)}
+        files = {name: self.place_of(number) for number, name in enumerate(names)}
         with _explained(self._target.parent):
             for path in files.values():
                 _flush(path)
@@ -113,7 +113,7 @@ class Staging:
     def commit(self) -> None:
         """Put the model in its place (rule 4); published data files now belong to it."""
         folder = self._target.parent
-        model = self._path(None)
+        model = self.place_of(None)
         with _explained(folder), folder_lock(folder):
             _flush(model)
             old = self._replaced_data()
@@ -154,7 +154,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 def _make_folder(parent: Path) -> tuple[Path, int | None]:
     while True:
-        folder = parent / (_PREFIX + secrets.token_hex(8))
+        folder = parent / (_PREFIX + os.urandom(8).hex())
         folder.mkdir(mode=0o700)
         for _ in range(_LOCK_TRIES):
             lock = try_lock(folder)
