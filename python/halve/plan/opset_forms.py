@@ -42,6 +42,16 @@ __all__ = [
     "single_node_model",
 ]
 
+# What onnx raises for a node that it cannot convert, or that is malformed.
+_REFUSED = (
+    version_converter.ConvertError,
+    onnx.checker.ValidationError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _BROADCAST_OPSET = 7  # from here on shapes broadcast by themselves
 SCALES = "scales"  # the initializer by which a single Resize tells its scales
 
@@ -171,7 +181,7 @@ def raised_form(small: ModelProto, node: NodeProto, goal: Goal) -> GraphProto:
         graph = version_converter.convert_version(small, goal.opset).graph
         _correct(graph, node, before, goal)
         _check_nodes(graph, goal)
-    except (RuntimeError, ValueError, TypeError, IndexError, onnx.checker.ValidationError) as error:
+    except _REFUSED as error:
         raise refusal(node, goal, f"onnx's version converter says {error}") from error
     return graph
 
