@@ -24,7 +24,7 @@ from onnx import (
 from halve.errors import ModelError
 from halve.plan.asking import ask_types
 from halve.plan.infer import TypeClasses
-from halve.plan.operand_rules import one_variable, tied_outputs
+from halve.plan.operand_rules import SEQUENCE_OPERATORS, one_variable, tied_outputs
 from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
 from halve.plan.type_attributes import is_weight
 from halve.source import text
@@ -414,7 +414,9 @@ def _slot_types(node: NodeInfo, kind: str, count: int) -> tuple[tuple[str, int],
         return tuple((f"call#{kind}{slot}", UNKNOWN) for slot in range(count))
     if node.rule is None:
         return (("", UNKNOWN),) * count
-    return one_variable(node.domain, node.op_type, node.rule.slot_types(kind, count))
+    types = node.rule.slot_types(kind, count)
+    row = SEQUENCE_OPERATORS.get((node.domain, node.op_type))
+    return types if row is None else one_variable(row, types)
 
 
 def _capture(value: Value, scope: Scope) -> None:

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from halve.plan.links import links_of
@@ -93,7 +93,8 @@ class TypeClasses:
         """Add what a node's schema and attributes say of its operands."""
         first_of: dict[str, int] = {}
         opaque = node.rule.opaque if node.rule is not None else ()
-        for values, types in _typed_slots(node):
+        on_sequences = (node.domain, node.op_type) in SEQUENCE_OPERATORS
+        for values, types in _schema_slots(node) if on_sequences else _slots(node):
             for value, (var, elem) in zip(values, types, strict=True):
                 if value is None:
                     continue
@@ -103,7 +104,8 @@ class TypeClasses:
                     first = first_of.setdefault(var, value.index)
                     if first != value.index:
                         self.unite(first, value.index, node)
-        self._add_sequence(node, first_of)
+        if on_sequences:
+            self._add_sequence(node, first_of)
         for link in links_of(node) if node.bodies else ():
             indices = [value.index for value in link.values(node)]
             for index in indices[1:]:
@@ -112,7 +114,7 @@ class TypeClasses:
 
     def _add_sequence(self, node: NodeInfo, first_of: Mapping[str, int]) -> None:
         """Rule 7."""
-        sequence, tensor = SEQUENCE_OPERATORS.get((node.domain, node.op_type), ("", ""))
+        sequence, tensor = SEQUENCE_OPERATORS[node.domain, node.op_type]
         if sequence not in first_of:
             return
         inner = self.tensors(first_of[sequence])
@@ -142,16 +144,19 @@ class TypeClasses:
         return OPAQUE
 
 
-_Slots = tuple[Sequence["Value | None"], tuple[tuple[str, int], ...]]
+_Slots = tuple[tuple[Sequence["Value | None"], tuple[tuple[str, int], ...]], ...]
 
 
-def _typed_slots(node: NodeInfo) -> Iterator[_Slots]:
-    """A node's inputs and outputs with their types. The operators on sequences have one variable
-    for the precision of a sequence and of its tensors; their types are the schema's.
+def _slots(node: NodeInfo) -> _Slots:
+    """A node's inputs and outputs with their types."""
+    return (node.inputs, node.in_types), (node.outputs, node.out_types)
+
+
+def _schema_slots(node: NodeInfo) -> _Slots:
+    """The same by the schema of an operator on sequences: the node's own types have one variable
+    for the precision of a sequence and of its tensors.
     """
-    if node.rule is None or (node.domain, node.op_type) not in SEQUENCE_OPERATORS:
-        yield node.inputs, node.in_types
-        yield node.outputs, node.out_types
-        return
-    yield node.inputs, node.rule.slot_types("in", len(node.inputs))
-    yield node.outputs, node.rule.slot_types("out", len(node.outputs))
+    if node.rule is None:
+        return _slots(node)
+    inputs = node.rule.slot_types("in", len(node.inputs))
+    return (node.inputs, inputs), (node.outputs, node.rule.slot_types("out", len(node.outputs)))

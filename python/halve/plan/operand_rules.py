@@ -81,11 +81,9 @@ def tied_outputs(
     return (*outputs[:out], inputs[source], *outputs[out + 1 :])
 
 
-def one_variable(domain: str, op_type: str, types: _Types) -> _Types:
-    """The types of operands, where a sequence and its tensors have the variable of the tensors:
-    they have one precision.
+def one_variable(row: tuple[str, str], types: _Types) -> _Types:
+    """The types of an operator of SEQUENCE_OPERATORS, where a sequence and its tensors have the
+    variable of the tensors: they have one precision.
     """
-    row = SEQUENCE_OPERATORS.get((domain, op_type))
-    if row is None or not row[1]:
-        return types
-    return tuple((row[1] if var == row[0] else var, elem) for var, elem in types)
+    sequence, tensor = row
+    return tuple((tensor if tensor and var == sequence else var, elem) for var, elem in types)
