@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
 
 from halve.errors import SessionError, UnsupportedModelError
-from halve.session.runtime import Session, load, make_value, run_values
+from halve.session.runtime import CPU_PROVIDER, Session, load, make_value, run_values
 from halve.session.twin_lane import Constant, reads_of
 from halve.session.twin_pair import (
     Item,
@@ -79,11 +79,13 @@ class Visitor(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkSettings:
-    """How parts are loaded. `weights` reads constants whose payload is elsewhere, and
-    `data_folder` is where ONNX Runtime finds it.
+    """How parts are loaded, and where they run. `weights` reads constants whose payload is
+    elsewhere, and `data_folder` is where ONNX Runtime finds it.
     """
 
     threads: int = 1
+    provider: str = CPU_PROVIDER
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     session_options: Mapping[str, str] = field(default_factory=dict)
     custom_op_library: Path | None = None
     data_folder: Path | None = None
@@ -263,10 +265,12 @@ class Walk:
             model,
             optimise=False,
             threads=settings.threads,
+            provider=settings.provider,
+            provider_options=settings.provider_options,
             custom_op_library=settings.custom_op_library,
             external_data_folder=settings.data_folder,
             session_options=settings.session_options,
-            shared_arena=True,
+            shared_arena=settings.provider == CPU_PROVIDER,
             where="twin run",
         )
 
@@ -281,6 +285,8 @@ class Walk:
         if part.start not in program.nbytes or part.stop - 1 not in program.nbytes:
             self._learn(program, part, frame)
         for name in part.dies:
+            if program.judged.get(name, -1) >= part.stop and name in frame.values:
+                self._is_finite(name, program.body, frame)  # and remember it
             frame.values.pop(name, None)
 
     def _learn(self, program: Program, part: Part, frame: Frame) -> None:

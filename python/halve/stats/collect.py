@@ -99,6 +99,7 @@ class Collector:
                 total=total,
                 local=locals_[place],
                 passed=None if total is None else within(total, self.limits.tolerance),
+                close=None if total is None else _is_close(total, self.limits.tolerance),
             )
             key = (value.output.node, value.output.slot)
             known = self.outputs.get(key)
@@ -182,7 +183,7 @@ class Collector:
         if half is None and output.local == output.exact:
             return _equal(total)
         rounded = local
-        if half is not None:
+        if half is not None and local.dtype == _FLOAT:
             rounded = np.empty(exact.shape, stored.dtype)
             cast_into(local, rounded, half, CastBounds(), threads=self.limits.threads)
         return self._compared([(rounded, exact)])[0]
@@ -201,7 +202,6 @@ def merge_outputs(first: OutputStatistics, second: OutputStatistics) -> OutputSt
     counts = dict(first.exponents)
     for exponent, count in second.exponents:
         counts[exponent] = counts.get(exponent, 0) + count
-    judged = [item.passed for item in (first, second) if item.passed is not None]
     return replace(
         first,
         shape=max(first.shape, second.shape, key=math.prod),
@@ -210,7 +210,8 @@ def merge_outputs(first: OutputStatistics, second: OutputStatistics) -> OutputSt
         fp16=_merged(first.fp16, second.fp16),
         total=merge_comparisons(first.total, second.total),
         local=merge_comparisons(first.local, second.local),
-        passed=all(judged) if judged else None,
+        passed=_all((first.passed, second.passed)),
+        close=_all((first.close, second.close)),
         exponents=tuple(sorted(counts.items())),
         sampled=first.sampled + second.sampled,
     )
@@ -222,7 +223,16 @@ def within(found: Comparison, tolerance: OutputTolerance) -> bool:
         return False
     if tolerance.cos_sim is not None:
         return found.cosine >= tolerance.cos_sim
+    return _is_close(found, tolerance)
+
+
+def _is_close(found: Comparison, tolerance: OutputTolerance) -> bool:
     return found.mismatches <= tolerance.ntol * found.elements
+
+
+def _all(judged: Sequence[bool | None]) -> bool | None:
+    known = [item for item in judged if item is not None]
+    return all(known) if known else None
 
 
 def _merged(first: RunStatistics | None, second: RunStatistics | None) -> RunStatistics | None:
