@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from halve.auto.workspace import open_workspace
 from halve.cli.main import main
 from halve.cli.manual import FLAGS, WITHOUT_EFFECT, make_parser, manual_options
 from halve.errors import OptionError
@@ -179,6 +180,27 @@ def test_weights_that_changed_are_not_reused(
         onnx.save(model, source)
         assert main(["manual", str(source), *samples, "--workspace", work, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["reused"] == reused
+
+
+def test_two_runs_in_one_workspace(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    with open_workspace(work, clean=False):
+        (work / "fp32.onnx").touch()
+        status = manual(worked, "--workspace", str(work), "--clean")
+        assert "is in use by another run; wait" in error_of(capsys, status)
+        assert (work / "fp32.onnx").exists()
+    assert manual(worked, "--workspace", str(work), "--clean") == 0
+
+
+def test_a_workspace_that_cannot_be_made(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for flags in ((), ("--finalize",)):
+        status = manual(worked, "--workspace", str(tmp_path / "file" / "work"), *flags)
+        assert "name another folder" in error_of(capsys, status)
 
 
 def test_the_plan_says_what_it_passed_on(

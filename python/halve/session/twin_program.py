@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from onnx import NodeProto
@@ -66,6 +66,7 @@ class Program:
         self.judged = {name: place for place, item in enumerate(self.steps)
                        for name in _judged(item, runs)}  # fmt: skip
         self.nbytes: dict[int, int] = {}
+        self.largest = 0
         self.parts: dict[int, Part] = {}
 
     def _recasts(self) -> dict[str, NodeProto]:
@@ -96,7 +97,7 @@ class Program:
         """Where a part that begins here ends: within the budget, by what is known of sizes."""
         if self.steps[start].control is not None:
             return start + 1
-        largest = max(self.nbytes.values(), default=budget)
+        largest = self.largest or budget
         limit = max(budget, _LARGEST_TIMES * largest)
         total, unknown, stop = 0, 0, start
         while stop < len(self.steps) and (stop == start or self.steps[stop].control is None):
@@ -106,6 +107,11 @@ class Program:
                 break
             stop += 1
         return stop
+
+    def learn(self, nbytes: Mapping[int, int]) -> None:
+        """Be told how many bytes of values some steps make."""
+        self.nbytes.update(nbytes)
+        self.largest = max(self.largest, *nbytes.values())
 
     def cut_anew(self, budget: int) -> int:
         """Forget the parts where, now that sizes are known, there could be far fewer; how many

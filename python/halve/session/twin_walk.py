@@ -293,18 +293,23 @@ class Walk:
         found = dict.fromkeys(range(part.start, part.stop), 0)
         for name in part.fetch:
             found[program.maker[name]] += value_nbytes(frame.values[name])
-        program.nbytes.update(found)
+        program.learn(found)
 
     def _measure(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
         items = [item for item in program.steps[part.start : part.stop] if item.outputs]
-        values = [self._value(output, program, frame) for item in items for output in item.outputs]
+        views: dict[str, NDArray[Any] | None] = {}
+        values = [
+            self._value(output, program, frame, views) for item in items for output in item.outputs
+        ]
         if not values:
             return
         for value, finite in zip(values, visitor.look(values), strict=True):
             for name, known in zip((value.output.exact, value.output.stored), finite, strict=True):
                 if name is not None:
                     frame.finite[name] = known
-        reads = [self._reads(item, program, frame) for item in items for _ in item.outputs]
+        reads = []
+        for item in items:
+            reads += [self._reads(item, program, frame)] * len(item.outputs)
         visitor.settle(values, reads)
 
     def _reads(self, item: Item, program: Program, frame: Frame) -> tuple[bool, bool]:
@@ -316,19 +321,18 @@ class Walk:
         half = program.runs != EXACT and self._all_finite(item.half_reads, program, frame)
         return exact, half
 
-    def _value(self, output: TwinOutput, program: Program, frame: Frame) -> TwinValue:
-        names = set(present(output, program.runs))
-
-        def array(name: str | None) -> NDArray[Any] | None:
-            return self._array(name, program.body, frame) if name in names and name else None
-
-        return TwinValue(
-            output,
-            array(output.exact),
-            array(output.stored),
-            array(output.raw),
-            array(output.local),
-        )
+    def _value(
+        self,
+        output: TwinOutput,
+        program: Program,
+        frame: Frame,
+        views: dict[str, NDArray[Any] | None],
+    ) -> TwinValue:
+        for name in present(output, program.runs):
+            if name not in views:
+                views[name] = self._array(name, program.body, frame)
+        names = (output.exact, output.stored, output.raw, output.local)
+        return TwinValue(output, *(None if name is None else views.get(name) for name in names))
 
     def _array(self, name: str, body: PairedBody, frame: Frame) -> NDArray[Any] | None:
         value = frame.find(name)

@@ -92,23 +92,23 @@ class Collector:
         for place, (value, seen) in enumerate(zip(values, self._seen, strict=True)):
             if seen.exact is None and seen.stored is None:
                 continue
-            found = self._output(value, seen, reads[place])
-            total = totals[place]
-            found = replace(
-                found,
-                total=total,
-                local=locals_[place],
-                passed=None if total is None else within(total, self.limits.tolerance),
-                close=None if total is None else _is_close(total, self.limits.tolerance),
-            )
+            found = self._output(value, seen, reads[place], (totals[place], locals_[place]))
             key = (value.output.node, value.output.slot)
             known = self.outputs.get(key)
             self.outputs[key] = found if known is None else merge_outputs(known, found)
         self._seen = []
 
-    def _output(self, value: TwinValue, seen: _Seen, reads: tuple[bool, bool]) -> OutputStatistics:
+    def _output(
+        self,
+        value: TwinValue,
+        seen: _Seen,
+        reads: tuple[bool, bool],
+        compared: tuple[Comparison | None, Comparison | None],
+    ) -> OutputStatistics:
         wanted = seen.exact is not None and self.limits.distribution
         exponents, count = _exponents(seen.exact) if wanted else ((), 0)
+        total, local = compared
+        tolerance = self.limits.tolerance
         return OutputStatistics(
             value.output.slot,
             value.output.name,
@@ -116,6 +116,10 @@ class Collector:
             shape=_shape(seen.exact, seen.stored),
             fp32=self._exact_run(seen, finite=reads[0]),
             fp16=self._half_run(value, seen, finite=reads[1]),
+            total=total,
+            local=local,
+            passed=None if total is None else within(total, tolerance),
+            close=None if total is None else _is_close(total, tolerance),
             exponents=exponents,
             sampled=count,
         )
