@@ -12,7 +12,7 @@ from pathlib import Path
 from halve import __version__
 from halve.cli import values
 from halve.cli.convert import show, show_warnings
-from halve.cli.flags import Flag, add_convert_flags
+from halve.cli.flags import Flag, add_convert_flags, add_flags, given_fields
 from halve.cli.manual_report import add_view_flags, manual_view
 from halve.cli.parser import Parser, split_list
 from halve.cli.sample_flags import add_sample_flags, sample_request, spread
@@ -127,10 +127,10 @@ def make_parser() -> Parser:
     parser.add_argument("--output", metavar="OUT", help="where --finalize writes")
     add_view_flags(parser)
     add_sample_flags(parser)
-    _add_flags(parser.add_argument_group("statistics"), FLAGS)
+    add_flags(parser.add_argument_group("statistics"), FLAGS)
     add_tolerance_flags(parser)
     shared = [flag for flag in SEARCH_FLAGS if flag.field in (*_SHARED, *WITHOUT_EFFECT)]
-    _add_flags(parser.add_argument_group("running (as for halve auto)"), shared)
+    add_flags(parser.add_argument_group("running (as for halve auto)"), shared)
     add_convert_flags(parser)
     return parser
 
@@ -174,11 +174,6 @@ def manual_options(parsed: argparse.Namespace) -> ManualOptions:
         OptionError: a value is not understood or not allowed.
     """
     search = search_options(parsed)
-    own = {
-        flag.field: flag.convert(getattr(parsed, flag.field))
-        for flag in FLAGS
-        if hasattr(parsed, flag.field)
-    }
     return ManualOptions(
         convert=search.convert,
         tolerances=search.tolerances,
@@ -189,7 +184,7 @@ def manual_options(parsed: argparse.Namespace) -> ManualOptions:
         feedback=search.feedback,
         workspace=search.workspace,
         clean=search.clean,
-        **own,  # type: ignore[arg-type]  # FLAGS has one type for each field
+        **given_fields(FLAGS, parsed),
     )
 
 
@@ -206,16 +201,6 @@ def _on_device(search: SearchOptions) -> dict[str, str]:
             f"--device names {len(search.devices)} devices; allowed in manual mode: one"
         )
     return {"device_id": str(search.devices[0])}
-
-
-def _add_flags(group: argparse._ArgumentGroup, flags: Sequence[Flag]) -> None:
-    for flag in flags:
-        if flag.metavar:
-            group.add_argument(
-                flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
-            )
-        else:
-            group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
 
 
 def _source(parser: Parser, parsed: argparse.Namespace) -> Path:
