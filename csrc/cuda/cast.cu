@@ -68,9 +68,11 @@ CastKernelPointer kernel_of(HalfType type) {
 struct CastMemory {
   explicit CastMemory(std::uint64_t count)
       : tensors(layout.add(count, sizeof(CastTensor))),
-        totals(layout.add(count, sizeof(SharedCounts))) {}
+        totals(layout.add(count, sizeof(SharedCounts))),
+        table_bytes(layout.nbytes()) {}
   Layout layout;
   std::uint64_t tensors, totals;
+  std::uint64_t table_bytes;  // of both, zeros for counts, which go in together
 };
 
 // Puts a launch into a stream; `device` and `host` are of the layout's size. The counts lie in
@@ -79,18 +81,19 @@ void enqueue(const Context& context, cudaStream_t stream, HalfType type, const C
              CastBounds bounds, const CastMemory& memory, char* device, char* host) {
   const std::uint64_t count = plan.tensors.size();
   std::memcpy(host + memory.tensors, plan.tensors.data(), count * sizeof(CastTensor));
-  HALVE_CUDA_CHECK(cudaMemcpyAsync(device + memory.tensors, host + memory.tensors,
-                                   count * sizeof(CastTensor), cudaMemcpyHostToDevice, stream));
+  std::memset(host + memory.totals, 0, count * sizeof(SharedCounts));
   HALVE_CUDA_CHECK(
-      cudaMemsetAsync(device + memory.totals, 0, count * sizeof(SharedCounts), stream));
+      cudaMemcpyAsync(device, host, memory.table_bytes, cudaMemcpyHostToDevice, stream));
   const auto kernel = kernel_of(type);
   if (plan.tiles > 0) {
     const unsigned blocks =
         grid_blocks(plan.tiles, 1, context.resident(kernel, static_cast<int>(kCastThreads)));
+    context.kernel.begin(stream);
     kernel<<<blocks, kCastThreads, 0, stream>>>(
         reinterpret_cast<const CastTensor*>(device + memory.tensors), count, plan.tiles, bounds,
         reinterpret_cast<SharedCounts*>(device + memory.totals));
     HALVE_CUDA_CHECK(cudaGetLastError());
+    context.kernel.end(stream);
   }
   HALVE_CUDA_CHECK(cudaMemcpyAsync(host + memory.totals, device + memory.totals,
                                    count * sizeof(SharedCounts), cudaMemcpyDeviceToHost, stream));

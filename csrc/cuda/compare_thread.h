@@ -58,8 +58,11 @@ class CompareThread {
   using Totals = CompareTotals;
   using Shared = Maxima;
   static constexpr unsigned kSums = 4;
-  static constexpr uint64_t kRowsBytes =
-      kTaskRows * (RowReader<A>::kStride + RowReader<B>::kStride);
+  static constexpr unsigned kLaneElements = lane_elements(A::kBytes + B::kBytes);
+  using AReader = RowReader<A, kLaneElements>;
+  using BReader = RowReader<B, kLaneElements>;
+  static constexpr uint64_t kStepElements = AReader::kStepElements;
+  static constexpr uint64_t kRowsBytes = kTaskRows * (AReader::kStride + BReader::kStride);
   static constexpr uint64_t kAreaBytes = kRowsBytes > sums_area_bytes<kSums>()
                                              ? kRowsBytes
                                              : sums_area_bytes<kSums>();
@@ -91,8 +94,8 @@ class CompareThread {
 
   HALVE_INLINE void place(char* area, uint64_t step) const {
     if (!more(step)) return;
-    a_.place(a_row(area), step, row_.lane);
-    b_.place(b_row(area), step, row_.lane);
+    a_.place(a_row(area), row_.lane);
+    b_.place(b_row(area), row_.lane);
   }
 
   // The fast path of kernels/compare/README.md. Where it finds something unusual, nothing was
@@ -110,7 +113,7 @@ class CompareThread {
     for (unsigned k = 0; k < kSums; ++k) next[k] = sums_[k];
     uint32_t mismatches = 0;
     bool exceeds = false;
-    HALVE_UNROLL_ALL
+    HALVE_UNROLL_8
     for (unsigned i = 0; i < kLaneElements; ++i) {
       const double x = a_.at(a_row(area), kRowLanes * i + row_.lane);
       const double y = b_.at(b_row(area), kRowLanes * i + row_.lane);
@@ -190,19 +193,19 @@ class CompareThread {
 
   template <class Char>
   HALVE_INLINE Char* a_row(Char* area) const {
-    return area + RowReader<A>::kStride * row_.number;
+    return area + AReader::kStride * row_.number;
   }
   template <class Char>
   HALVE_INLINE Char* b_row(Char* area) const {
-    return area + kTaskRows * RowReader<A>::kStride + RowReader<B>::kStride * row_.number;
+    return area + kTaskRows * AReader::kStride + BReader::kStride * row_.number;
   }
 
   CompareRule rule_;
   unsigned thread_;
   uint64_t tensor_ = kNoIndex;
   Row row_{};
-  RowReader<A> a_;
-  RowReader<B> b_;
+  AReader a_;
+  BReader b_;
   Maxima bound_;
   CompareTotals totals_;
   double sums_[kSums];

@@ -34,6 +34,7 @@ class Context {
   }
 
   std::mutex mutex;  // held by whoever launches
+  Span kernel;       // of the last launch
   DeviceBuffer scratch;
   PinnedBuffer staging;
 

@@ -25,8 +25,11 @@ class RatioThread {
   using Totals = RatioTotals;
   struct Shared {};
   static constexpr unsigned kSums = 1;
-  static constexpr uint64_t kRowsBytes =
-      kTaskRows * (RowReader<A>::kStride + RowReader<B>::kStride);
+  static constexpr unsigned kLaneElements = lane_elements(A::kBytes + B::kBytes);
+  using AReader = RowReader<A, kLaneElements>;
+  using BReader = RowReader<B, kLaneElements>;
+  static constexpr uint64_t kStepElements = AReader::kStepElements;
+  static constexpr uint64_t kRowsBytes = kTaskRows * (AReader::kStride + BReader::kStride);
   static constexpr uint64_t kAreaBytes = kRowsBytes > sums_area_bytes<kSums>()
                                              ? kRowsBytes
                                              : sums_area_bytes<kSums>();
@@ -54,12 +57,12 @@ class RatioThread {
   }
   HALVE_INLINE void place(char* area, uint64_t step) const {
     if (!more(step)) return;
-    a_.place(area + RowReader<A>::kStride * row_.number, step, row_.lane);
-    b_.place(b_row(area), step, row_.lane);
+    a_.place(area + AReader::kStride * row_.number, row_.lane);
+    b_.place(b_row(area), row_.lane);
   }
 
   HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
-    const char* a_row = area + RowReader<A>::kStride * row_.number;
+    const char* a_row = area + AReader::kStride * row_.number;
     for (unsigned k = 0; k < kLaneElements; ++k) {
       const unsigned i = kRowLanes * k + row_.lane;
       if (step * kStepElements + i >= row_.count) break;
@@ -89,14 +92,14 @@ class RatioThread {
  private:
   template <class Char>
   HALVE_INLINE Char* b_row(Char* area) const {
-    return area + kTaskRows * RowReader<A>::kStride + RowReader<B>::kStride * row_.number;
+    return area + kTaskRows * AReader::kStride + BReader::kStride * row_.number;
   }
 
   RatioRule rule_;
   unsigned thread_;
   Row row_{};
-  RowReader<A> a_;
-  RowReader<B> b_;
+  AReader a_;
+  BReader b_;
   RatioTotals totals_;
   double sums_[kSums];
 };

@@ -15,10 +15,12 @@ namespace {
 inline constexpr unsigned kWarp = 32;
 inline constexpr unsigned kRowLanes = static_cast<unsigned>(kSumLanes);
 inline constexpr unsigned kTaskRows = kWarp / kRowLanes;
-inline constexpr unsigned kLaneElements = 8;  // of a thread at a time
-inline constexpr uint64_t kStepElements = uint64_t{kRowLanes} * kLaneElements;
 inline constexpr uint64_t kTaskElements = kTaskRows * kBlockElements;
 inline constexpr unsigned kReduceThreads = 128;
+
+// Elements that a thread does at a time, of so many bytes in all arrays together: it then has at
+// least 64 bytes on their way.
+constexpr unsigned lane_elements(uint64_t nbytes) { return nbytes < 4 ? 32 : nbytes < 8 ? 16 : 8; }
 
 HALVE_INLINE uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 HALVE_INLINE uint64_t quotient_up(uint64_t n, uint64_t by) { return n / by + (n % by != 0); }
@@ -53,11 +55,12 @@ HALVE_INLINE Task locate(const ReduceTensor* tensors, uint64_t count, uint64_t t
   return {task, low, chunk, start + local % each * kTaskElements, start + chunk_size(t, chunk)};
 }
 
-// One thread's view of a row of an array: its 8 threads bring 64 elements at a time into memory
-// that they share, by whole vectors, wherever the row begins.
-template <class T>
+// One thread's view of a row of an array: its 8 threads bring a step of elements at a time into
+// memory that they share, by whole vectors, wherever the row begins.
+template <class T, unsigned kLaneElements>
 class RowReader {
  public:
+  static constexpr uint64_t kStepElements = uint64_t{kRowLanes} * kLaneElements;
   static constexpr unsigned kVectors = kStepElements * T::kBytes / kVectorBytes / kRowLanes;
   // A step and room for a shifted one; with this stride the rows of a warp use different banks.
   static constexpr uint64_t kStride = (kStepElements + kRowLanes) * T::kBytes;
@@ -76,16 +79,16 @@ class RowReader {
     for (unsigned i = 0; i < kVectors; ++i) {
       held_[i] = load_within(from + kVectorBytes * kRowLanes * i, array_, end_);
     }
+    if (shift_ == 0 || lane != 0) return;
+    past_ = load_within(window_ + T::kBytes * kStepElements * (step + 1), array_, end_);
   }
 
-  HALVE_INLINE void place(char* row, uint64_t step, unsigned lane) const {
+  HALVE_INLINE void place(char* row, unsigned lane) const {
     HALVE_UNROLL_ALL
     for (unsigned i = 0; i < kVectors; ++i) {
       store_vector(row + kVectorBytes * (kRowLanes * i + lane), held_[i]);
     }
-    if (shift_ == 0 || lane != 0) return;
-    const char* last = window_ + T::kBytes * kStepElements * (step + 1);
-    store_vector(row + T::kBytes * kStepElements, load_within(last, array_, end_));
+    if (shift_ != 0 && lane == 0) store_vector(row + T::kBytes * kStepElements, past_);
   }
 
   // Element i of the step that lies at `row`.
@@ -99,6 +102,7 @@ class RowReader {
   const char* window_;
   uint32_t shift_;
   Vector held_[kVectors];
+  Vector past_;  // of a shifted step, in its first thread
 };
 
 // A thread's row in a task.

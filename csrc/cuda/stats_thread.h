@@ -29,7 +29,10 @@ class StatsThread {
   using Totals = StatsTotals;
   using Shared = Nothing;
   static constexpr unsigned kSums = 1;
-  static constexpr uint64_t kRowsBytes = kTaskRows * RowReader<T>::kStride;
+  static constexpr unsigned kLaneElements = lane_elements(T::kBytes);
+  using Reader = RowReader<T, kLaneElements>;
+  static constexpr uint64_t kStepElements = Reader::kStepElements;
+  static constexpr uint64_t kRowsBytes = kTaskRows * Reader::kStride;
   static constexpr uint64_t kAreaBytes = kRowsBytes > sums_area_bytes<kSums>()
                                              ? kRowsBytes
                                              : sums_area_bytes<kSums>();
@@ -51,11 +54,11 @@ class StatsThread {
     if (more(step)) x_.fetch(step, row_.lane);
   }
   HALVE_INLINE void place(char* area, uint64_t step) const {
-    if (more(step)) x_.place(area + RowReader<T>::kStride * row_.number, step, row_.lane);
+    if (more(step)) x_.place(area + Reader::kStride * row_.number, row_.lane);
   }
 
   HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
-    const char* row = area + RowReader<T>::kStride * row_.number;
+    const char* row = area + Reader::kStride * row_.number;
     for (unsigned k = 0; k < kLaneElements; ++k) {
       const unsigned i = kRowLanes * k + row_.lane;
       if (step * kStepElements + i >= row_.count) break;
@@ -85,7 +88,7 @@ class StatsThread {
   StatsThresholds rule_;
   unsigned thread_;
   Row row_{};
-  RowReader<T> x_;
+  Reader x_;
   StatsTotals totals_;
   double sums_[kSums];
 };
