@@ -1,7 +1,7 @@
 """Arrays in a GPU's memory, whoever made them, as a pointer, a shape and a type: without a copy.
 
-Understood are ONNX Runtime's OrtValue, DLPack and the CUDA array interface, asked in that order; what
-DLPack does not export, as a type that it has no name for there, is asked of the interface. None of their libraries is imported here.
+Understood are ONNX Runtime's OrtValue, DLPack and the CUDA array interface, asked in that order. A
+type that DLPack has no name for is asked of the interface. None of their libraries is imported.
 """
 
 from __future__ import annotations
