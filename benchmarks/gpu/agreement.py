@@ -71,7 +71,8 @@ def agree(source: Path, sample: Sample, options: SearchOptions, limit: Limit) ->
         job = prepare(source, [sample], options, workspace)
         judge = Judge.prepare(source, [sample], frozenset(), options, workspace)
         emulated = replace(job.options, evaluator="probe", provider=CPU, provider_options={})
-        real = replace(job.options, evaluator="sessions")
+        # A runtime that crashes on a mixed model ends a child, not the table.
+        real = replace(job.options, evaluator="sessions", isolate=True, workers=1)
         pair = [
             make_evaluator(replace(job, options=own), judge, workspace) for own in (emulated, real)
         ]

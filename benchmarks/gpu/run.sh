@@ -71,6 +71,7 @@ sanitize() {
 
 export -f build tests sanitize
 export root out python architectures
+export PYTHONFAULTHANDLER=1
 export PYTHONPATH="$out/package:$root/benchmarks"
 if step build "${BUILD_S:-180}" bash -c build; then
   cd "$root" || exit 1

@@ -99,22 +99,6 @@ void enqueue(const Context& context, cudaStream_t stream, HalfType type, const C
                                    count * sizeof(SharedCounts), cudaMemcpyDeviceToHost, stream));
 }
 
-CastCounts counts_of(const SharedCounts& from, std::uint64_t elements) {
-  CastCounts c;
-  c.elements = elements;
-  c.raised = from.raised;
-  c.lowered = from.lowered;
-  c.flushed = from.flushed;
-  c.subnormal = from.subnormal;
-  c.overflow = from.overflow;
-  c.nan = from.nan;
-  c.inf = from.inf;
-  c.max_abs = kernels::value_of(from.max_abs);
-  c.max_abs_error = kernels::value_of(from.max_abs_error);
-  c.max_rel_error = kernels::value_of(from.max_rel_error);
-  return c;
-}
-
 CastCounts read_counts(const char* host, const CastMemory& memory, std::uint64_t index,
                        std::uint64_t elements) {
   SharedCounts counts;

@@ -34,6 +34,23 @@ HALVE_INLINE void deposit(SharedCounts* total, const CastCounts& part) {
   raise_shared(&total->max_rel_error, definition::pattern_of(part.max_rel_error));
 }
 
+// What was deposited for a tensor of so many elements.
+HALVE_INLINE CastCounts counts_of(const SharedCounts& from, uint64_t elements) {
+  CastCounts c;
+  c.elements = elements;
+  c.raised = from.raised;
+  c.lowered = from.lowered;
+  c.flushed = from.flushed;
+  c.subnormal = from.subnormal;
+  c.overflow = from.overflow;
+  c.nan = from.nan;
+  c.inf = from.inf;
+  c.max_abs = definition::value_of(from.max_abs);
+  c.max_abs_error = definition::value_of(from.max_abs_error);
+  c.max_rel_error = definition::value_of(from.max_rel_error);
+  return c;
+}
+
 HALVE_INLINE void combine(CastCounts& total, const CastCounts& part) {
   total.raised += part.raised;
   total.lowered += part.lowered;

@@ -120,15 +120,6 @@ struct Row {
   }
 };
 
-// Sums of a row, lane by lane, for one of its threads to add.
-template <unsigned kSums>
-HALVE_INLINE void put_lane_sums(double* area, const Row& row, const double (&sums)[kSums]) {
-  HALVE_UNROLL_ALL
-  for (unsigned k = 0; k < kSums; ++k) {
-    area[(row.number * kSums + k) * kRowLanes + row.lane] = sums[k];
-  }
-}
-
 inline constexpr unsigned kFoldRows = kWarp;
 
 template <unsigned kSums>
@@ -136,6 +127,125 @@ constexpr uint64_t sums_area_bytes() {
   return sizeof(double) * kSums *
          (kTaskRows * kRowLanes > kFoldRows ? kTaskRows * kRowLanes : kFoldRows);
 }
+
+// Of one array, for a reduction's threads.
+template <class T>
+class ArrayReader {
+  using Reader = RowReader<T, lane_elements(T::kBytes)>;
+
+ public:
+  static constexpr uint64_t kStepElements = Reader::kStepElements;
+  static constexpr uint64_t kRowsBytes = kTaskRows * Reader::kStride;
+
+  HALVE_INLINE void begin(const ReduceTensor& tensor, const Row& row) {
+    reader_.begin(tensor.a, tensor.elements, row.first);
+  }
+  HALVE_INLINE void fetch(uint64_t step, const Row& row) { reader_.fetch(step, row.lane); }
+  HALVE_INLINE void place(char* area, const Row& row) const {
+    reader_.place(area + Reader::kStride * row.number, row.lane);
+  }
+  HALVE_INLINE double x(const char* area, const Row& row, unsigned i) const {
+    return reader_.at(area + Reader::kStride * row.number, i);
+  }
+
+ private:
+  Reader reader_;
+};
+
+// Of a pair of arrays.
+template <class A, class B>
+class PairReader {
+  using First = RowReader<A, lane_elements(A::kBytes + B::kBytes)>;
+  using Second = RowReader<B, lane_elements(A::kBytes + B::kBytes)>;
+
+ public:
+  static constexpr uint64_t kStepElements = First::kStepElements;
+  static constexpr uint64_t kRowsBytes = kTaskRows * (First::kStride + Second::kStride);
+
+  HALVE_INLINE void begin(const ReduceTensor& tensor, const Row& row) {
+    first_.begin(tensor.a, tensor.elements, row.first);
+    second_.begin(tensor.b, tensor.elements, row.first);
+  }
+  HALVE_INLINE void fetch(uint64_t step, const Row& row) {
+    first_.fetch(step, row.lane);
+    second_.fetch(step, row.lane);
+  }
+  HALVE_INLINE void place(char* area, const Row& row) const {
+    first_.place(area + First::kStride * row.number, row.lane);
+    second_.place(second_rows(area) + Second::kStride * row.number, row.lane);
+  }
+  HALVE_INLINE double x(const char* area, const Row& row, unsigned i) const {
+    return first_.at(area + First::kStride * row.number, i);
+  }
+  HALVE_INLINE double y(const char* area, const Row& row, unsigned i) const {
+    return second_.at(second_rows(area) + Second::kStride * row.number, i);
+  }
+
+ private:
+  template <class Char>
+  static HALVE_INLINE Char* second_rows(Char* area) {
+    return area + kTaskRows * First::kStride;
+  }
+  First first_;
+  Second second_;
+};
+
+// What the threads of every reduction do alike; `Reader` is one of the above.
+template <class Reader, unsigned kSumCount>
+class RowThread {
+ public:
+  static constexpr unsigned kSums = kSumCount;
+  static constexpr uint64_t kStepElements = Reader::kStepElements;
+  static constexpr unsigned kLaneElements = kStepElements / kRowLanes;
+  static constexpr uint64_t kAreaBytes = Reader::kRowsBytes > sums_area_bytes<kSums>()
+                                             ? Reader::kRowsBytes
+                                             : sums_area_bytes<kSums>();
+
+  HALVE_INLINE explicit RowThread(unsigned thread) : thread_(thread) {}
+
+  HALVE_INLINE bool more(uint64_t step) const { return step * kStepElements < row_.count; }
+  HALVE_INLINE void fetch(uint64_t step) {
+    if (more(step)) reader_.fetch(step, row_);
+  }
+  HALVE_INLINE void place(char* area, uint64_t step) const {
+    if (more(step)) reader_.place(area, row_);
+  }
+  HALVE_INLINE const Row& row() const { return row_; }
+
+  // Leaves the row's sums, lane by lane, for one of its threads to add.
+  HALVE_INLINE void put_sums(char* area) const {
+    HALVE_UNROLL_ALL
+    for (unsigned k = 0; k < kSums; ++k) {
+      const unsigned at = (row_.number * kSums + k) * kRowLanes + row_.lane;
+      reinterpret_cast<double*>(area)[at] = sums_[k];
+    }
+  }
+
+ protected:
+  HALVE_INLINE void begin_row(const ReduceTensor& tensor, const Task& task) {
+    row_.begin(task, thread_);
+    reader_.begin(tensor, row_);
+    for (double& sum : sums_) sum = 0.0;
+  }
+
+  Row row_{};
+  Reader reader_;
+  double sums_[kSums];
+
+ private:
+  unsigned thread_;
+};
+
+// A reduction whose scan leaves nothing for later and needs nothing of the threads beside it.
+template <class Reader, unsigned kSumCount>
+class PlainThread : public RowThread<Reader, kSumCount> {
+ public:
+  struct Shared {};
+  using RowThread<Reader, kSumCount>::RowThread;
+  HALVE_INLINE void settle(const char* /*area*/, uint64_t /*step*/, unsigned /*found*/) {}
+  HALVE_INLINE Shared shared() const { return {}; }
+  HALVE_INLINE void follow(const Shared& /*bound*/) {}
+};
 
 }  // namespace
 }  // namespace halve::cuda

@@ -66,12 +66,6 @@ class DeviceWeights:
                 found[tensor.name] = self._value(tensor, *place, device)
         return found
 
-    def clear(self, device: int) -> None:
-        """Forget the values of a device; sessions that use them keep them."""
-        with self._lock:
-            for key in [key for key in self._values if key[-1] == device]:
-                del self._values[key]
-
     def _value(
         self, tensor: TensorProto, location: str, offset: int, length: int, device: int
     ) -> Any:
