@@ -2,6 +2,7 @@
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 
 #include "cuda/cast.h"
 #include "cuda/cast_thread.h"
@@ -166,14 +167,22 @@ class CastLane {
   PinnedBuffer host_;
 };
 
-// What run_pipeline takes.
-struct LanePair {
-  std::array<std::unique_ptr<CastLane>, 2> lanes;
-  [[nodiscard]] std::size_t size() const noexcept { return lanes.size(); }
-  CastLane& operator[](std::size_t i) const noexcept { return *lanes[i]; }
-};
-
 }  // namespace
+
+// What run_pipeline takes: room for pieces of `most` elements.
+class CastLanes {
+ public:
+  CastLanes(const Context& context, std::uint64_t most) : most_(most) {
+    for (auto& lane : lanes_) lane = std::make_unique<CastLane>(context, most);
+  }
+  [[nodiscard]] std::uint64_t most() const noexcept { return most_; }
+  [[nodiscard]] std::size_t size() const noexcept { return lanes_.size(); }
+  CastLane& operator[](std::size_t i) const noexcept { return *lanes_[i]; }
+
+ private:
+  std::array<std::unique_ptr<CastLane>, 2> lanes_;
+  std::uint64_t most_;
+};
 
 struct HostCast::State {
   State(int device, std::uint64_t elements)
@@ -232,14 +241,18 @@ CastCounts cast_through(Context& context, HalfType type, const void* src, void* 
   }
   CastCounts total;
   if (n == 0) return total;
+  const std::lock_guard lock(context.mutex);
   const DeviceGuard guard(context.device());
   const std::uint64_t size = piece < n ? piece : n;
-  LanePair pair;
-  for (auto& lane : pair.lanes) {
-    lane = std::make_unique<CastLane>(context, size);
-    lane->begin({type, static_cast<const char*>(src), static_cast<char*>(dst), bounds, &total});
+  // Out of the context meanwhile: after an exception they wait for their work and are gone.
+  std::shared_ptr<CastLanes> lanes = std::exchange(context.lanes, nullptr);
+  if (!lanes || lanes->most() < size) lanes = std::make_shared<CastLanes>(context, size);
+  for (std::size_t i = 0; i < lanes->size(); ++i) {
+    (*lanes)[i].begin(
+        {type, static_cast<const char*>(src), static_cast<char*>(dst), bounds, &total});
   }
-  run_pipeline(n, size, pair);
+  run_pipeline(n, size, *lanes);
+  context.lanes = std::move(lanes);
   return total;
 }
 
