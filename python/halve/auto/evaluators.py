@@ -131,6 +131,7 @@ def _probe_settings(job: Job, timeout_s: float) -> ProbeSettings:
         half_inputs=_halved([item.name for item in graph.input], convert),
         half_outputs=_halved([item.name for item in graph.output], convert),
         assume_fused=options.assume_fused,
+        mapped=job.large,
         optimise=options.optimise,
         threads=options.threads_per_trial,
         timeout_s=timeout_s,

@@ -45,7 +45,8 @@ class ProbeSettings:
 
     `half_inputs` and `half_outputs` are the graph's inputs and outputs that the conversion makes
     16-bit: every trial rounds them. `keep_values` keeps a trial's outputs for a validate function.
-    `assume_fused` rounds only what enters and leaves a unit of several nodes.
+    `assume_fused` rounds only what enters and leaves a unit of several nodes. `mapped` leaves the
+    weights of a store in their file, unpacked, where a trial takes longer and less memory.
     """
 
     provider: str = CPU_PROVIDER
@@ -59,6 +60,7 @@ class ProbeSettings:
     timeout_s: float | None = None
     keep_values: bool = False
     assume_fused: bool = False
+    mapped: bool = False
     feedback: tuple[tuple[str, str], ...] = ()
     custom_op_library: Path | None = None
     session_options: Mapping[str, str] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class Probe:
             assume_fused=settings.assume_fused,
             weights=store,
         )
-        mapped = {} if store is None else MAPPED
+        mapped = MAPPED if settings.mapped else {}
         self._session = load(
             gated if store is None else store.settle(gated),
             provider=settings.provider,
