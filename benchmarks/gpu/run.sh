@@ -6,8 +6,7 @@
 # what needs one that is missing is left out, and the JSON says why.
 #
 #   [PYTHON=python3] [HALVE_MODELS=DIR] [ARCHITECTURES=native] [PROVIDER=CUDAExecutionProvider] \
-#     [BUILD_S=180] \
-#     benchmarks/gpu/run.sh [FOLDER]    (default: build/gpu)
+#     [BUILD_S=180] benchmarks/gpu/run.sh [FOLDER]    (default: build/gpu)
 #
 # FOLDER/gpu.json has the results, FOLDER/*.log what each step printed. The exit status is 0 where
 # every step did its work. A machine without a GPU tries the scripts: ARCHITECTURES=90
@@ -75,13 +74,13 @@ export PYTHONFAULTHANDLER=1
 export PYTHONPATH="$out/package:$root/benchmarks"
 if step build "${BUILD_S:-180}" bash -c build; then
   cd "$root" || exit 1
-  step tests 60 bash -c tests
+  step tests 90 bash -c tests
   step kernels 60 "$python" benchmarks/gpu/kernels.py --json "$out/results/kernels.json"
-  step slots 65 "$python" benchmarks/gpu/slots.py --provider "$provider" \
+  step slots 60 "$python" benchmarks/gpu/slots.py --provider "$provider" \
     --json "$out/results/slots.json"
-  step agreement 75 "$python" benchmarks/gpu/agreement.py --provider "$provider" --seconds 60 \
+  step agreement 60 "$python" benchmarks/gpu/agreement.py --provider "$provider" --seconds 45 \
     --json "$out/results/agreement.json"
-  step sanitizer 40 bash -c sanitize
+  step sanitizer $((SECONDS < 450 ? 480 - SECONDS : 30)) bash -c sanitize
 fi
 "$python" "$root/benchmarks/gpu/collect.py" "$out" >"$out/gpu.json" || status=1
 printf '== %ss in all; %s\n' "$SECONDS" "$out/gpu.json"
