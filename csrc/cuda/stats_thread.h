@@ -57,8 +57,10 @@ class StatsThread : public PlainThread<ArrayReader<T>, 1> {
   }
 
   HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
-    const bool whole = (step + 1) * Base::kStepElements <= this->row_.count;
-    if (T::kExact && whole && narrow(area)) return 0;
+    if constexpr (T::kExact) {
+      const bool whole = (step + 1) * Base::kStepElements <= this->row_.count;
+      if (whole && narrow(area)) return 0;
+    }
     HALVE_UNROLL_NOT
     for (unsigned k = 0; k < Base::kLaneElements; ++k) {
       const unsigned i = kRowLanes * k + this->row_.lane;
