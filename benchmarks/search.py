@@ -108,7 +108,11 @@ def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)
         evaluator = make_evaluator(job, judge, workspace)
         problem = Problem(
-            units=job.units, samples=len(samples), held_out=job.held_out, strategy="bisection"
+            units=job.units,
+            samples=len(samples),
+            held_out=job.held_out,
+            carry=job.carry,
+            strategy="bisection",
         )
         outcome = find_units(problem, evaluator, setting=Setting(workers=os.cpu_count() or 1))
         _, verdict = judge.candidate(job.node_ids(outcome.fp32), "bisection.onnx")

@@ -1,6 +1,7 @@
 """The probe: one float32 session in which a trial is a run with another mask.
 
-It emulates a 16-bit model with float32 accumulation on any machine: see halve.session.gates. What
+It emulates a 16-bit model with float32 accumulation on any machine and provider that keeps casts:
+see halve.session.gates. What
 an operator does inside itself (the state of an LSTM, GRU or RNN) is not rounded.
 """
 
@@ -23,6 +24,7 @@ from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.canary import check_canary
 from halve.session.gates import BORDER, MASK, Rounding, gate_units
+from halve.session.providers import CPU_PROVIDER
 from halve.session.runtime import Run, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
@@ -47,6 +49,8 @@ class ProbeSettings:
     weights of a store in their file, unpacked, where a trial takes longer and less memory.
     """
 
+    provider: str = CPU_PROVIDER
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     half: DType = DType.FLOAT16
     bounds: CastBounds = field(default_factory=CastBounds)
     half_inputs: frozenset[str] = frozenset()
@@ -98,7 +102,9 @@ class Probe:
             SessionError: this runtime erases casts, or cannot load or run the model.
             SampleError: a sample does not fit the model.
         """
-        check_canary(settings.half.name.lower(), optimise=settings.optimise)
+        check_canary(
+            settings.half.name.lower(), provider=settings.provider, optimise=settings.optimise
+        )
         rounding = weight_rounding(settings.half, settings.bounds)
         gated = gate_units(
             model,
@@ -111,6 +117,8 @@ class Probe:
         mapped = MAPPED if settings.mapped else {}
         self._session = load(
             gated if store is None else store.settle(gated),
+            provider=settings.provider,
+            provider_options=settings.provider_options,
             optimise=settings.optimise,
             threads=settings.threads,
             custom_op_library=settings.custom_op_library,
