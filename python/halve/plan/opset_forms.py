@@ -234,18 +234,19 @@ def raised_form(small: ModelProto, node: NodeProto, goal: Goal) -> GraphProto:
     before = small.opset_import[0].version
     _check_form(node, small.graph, before, goal)
     try:
+        _check_nodes(small.graph, before, goal)  # malformed ones can crash the converter
         graph = version_converter.convert_version(small, goal.opset).graph
         _correct(graph, node, before, goal)
-        _check_nodes(graph, goal)
+        _check_nodes(graph, goal.opset, goal)
     except _REFUSED as error:
-        raise refusal(node, goal, f"onnx's version converter says {error}") from error
+        raise refusal(node, goal, f"onnx says {error}") from error
     return graph
 
 
-def _check_nodes(graph: GraphProto, goal: Goal) -> None:
+def _check_nodes(graph: GraphProto, opset: int, goal: Goal) -> None:
     context = onnx.checker.C.CheckerContext()
     context.ir_version = goal.ir_version
-    context.opset_imports = {"": goal.opset}
+    context.opset_imports = {"": opset}
     for item in graph.node:
         onnx.checker.check_node(item, context)
 
