@@ -318,7 +318,7 @@ def _producer(value: Value, net: _Net, options: ConvertOptions) -> int:
         return net.sites[node.id, node.out_types[slot][0]]
     if value.scope.owner is None:
         return _io_side(value, options)
-    return net.scope_inputs[value.scope, value.scope.inputs.index(value)]
+    return net.scope_inputs.get((value.scope, value.scope.inputs.index(value)), _FLOAT32)
 
 
 def _readers(value: Value, net: _Net, options: ConvertOptions) -> Iterable[int]:

@@ -186,7 +186,9 @@ class Rewriting:
             return DType.FLOAT
         if value.scope.owner is None:
             return self.io_type(value)
-        return self.scope_inputs[value.scope][value.scope.inputs.index(value)]
+        # One that the owner has no operand for is tied to nothing and keeps its type.
+        given = self.scope_inputs.get(value.scope, {})
+        return given.get(value.scope.inputs.index(value), value.elem)
 
     def readers(self, value: Value) -> list[Reader]:
         """The places that read a value, with the types that they want."""
