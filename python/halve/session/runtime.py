@@ -14,20 +14,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ml_dtypes
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from halve._native import cuda
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
 from halve.session.installed import one_line, runtime_errors, runtime_module, takes_data_folder
 from halve.session.providers import CPU_PROVIDER, memory_of, provider_rows
 from halve.session.watchdog import Watchdog
+from halve.types import DType
 
 __all__ = [
     "CPU_PROVIDER",
     "OPTIMISE_LEVELS",
     "Run",
     "Session",
+    "check_provider",
     "load",
     "make_value",
     "raised_as_session_error",
@@ -119,7 +123,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         SessionError: ONNX Runtime refuses the model.
     """
     ort = runtime_module()
-    _check_provider(provider, ort.get_available_providers())
+    check_provider(provider)
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
     data_folder = external_data_folder if takes_data_folder(ort) else None
     options = _session_options(ort, optimise, threads, data_folder)
@@ -154,7 +158,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
             f"{one_line(error)}; check the file with onnx.checker.check_model"
         ) from error
     # A provider whose libraries are missing is dropped by ONNX Runtime without an error.
-    _check_provider(provider, inner.get_providers())
+    _check_available(provider, inner.get_providers())
     return Session(
         inner=inner,
         where=label,
@@ -297,16 +301,31 @@ def make_value(array: NDArray[Any]) -> Any:
 def upload(array: NDArray[Any], provider: str, device: int) -> Any:
     """A value with the array's content in the memory that a provider computes in.
 
+    bfloat16 arrays have ml_dtypes' type, and need the CUDA module.
+
     Raises:
-        SessionError: there is no room.
+        SessionError: there is no room, or no CUDA module for bfloat16.
     """
     ort = runtime_module()
+    errors: tuple[type[Exception], ...] = (BackendUnavailableError, *runtime_errors(ort))
     try:
+        if array.dtype == ml_dtypes.bfloat16:
+            return _upload_bfloat16(ort, array, provider, device)
         return ort.OrtValue.ortvalue_from_numpy(array, memory_of(provider), device)
-    except runtime_errors(ort) as error:
+    except errors as error:
         raise SessionError(
             f"{array.nbytes} bytes of weights cannot be put on device {device}: {one_line(error)}"
         ) from error
+
+
+def _upload_bfloat16(ort: ModuleType, array: NDArray[Any], provider: str, device: int) -> Any:
+    """ONNX Runtime makes such a value and does not fill it from an array."""
+    place = memory_of(provider)
+    value = ort.OrtValue.ortvalue_from_shape_and_type(
+        list(array.shape), int(DType.BFLOAT16), place, device
+    )
+    cuda.copy_to_device(device, value.data_ptr(), array)
+    return value
 
 
 def _run_with_values(
@@ -321,7 +340,16 @@ def _run_with_values(
     return [from_value(value, session.where) for value in results]
 
 
-def _check_provider(provider: str, available: Iterable[str]) -> None:
+def check_provider(provider: str) -> None:
+    """Whether a provider is one of the installed ONNX Runtime's.
+
+    Raises:
+        BackendUnavailableError: it is not.
+    """
+    _check_available(provider, runtime_module().get_available_providers())
+
+
+def _check_available(provider: str, available: Iterable[str]) -> None:
     names = list(available)
     if provider not in names:
         raise BackendUnavailableError(
