@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import onnx
 from timing import machine, versions, write_json
-from transformer import encoder, encoder_feed
+from transformer import classifier, encoder, encoder_feed
 
 import halve
 from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolerances
@@ -40,7 +40,9 @@ from halve.search_types import FinalVerdict
 from halve.session.written import open_written
 
 TOLERANCES = Tolerances(OutputTolerance(1e-2, 1e-3))
-TRANSFORMER = "transformer"
+# Both with random weights: probabilities at the end, where few units fail hard, and every hidden
+# state at the end, where the error budget decides.
+TRANSFORMERS = {"classifier": classifier, "encoder": encoder}
 _PEER = """
 import contextlib, os, pickle, sys
 import numpy, onnx
@@ -73,10 +75,11 @@ def cases(folder: Path | None, only: set[str], scratch: Path) -> Iterator[tuple[
         if (item / "model.onnx").is_file() and (not only or item.name in only):
             samples = [Sample(s.id, s.inputs) for s in halve.read_samples(item)]
             yield item.name, item / "model.onnx", tuple(samples)
-    if not only or TRANSFORMER in only:
-        path = scratch / "transformer.onnx"
-        onnx.save(encoder(), path)
-        yield TRANSFORMER, path, tuple(Sample(k, encoder_feed(seed=k)) for k in range(3))
+    for name, build in TRANSFORMERS.items():
+        if not only or name in only:
+            path = scratch / f"{name}.onnx"
+            onnx.save(build(), path)
+            yield name, path, tuple(Sample(k, encoder_feed(seed=k)) for k in range(3))
 
 
 def ours(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[str, Any]:
@@ -105,7 +108,11 @@ def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)
         evaluator = make_evaluator(job, judge, workspace)
         problem = Problem(
-            units=job.units, samples=len(samples), held_out=job.held_out, strategy="bisection"
+            units=job.units,
+            samples=len(samples),
+            held_out=job.held_out,
+            carry=job.carry,
+            strategy="bisection",
         )
         outcome = find_units(problem, evaluator, setting=Setting(workers=os.cpu_count() or 1))
         _, verdict = judge.candidate(job.node_ids(outcome.fp32), "bisection.onnx")

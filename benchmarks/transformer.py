@@ -1,11 +1,11 @@
-"""A BERT-like encoder with random weights in which float16 overflows in one normalisation."""
+"""BERT-like encoders with random weights in which float16 overflows in some normalisations."""
 
 from __future__ import annotations
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["encoder", "encoder_feed"]
+__all__ = ["classifier", "encoder", "encoder_feed"]
 
 _HEADS = 12
 _EPSILON = 1e-5
@@ -58,19 +58,47 @@ class _Graph:
 def encoder(layers: int = 4, hidden: int = 768, *, seed: int = 0) -> ModelProto:
     """`layers` blocks of attention and a feed-forward of 4 times `hidden`; x, y: [1, 32, hidden].
 
-    Four layers of 768 have about 113 MB of float32 weights.
+    The middle layer has the outlier. Every element of the last hidden state is judged, so that the
+    error budget decides. Four layers of 768 have about 113 MB of float32 weights.
     """
     graph = _Graph(seed)
+    _blocks(graph, layers, hidden, {layers // 2})
+    return _model(graph, hidden, [1, 32, hidden])
+
+
+def classifier(
+    layers: int = 12, hidden: int = 768, labels: int = 10, *, seed: int = 0
+) -> ModelProto:
+    """BERT-base's size under a sequence classifier; x: [1, 32, hidden], y: [1, labels].
+
+    A quarter of the layers have outliers, as trained encoders have in the middle. What overflows
+    there decides: probabilities bear the error of the rest. About 340 MB of float32 weights.
+    """
+    graph = _Graph(seed)
+    x = _blocks(graph, layers, hidden, set(range(layers // 3, layers // 3 + layers // 4)))
+    first = graph.op("Gather", x, graph.constant(np.array(0, np.int64)), axis=1)
+    pooled = graph.op("Tanh", graph.linear(first, hidden, hidden))
+    graph.op("Softmax", graph.linear(pooled, hidden, labels), axis=-1)
+    return _model(graph, hidden, [1, labels])
+
+
+def _blocks(graph: _Graph, layers: int, hidden: int, outliers: set[int]) -> str:
     x = "x"
     for layer in range(layers):
         attended = _attention(graph, x, hidden)
-        outlier = _OUTLIER if layer == layers // 2 else 0.0
+        outlier = _OUTLIER if layer in outliers else 0.0
         x = graph.norm(graph.op("Add", x, attended), hidden, outlier)
         inner = _gelu(graph, graph.linear(x, hidden, 4 * hidden))
         x = graph.norm(graph.op("Add", x, graph.linear(inner, 4 * hidden, hidden)), hidden, 0.0)
+    return x
+
+
+def _model(graph: _Graph, hidden: int, result: list[int]) -> ModelProto:
     graph.nodes[-1].output[0] = "y"
+    shapes = {"x": [1, 32, hidden], "y": result}
     ports = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 32, hidden]) for name in "xy"
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
     ]
     weights = [numpy_helper.from_array(array, name) for name, array in graph.weights.items()]
     proto = helper.make_graph(graph.nodes, "encoder", ports[:1], ports[1:], weights)

@@ -60,6 +60,10 @@ class FakeContext:
         self.followed: list[int] = []
         self.broken = False
 
+    @property
+    def kernel_ms(self) -> float:
+        return 1.0
+
     def follow(self, stream: int) -> None:
         self.followed.append(stream)
 
@@ -87,9 +91,9 @@ class FakeContext:
     ) -> list[Any]:
         rows = []
         for a, b, n in items:
-            x = _at(a, n, _TYPES[kind]).astype(np.float64)
-            y = _at(b, n, np.float32).astype(np.float64)
             with np.errstate(all="ignore"):
+                x = _at(a, n, _TYPES[kind]).astype(np.float64)
+                y = _at(b, n, np.float32).astype(np.float64)
                 shares = np.abs(x - y) / (atol + rtol * np.abs(y))
             shares = np.where(x == y, 0.0, np.nan_to_num(shares, nan=np.inf, posinf=np.inf))
             with np.errstate(invalid="ignore"):
@@ -159,12 +163,43 @@ class FakeStreamCaster:
         return new(ctypes.addressof(self._caster), b"halve.Caster", None)
 
 
+class FakeMemory:
+    """Bytes of a device's memory."""
+
+    def __init__(self, device: int, nbytes: int) -> None:
+        self.device = device
+        self.nbytes = nbytes
+        self._bytes = np.zeros(nbytes + 16, np.uint8)
+        self.pointer = -(-self._bytes.ctypes.data // 16) * 16
+
+
+class FakeTimer:
+    """A clock of a device that always says the same."""
+
+    def __init__(self, context: FakeContext) -> None:
+        self.context = context
+
+    def start(self) -> None: ...
+
+    def stop_ms(self) -> float:
+        return 2.0
+
+
+def _copy(context: FakeContext, dst: int, src: int, nbytes: int, wait: bool = True) -> None:
+    assert isinstance(context, FakeContext)
+    assert wait in (True, False)
+    ctypes.memmove(dst, src, nbytes)
+
+
 def fake_module(**functions: object) -> types.ModuleType:
     """`halve._cuda` with one device of 9.0 and a driver, but for `functions`."""
     module: Any = types.ModuleType("halve._cuda")
     module.CudaError = FakeCudaError
     module.Context = FakeContext
     module.StreamCaster = FakeStreamCaster
+    module.Memory = FakeMemory
+    module.Timer = FakeTimer
+    module.copy = _copy
     module.versions = lambda: (13000, 13000)
     module.devices = lambda: [dict(ROW)]
     module.executed_architecture = lambda _: 900

@@ -1,4 +1,4 @@
-"""One JSON of what the steps of run.sh left, with the device's name and each step's end.
+"""One JSON of what the steps of run.sh left: the devices, each step's end and last words, results.
 
 python benchmarks/gpu/collect.py FOLDER > gpu.json
 """
@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Of a step's log, in lines: the result of a test run, or an error with its trace.
+_LAST_WORDS = 40
+
 
 def devices() -> list[str]:
     """A line a device: name, driver, memory."""
@@ -23,6 +26,16 @@ def devices() -> list[str]:
     return done.stdout.strip().splitlines()
 
 
+def ends(folder: Path) -> dict[str, Any]:
+    """Every step's exit status and seconds, with the end of what it printed."""
+    steps = {}
+    for path in sorted((folder / "results").glob("*.end.json")):
+        name = path.name.removesuffix(".end.json")
+        log = (folder / f"{name}.log").read_text("utf-8", "replace").splitlines()
+        steps[name] = {**json.loads(path.read_text("utf-8")), "log": log[-_LAST_WORDS:]}
+    return steps
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     record: dict[str, Any] = {
@@ -30,14 +43,11 @@ def main() -> None:
         "kind": "gpu",
         "devices": devices(),
         "host": f"{platform.system()} {platform.machine()}",
-        "steps": {},
+        "steps": ends(folder),
     }
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text("utf-8"))
-        if path.name.endswith(".end.json"):
-            record["steps"][path.name.removesuffix(".end.json")] = content
-        else:
-            record[path.stem] = content
+    for path in sorted((folder / "results").glob("*.json")):
+        if not path.name.endswith(".end.json"):
+            record[path.stem] = json.loads(path.read_text("utf-8"))
     print(json.dumps(record, indent=2))
 
 

@@ -1,18 +1,22 @@
 """The CUDA kernels against a device-to-device copy of the same run, and against what else there is.
 
-"Traffic" is bytes read plus written a second, by the device's own clock around a whole call (tables
-in, kernel, counts out). "To copy" is its ratio to that of a device-to-device copy that moves as
-many bytes, in the same rounds. Then the comparison of two arrays against cupy expressions, where
-cupy is installed, and against copying both to the host and numpy.allclose, by the host's clock.
+"Traffic" is bytes read plus written a second, by the device's own clock around the kernel;
+"call_s" is that clock around the whole call (tables in, kernel, counts out, and Python's way there
+and back). "To copy" is the kernel's ratio to a device-to-device copy that moves as many bytes, in
+the same rounds. Then the comparison of two arrays against cupy expressions, where cupy is
+installed, and against copying both to the host and numpy.allclose, by the host's clock.
 
-    python benchmarks/gpu/kernels.py [--megabytes 256,1024] [--rounds 9] [--json FILE]
+    PYTHONPATH=benchmarks python benchmarks/gpu/kernels.py [--megabytes 256,1024] [--rounds 9]
+        [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,22 +62,28 @@ class Bench:
         target, source = self.second.pointer, self.first.pointer
         return lambda: self.module.copy(self.context, target, source, moved_bytes // 2, wait=False)
 
-    def seconds(self, work: Work) -> float:
+    def call_s(self, work: Work) -> float:
         self.timer.start()
         work()
         return float(self.timer.stop_ms()) / 1e3
+
+    def kernel_s(self) -> float:
+        """Of the last call that launched one."""
+        return float(self.context.kernel_ms) / 1e3
 
 
 def measure(bench: Bench, work: Work, moved_bytes: int, rounds: int) -> dict[str, float]:
     """Medians over interleaved rounds; one before the first is not counted."""
     copied = min(moved_bytes, 2 * bench.nbytes)
     copy = bench.copy(copied)
-    times = [(bench.seconds(work), bench.seconds(copy)) for _ in range(rounds + 1)][1:]
-    ratios = [(moved_bytes / ours) / (copied / copy_s) for ours, copy_s in times]
+    times = [(bench.call_s(work), bench.kernel_s(), bench.call_s(copy)) for _ in range(rounds + 1)]
+    calls, kernels, copies = zip(*times[1:], strict=True)
+    ratios = [moved_bytes / k * c / copied for k, c in zip(kernels, copies, strict=True)]
     return {
-        "seconds": statistics.median(ours for ours, _ in times),
-        "traffic_gb_s": moved_bytes / statistics.median(ours for ours, _ in times) / 1e9,
-        "copy_gb_s": copied / statistics.median(copy_s for _, copy_s in times) / 1e9,
+        "kernel_s": statistics.median(kernels),
+        "call_s": statistics.median(calls),
+        "traffic_gb_s": moved_bytes / statistics.median(kernels) / 1e9,
+        "copy_gb_s": copied / statistics.median(copies) / 1e9,
         "to_copy": statistics.median(ratios),
     }
 
@@ -166,6 +176,26 @@ def through_device(megabytes: int) -> dict[str, float]:
     return {"input_gb_s": src.nbytes / seconds / 1e9}
 
 
+def sections(sizes: list[int], rounds: int) -> dict[str, Work]:
+    """What is measured, by its name in the record."""
+    return {
+        **{f"kernels_{size}_mb": functools.partial(kernel_rows, size, rounds) for size in sizes},
+        "against_host": functools.partial(against_host, sizes[-1], rounds),
+        "against_cupy": functools.partial(against_cupy, sizes[-1], rounds),
+        "through_device": functools.partial(through_device, sizes[0]),
+    }
+
+
+def show(name: str, section: Any) -> None:  # noqa: ANN401 - rows of numbers, or one
+    if not name.startswith("kernels"):
+        print(name, section, flush=True)
+        return
+    for kernel, row in section.items():
+        print(
+            f"{name}  {kernel:30} {row['traffic_gb_s']:8.1f} GB/s  {row['to_copy']:.2f}", flush=True
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -174,23 +204,39 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args()
-    sizes = [int(text) for text in parsed.megabytes.split(",")]
+    status = cuda.status()
     record: dict[str, Any] = {
         "machine": machine(),
         "versions": versions("numpy", "cupy-cuda12x", "cupy-cuda13x"),
-        "devices": [device.name for device in cuda.status().devices],
-        "kernels": {str(size): kernel_rows(size, parsed.rounds) for size in sizes},
-        "against_host": against_host(sizes[-1], parsed.rounds),
-        "against_cupy": against_cupy(sizes[-1], parsed.rounds),
-        "through_device": through_device(sizes[0]),
+        "devices": [device.name for device in status.devices],
     }
-    for size, rows in record["kernels"].items():
-        for name, row in rows.items():
-            print(f"{size} MB  {name:30} {row['traffic_gb_s']:8.1f} GB/s  {row['to_copy']:.2f}")
-    for name in ("against_host", "against_cupy", "through_device"):
-        print(name, record[name])
-    if parsed.json:
-        write_json(parsed.json, record)
+    if not status.usable:
+        record["not_run"] = status.reason
+        print("not run:", status.reason)
+    elif failed := run_sections(parsed, record):
+        raise SystemExit(f"failed: {', '.join(failed)}")
+    save(parsed.json, record)
+
+
+def run_sections(parsed: argparse.Namespace, record: dict[str, Any]) -> list[str]:
+    """The names of those that failed. What there is, is saved after each."""
+    failed = []
+    sizes = [int(text) for text in parsed.megabytes.split(",")]
+    for name, section in sections(sizes, parsed.rounds).items():
+        try:
+            record[name] = section()
+            show(name, record[name])
+        except Exception as error:  # the others are still worth their time
+            traceback.print_exc()
+            record[name] = {"failure": f"{type(error).__name__}: {error}"}
+            failed.append(name)
+        save(parsed.json, record)
+    return failed
+
+
+def save(path: Path | None, record: dict[str, Any]) -> None:
+    if path is not None:
+        write_json(path, record)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Searches on real sessions with 1, 2, 4 and 8 slots: trials a second, memory, and one result.
+"""Trials on real sessions with 1, 2, 4 and 8 slots: trials a second, memory, and one answer.
 
-The model is an encoder with random weights that overflows float16 in one place; the weights' bytes
-and the memory of the device that this process holds at most are printed beside what was found. All
-numbers of slots must find the same set.
+The model is an encoder with random weights that overflows float16 in one place. The same random
+sets of float32 units are tried with each number of slots, then a search is run with each. Printed
+are the trials a second, and the memory of the device that all processes hold at most; all numbers
+of slots must give the same trials and find the same set.
 
-    python benchmarks/gpu/slots.py [--provider P] [--slots 1,2,4,8] [--trials 40] [--json FILE]
+    PYTHONPATH=benchmarks python benchmarks/gpu/slots.py [--provider P] [--slots 1,8,4,2]
+        [--sets 32] [--trials 16] [--layers 4] [--json FILE]
 
-With the CPU provider the scripts' own working is tried, nothing else: it has no 16-bit arithmetic.
+Without the provider, the record says so and nothing is measured. With the CPU provider the scripts'
+own working is tried, nothing else: it has no 16-bit arithmetic.
 """
 
 from __future__ import annotations
@@ -16,17 +19,24 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from provider import CPU, why_not
 from timing import machine, versions, write_json
 from transformer import encoder, encoder_feed
 
 import halve
 from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolerances
+from halve.auto.candidate import Judge
+from halve.auto.evaluators import make_evaluator
+from halve.auto.job import prepare
+from halve.auto.workspace import open_workspace
 
-CPU = "CPUExecutionProvider"
 _INTERVAL_S = 0.05
 
 
@@ -62,8 +72,8 @@ class Memory:
                 return
 
 
-def search(source: Path, provider: str, slots: int, trials: int) -> dict[str, Any]:
-    options = SearchOptions(
+def options_for(provider: str, slots: int, trials: int | None = None) -> SearchOptions:
+    return SearchOptions(
         convert=ConvertOptions(keep_io_types=True, target="cpu" if provider == CPU else "cuda"),
         tolerances=Tolerances(OutputTolerance(1e-2, 1e-3)),
         provider=provider,
@@ -71,18 +81,45 @@ def search(source: Path, provider: str, slots: int, trials: int) -> dict[str, An
         workers=slots,
         max_trials=trials,
     )
-    samples = [Sample(k, encoder_feed(seed=k)) for k in range(2)]
-    started_s = time.perf_counter()
-    with Memory() as memory:
-        result = halve.search(source, samples, options=options)
-    elapsed_s = time.perf_counter() - started_s
+
+
+def tried(source: Path, provider: str, slots: int, count: int) -> dict[str, Any]:
+    """`count` random sets, `slots` at a time; what is loaded once is loaded before the clock."""
+    samples = [Sample(0, encoder_feed())]
+    with open_workspace(None, clean=False) as workspace:
+        job = prepare(source, samples, options_for(provider, slots), workspace)
+        judge = Judge.prepare(source, samples, frozenset(), job.options, workspace)
+        evaluator = make_evaluator(job, judge, workspace)
+        random = np.random.default_rng(0)
+        sets = [
+            frozenset(np.flatnonzero(random.random(len(job.units)) < share).tolist())
+            for share in random.random(count)
+        ]
+        with Memory() as memory, ThreadPoolExecutor(slots) as pool:
+            evaluator.run(frozenset(), 0)
+            evaluator.run(frozenset(range(len(job.units))), 0)
+            started_s = time.perf_counter()
+            trials = list(pool.map(lambda fp32: evaluator.run(fp32, 0), sets))
+            elapsed_s = time.perf_counter() - started_s
+        evaluator.close()
     return {
         "slots": slots,
         "seconds": elapsed_s,
-        "runs": result.runs,
-        "runs_per_s": result.runs / elapsed_s,
-        "kept": sorted(result.fp32),
+        "trials_per_s": count / elapsed_s,
         "memory_bytes": memory.most,
+        "failures": sum(bool(trial.failure) for trial in trials),
+        "errors": [str(trial.error) for trial in trials],
+    }
+
+
+def searched(source: Path, provider: str, slots: int, trials: int) -> dict[str, Any]:
+    samples = [Sample(k, encoder_feed(seed=k)) for k in range(2)]
+    started_s = time.perf_counter()
+    result = halve.search(source, samples, options=options_for(provider, slots, trials))
+    return {
+        "search_s": time.perf_counter() - started_s,
+        "runs": result.runs,
+        "kept": sorted(result.fp32),
     }
 
 
@@ -91,36 +128,53 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--provider", default="CUDAExecutionProvider")
-    parser.add_argument("--slots", default="1,2,4,8")
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--slots", default="1,8,4,2")
+    parser.add_argument("--sets", type=int, default=32)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="halve-bench-") as name:
-        source = Path(name) / "encoder.onnx"
-        model = encoder(parsed.layers)
-        onnx.save(model, source)
-        for slots in map(int, parsed.slots.split(",")):
-            row = search(source, parsed.provider, slots, parsed.trials)
-            rows.append(row)
-            print({key: value for key, value in row.items() if key != "kept"}, flush=True)
-        weights = source.stat().st_size
-    same = all(row["kept"] == rows[0]["kept"] for row in rows)
-    record = {
+    record: dict[str, Any] = {
         "machine": machine(),
         "versions": versions("onnxruntime", "onnxruntime-gpu", "onnx"),
         "provider": parsed.provider,
-        "weight_bytes": weights,
-        "same_result": same,
-        "times_one_slot": {row["slots"]: row["runs_per_s"] / rows[0]["runs_per_s"] for row in rows},
-        "rows": rows,
     }
-    print("the same result for any number of slots:", "yes" if same else "NO")
-    if parsed.json:
-        write_json(parsed.json, record)
-    if not same:
-        raise SystemExit(1)
+    if reason := why_not(parsed.provider):
+        record["not_run"] = reason
+        print("not run:", reason)
+    with tempfile.TemporaryDirectory(prefix="halve-bench-") as name:
+        for rows in () if reason else rows_so_far(parsed, Path(name)):
+            record |= rows
+            save(parsed.json, record)  # the time may end before the slots do
+    save(parsed.json, record)
+    if not record.get("same_result", True):
+        raise SystemExit("NOT the same result for any number of slots")
+
+
+def rows_so_far(parsed: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    """After each number of slots: a row each, and what they say together."""
+    rows: list[dict[str, Any]] = []
+    hidden = ("kept", "errors")
+    source = folder / "encoder.onnx"
+    onnx.save(encoder(parsed.layers), source)
+    for slots in map(int, parsed.slots.split(",")):
+        row = tried(source, parsed.provider, slots, parsed.sets)
+        rows.append(row | searched(source, parsed.provider, slots, parsed.trials))
+        print({key: value for key, value in rows[-1].items() if key not in hidden}, flush=True)
+        first = rows[0]
+        yield {
+            "weight_bytes": source.stat().st_size,
+            "same_result": all(row[key] == first[key] for row in rows for key in hidden),
+            "times_one_slot": {
+                row["slots"]: row["trials_per_s"] / first["trials_per_s"] for row in rows
+            },
+            "rows": rows,
+        }
+
+
+def save(path: Path | None, record: dict[str, Any]) -> None:
+    if path is not None:
+        write_json(path, record)
 
 
 if __name__ == "__main__":

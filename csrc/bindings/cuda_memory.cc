@@ -15,6 +15,20 @@ using Address = std::uintptr_t;
 
 void* pointer(Address address) { return reinterpret_cast<void*>(address); }
 
+class Timer {
+ public:
+  explicit Timer(const cuda::Context& context) : context_(context), span_(context.device()) {}
+  void start() const { span_.begin(context_.stream()); }
+  [[nodiscard]] float stop_ms() const {
+    span_.end(context_.stream());
+    return span_.elapsed_ms();
+  }
+
+ private:
+  const cuda::Context& context_;
+  cuda::Span span_;
+};
+
 }  // namespace
 
 void register_cuda_memory(py::module_& module) {
@@ -33,10 +47,10 @@ void register_cuda_memory(py::module_& module) {
       },
       py::arg("context"), py::arg("dst"), py::arg("src"), py::arg("nbytes"), py::arg("wait") = true,
       unlocked, "Copies between any two memories in the context's stream.");
-  py::class_<cuda::Timer>(module, "Timer", "The device's own clock around work in a stream.")
+  py::class_<Timer>(module, "Timer", "The device's own clock around work in a context's stream.")
       .def(py::init<const cuda::Context&>(), py::arg("context"), py::keep_alive<1, 2>())
-      .def("start", &cuda::Timer::start)
-      .def("stop_ms", &cuda::Timer::stop_ms, unlocked,
+      .def("start", &Timer::start)
+      .def("stop_ms", &Timer::stop_ms, unlocked,
            "Milliseconds since start, when the stream has come so far.");
 }
 

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 
 #include "cuda/cast.h"
 #include "cuda/cast_thread.h"
@@ -68,9 +69,11 @@ CastKernelPointer kernel_of(HalfType type) {
 struct CastMemory {
   explicit CastMemory(std::uint64_t count)
       : tensors(layout.add(count, sizeof(CastTensor))),
-        totals(layout.add(count, sizeof(SharedCounts))) {}
+        totals(layout.add(count, sizeof(SharedCounts))),
+        table_bytes(layout.nbytes()) {}
   Layout layout;
   std::uint64_t tensors, totals;
+  std::uint64_t table_bytes;  // of both, zeros for counts, which go in together
 };
 
 // Puts a launch into a stream; `device` and `host` are of the layout's size. The counts lie in
@@ -79,37 +82,22 @@ void enqueue(const Context& context, cudaStream_t stream, HalfType type, const C
              CastBounds bounds, const CastMemory& memory, char* device, char* host) {
   const std::uint64_t count = plan.tensors.size();
   std::memcpy(host + memory.tensors, plan.tensors.data(), count * sizeof(CastTensor));
-  HALVE_CUDA_CHECK(cudaMemcpyAsync(device + memory.tensors, host + memory.tensors,
-                                   count * sizeof(CastTensor), cudaMemcpyHostToDevice, stream));
+  std::memset(host + memory.totals, 0, count * sizeof(SharedCounts));
   HALVE_CUDA_CHECK(
-      cudaMemsetAsync(device + memory.totals, 0, count * sizeof(SharedCounts), stream));
+      cudaMemcpyAsync(device, host, memory.table_bytes, cudaMemcpyHostToDevice, stream));
   const auto kernel = kernel_of(type);
   if (plan.tiles > 0) {
     const unsigned blocks =
         grid_blocks(plan.tiles, 1, context.resident(kernel, static_cast<int>(kCastThreads)));
+    context.kernel.begin(stream);
     kernel<<<blocks, kCastThreads, 0, stream>>>(
         reinterpret_cast<const CastTensor*>(device + memory.tensors), count, plan.tiles, bounds,
         reinterpret_cast<SharedCounts*>(device + memory.totals));
     HALVE_CUDA_CHECK(cudaGetLastError());
+    context.kernel.end(stream);
   }
   HALVE_CUDA_CHECK(cudaMemcpyAsync(host + memory.totals, device + memory.totals,
                                    count * sizeof(SharedCounts), cudaMemcpyDeviceToHost, stream));
-}
-
-CastCounts counts_of(const SharedCounts& from, std::uint64_t elements) {
-  CastCounts c;
-  c.elements = elements;
-  c.raised = from.raised;
-  c.lowered = from.lowered;
-  c.flushed = from.flushed;
-  c.subnormal = from.subnormal;
-  c.overflow = from.overflow;
-  c.nan = from.nan;
-  c.inf = from.inf;
-  c.max_abs = kernels::value_of(from.max_abs);
-  c.max_abs_error = kernels::value_of(from.max_abs_error);
-  c.max_rel_error = kernels::value_of(from.max_rel_error);
-  return c;
 }
 
 CastCounts read_counts(const char* host, const CastMemory& memory, std::uint64_t index,
@@ -179,14 +167,22 @@ class CastLane {
   PinnedBuffer host_;
 };
 
-// What run_pipeline takes.
-struct LanePair {
-  std::array<std::unique_ptr<CastLane>, 2> lanes;
-  [[nodiscard]] std::size_t size() const noexcept { return lanes.size(); }
-  CastLane& operator[](std::size_t i) const noexcept { return *lanes[i]; }
-};
-
 }  // namespace
+
+// What run_pipeline takes: room for pieces of `most` elements.
+class CastLanes {
+ public:
+  CastLanes(const Context& context, std::uint64_t most) : most_(most) {
+    for (auto& lane : lanes_) lane = std::make_unique<CastLane>(context, most);
+  }
+  [[nodiscard]] std::uint64_t most() const noexcept { return most_; }
+  [[nodiscard]] std::size_t size() const noexcept { return lanes_.size(); }
+  CastLane& operator[](std::size_t i) const noexcept { return *lanes_[i]; }
+
+ private:
+  std::array<std::unique_ptr<CastLane>, 2> lanes_;
+  std::uint64_t most_;
+};
 
 struct HostCast::State {
   State(int device, std::uint64_t elements)
@@ -245,14 +241,18 @@ CastCounts cast_through(Context& context, HalfType type, const void* src, void* 
   }
   CastCounts total;
   if (n == 0) return total;
+  const std::lock_guard lock(context.mutex);
   const DeviceGuard guard(context.device());
   const std::uint64_t size = piece < n ? piece : n;
-  LanePair pair;
-  for (auto& lane : pair.lanes) {
-    lane = std::make_unique<CastLane>(context, size);
-    lane->begin({type, static_cast<const char*>(src), static_cast<char*>(dst), bounds, &total});
+  // Out of the context meanwhile: after an exception they wait for their work and are gone.
+  std::shared_ptr<CastLanes> lanes = std::exchange(context.lanes, nullptr);
+  if (!lanes || lanes->most() < size) lanes = std::make_shared<CastLanes>(context, size);
+  for (std::size_t i = 0; i < lanes->size(); ++i) {
+    (*lanes)[i].begin(
+        {type, static_cast<const char*>(src), static_cast<char*>(dst), bounds, &total});
   }
-  run_pipeline(n, size, pair);
+  run_pipeline(n, size, *lanes);
+  context.lanes = std::move(lanes);
   return total;
 }
 

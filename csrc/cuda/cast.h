@@ -41,7 +41,8 @@ class HostCast {
 
 // Casts n elements from host memory to host memory, of any alignment, by way of the device: pieces
 // of `piece` elements go through pinned buffers, two at a time, so that the copies in, the kernel
-// and the copies out overlap. Device memory for two pieces is all that it takes.
+// and the copies out overlap. Memory for two pieces, on the device and pinned, is all that it
+// takes; the context keeps it for the next call.
 [[nodiscard]] CastCounts cast_through(Context& context, HalfType type, const void* src, void* dst,
                                       std::uint64_t n, CastBounds bounds, std::uint64_t piece);
 

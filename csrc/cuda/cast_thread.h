@@ -34,6 +34,23 @@ HALVE_INLINE void deposit(SharedCounts* total, const CastCounts& part) {
   raise_shared(&total->max_rel_error, definition::pattern_of(part.max_rel_error));
 }
 
+// What was deposited for a tensor of so many elements.
+HALVE_INLINE CastCounts counts_of(const SharedCounts& from, uint64_t elements) {
+  CastCounts c;
+  c.elements = elements;
+  c.raised = from.raised;
+  c.lowered = from.lowered;
+  c.flushed = from.flushed;
+  c.subnormal = from.subnormal;
+  c.overflow = from.overflow;
+  c.nan = from.nan;
+  c.inf = from.inf;
+  c.max_abs = definition::value_of(from.max_abs);
+  c.max_abs_error = definition::value_of(from.max_abs_error);
+  c.max_rel_error = definition::value_of(from.max_rel_error);
+  return c;
+}
+
 HALVE_INLINE void combine(CastCounts& total, const CastCounts& part) {
   total.raised += part.raised;
   total.lowered += part.lowered;
@@ -130,12 +147,7 @@ class CastThread {
       store_vector(to, out);
       return false;
     }
-    const float before = counts_.max_rel_error;
-    uint32_t half[kUnitElements];
-    HALVE_UNROLL_ALL
-    for (unsigned i = 0; i < kUnitElements; ++i) half[i] = define(u.x[i]);
-    store_vector(to, pack(half));
-    return counts_.max_rel_error > before;
+    return careful(t.src + sizeof(float) * begin_of(t, unit), to);
   }
 
   // The largest relative error so far: here, and of threads beside this one.
@@ -168,8 +180,23 @@ class CastThread {
                                                                counts_);
   }
 
+  // A whole unit by the definition. It is read again: what was fetched is in registers, which a
+  // loop that is not unrolled cannot index.
+  HALVE_INLINE bool careful(const char* from, char* to) {
+    const float before = counts_.max_rel_error;
+    uint64_t low = 0, high = 0;
+    HALVE_UNROLL_NOT
+    for (uint32_t i = 0; i < kUnitElements; ++i) {
+      const uint64_t half = define(load_aligned<uint32_t>(from + sizeof(float) * i));
+      (i < 4 ? low : high) |= half << (16 * (i % 4));
+    }
+    store_vector(to, vector_of(low, high));
+    return counts_.max_rel_error > before;
+  }
+
   HALVE_INLINE bool rest(const char* from, char* to, uint64_t n) {
     const float before = counts_.max_rel_error;
+    HALVE_UNROLL_NOT
     for (uint64_t i = 0; i < n; ++i) {
       const uint32_t half = define(load_aligned<uint32_t>(from + sizeof(float) * i));
       store_aligned(to + sizeof(uint16_t) * i, static_cast<uint16_t>(half));

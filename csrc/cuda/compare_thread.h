@@ -52,53 +52,33 @@ HALVE_INLINE void take_counts(CompareTotals& total, const CompareTotals& part) {
 }
 
 template <class A, class B>
-class CompareThread {
+class CompareThread : public RowThread<PairReader<A, B>, 4> {
+  using Base = RowThread<PairReader<A, B>, 4>;
+
  public:
   using Rule = CompareRule;
   using Totals = CompareTotals;
   using Shared = Maxima;
-  static constexpr unsigned kSums = 4;
-  static constexpr uint64_t kRowsBytes =
-      kTaskRows * (RowReader<A>::kStride + RowReader<B>::kStride);
-  static constexpr uint64_t kAreaBytes = kRowsBytes > sums_area_bytes<kSums>()
-                                             ? kRowsBytes
-                                             : sums_area_bytes<kSums>();
+  using Base::kLaneElements, Base::kStepElements, Base::kSums;
   // What scan finds.
   static constexpr unsigned kUnusual = 1, kExceeds = 2;
 
   static HALVE_INLINE void combine(Totals& total, const Totals& part) { take_counts(total, part); }
   static HALVE_INLINE void combine(Shared& total, const Shared& part) { take_larger(total, part); }
 
-  HALVE_INLINE CompareThread(CompareRule rule, unsigned thread) : rule_(rule), thread_(thread) {}
+  HALVE_INLINE CompareThread(CompareRule rule, unsigned thread) : Base(thread), rule_(rule) {}
 
   HALVE_INLINE void begin(const ReduceTensor& tensor, const Task& task) {
     if (task.tensor != tensor_) bound_ = Maxima{};
     tensor_ = task.tensor;
-    row_.begin(task, thread_);
-    a_.begin(tensor.a, tensor.elements, row_.first);
-    b_.begin(tensor.b, tensor.elements, row_.first);
+    this->begin_row(tensor, task);
     totals_ = CompareTotals{};
-    for (double& sum : sums_) sum = 0.0;
-  }
-
-  HALVE_INLINE bool more(uint64_t step) const { return step * kStepElements < row_.count; }
-
-  HALVE_INLINE void fetch(uint64_t step) {
-    if (!more(step)) return;
-    a_.fetch(step, row_.lane);
-    b_.fetch(step, row_.lane);
-  }
-
-  HALVE_INLINE void place(char* area, uint64_t step) const {
-    if (!more(step)) return;
-    a_.place(a_row(area), step, row_.lane);
-    b_.place(b_row(area), step, row_.lane);
   }
 
   // The fast path of kernels/compare/README.md. Where it finds something unusual, nothing was
   // counted; where only maxima may change, all else was.
   HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
-    if (!more(step)) return 0;
+    if (!this->more(step)) return 0;
     if ((step + 1) * kStepElements > row_.count) return kUnusual;
     constexpr bool kExact = A::kExact && B::kExact;
     const uint64_t start = row_.first + step * kStepElements;
@@ -110,10 +90,10 @@ class CompareThread {
     for (unsigned k = 0; k < kSums; ++k) next[k] = sums_[k];
     uint32_t mismatches = 0;
     bool exceeds = false;
-    HALVE_UNROLL_ALL
+    HALVE_UNROLL_8
     for (unsigned i = 0; i < kLaneElements; ++i) {
-      const double x = a_.at(a_row(area), kRowLanes * i + row_.lane);
-      const double y = b_.at(b_row(area), kRowLanes * i + row_.lane);
+      const double x = reader_.x(area, row_, kRowLanes * i + row_.lane);
+      const double y = reader_.y(area, row_, kRowLanes * i + row_.lane);
       const double error = fabs(x - y), size = fabs(y);
       mismatches += error > rule_.atol + rule_.rtol * size;
       exceeds |= error > abs_bound;
@@ -137,7 +117,7 @@ class CompareThread {
       const unsigned i = kRowLanes * k + row_.lane;
       const uint64_t at = step * kStepElements + i;
       if (at >= row_.count) break;
-      const double x = a_.at(a_row(area), i), y = b_.at(b_row(area), i);
+      const double x = reader_.x(area, row_, i), y = reader_.y(area, row_, i);
       if (found == kUnusual) {
         define(x, y, row_.first + at);
       } else {
@@ -154,11 +134,7 @@ class CompareThread {
   }
   HALVE_INLINE void follow(const Shared& bound) { bound_ = bound; }
 
-  HALVE_INLINE const Row& row() const { return row_; }
   HALVE_INLINE const Totals& totals() const { return totals_; }
-  HALVE_INLINE void put_sums(char* area) const {
-    put_lane_sums<kSums>(reinterpret_cast<double*>(area), row_, sums_);
-  }
 
   // A chunk's totals: of `elements` from element `begin` of the tensor.
   static HALVE_INLINE Totals describe(Totals totals, const double* sums, uint64_t begin,
@@ -188,24 +164,11 @@ class CompareThread {
     sums_[3] += error * error;
   }
 
-  template <class Char>
-  HALVE_INLINE Char* a_row(Char* area) const {
-    return area + RowReader<A>::kStride * row_.number;
-  }
-  template <class Char>
-  HALVE_INLINE Char* b_row(Char* area) const {
-    return area + kTaskRows * RowReader<A>::kStride + RowReader<B>::kStride * row_.number;
-  }
-
+  using Base::row_, Base::reader_, Base::sums_;
   CompareRule rule_;
-  unsigned thread_;
   uint64_t tensor_ = kNoIndex;
-  Row row_{};
-  RowReader<A> a_;
-  RowReader<B> b_;
   Maxima bound_;
   CompareTotals totals_;
-  double sums_[kSums];
 };
 
 }  // namespace

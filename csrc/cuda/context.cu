@@ -12,7 +12,10 @@ int count_multiprocessors(int device) {
 }  // namespace
 
 Context::Context(int device)
-    : device_(device), stream_(device), multiprocessors_(count_multiprocessors(device)) {}
+    : kernel(device),
+      device_(device),
+      stream_(device),
+      multiprocessors_(count_multiprocessors(device)) {}
 
 void Context::follow(std::uintptr_t producer) const {
   const DeviceGuard guard(device_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -9,6 +10,8 @@
 #include "cuda/stream.h"
 
 namespace halve::cuda {
+
+class CastLanes;
 
 // Safe to use from several threads: one launch at a time. A context of its own for each thread
 // keeps them from waiting for each other.
@@ -34,8 +37,10 @@ class Context {
   }
 
   std::mutex mutex;  // held by whoever launches
+  Span kernel;       // of the last launch
   DeviceBuffer scratch;
   PinnedBuffer staging;
+  std::shared_ptr<CastLanes> lanes;  // of cast_through, for the next call
 
  private:
   int device_;

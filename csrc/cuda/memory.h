@@ -1,4 +1,4 @@
-// Memory of a device, copies and clocks: what tests and benchmarks need beside the kernels.
+// Memory of a device, and copies: what tests and benchmarks need beside the kernels.
 #pragma once
 
 #include <cstdint>
@@ -23,17 +23,5 @@ class Memory {
 
 // Copies in the context's stream, between any two memories, and waits for that where asked to.
 void copy(const Context& context, void* dst, const void* src, std::uint64_t nbytes, bool wait);
-
-// Measures what a context's stream does between start() and stop_ms().
-class Timer {
- public:
-  explicit Timer(const Context& context);
-  void start() const;
-  [[nodiscard]] float stop_ms() const;
-
- private:
-  const Context& context_;
-  Event begin_, end_;
-};
 
 }  // namespace halve::cuda

@@ -13,6 +13,9 @@ namespace halve::cuda {
 namespace {
 
 inline constexpr unsigned kWarpsPerBlock = kReduceThreads / kWarp;
+// Thread blocks that a multiprocessor is to hold: with fewer registers for each, more loads are on
+// their way together. With one more the compiler keeps the hot loop's values in memory.
+inline constexpr unsigned kBlocksTogether = 4;
 
 // What combine_warp joins values with.
 template <class Thread>
@@ -69,7 +72,8 @@ __device__ void fold_chunk(const ReduceLaunch<Thread>& launch, const ReduceTenso
 }
 
 template <class Thread>
-__global__ void __launch_bounds__(kReduceThreads) reduce_kernel(ReduceLaunch<Thread> launch) {
+__global__ void __launch_bounds__(kReduceThreads, kBlocksTogether)
+    reduce_kernel(ReduceLaunch<Thread> launch) {
   __shared__ alignas(16) char areas[kWarpsPerBlock][Thread::kAreaBytes];
   const unsigned warp = threadIdx.x / kWarp;
   char* area = areas[warp];
@@ -103,27 +107,29 @@ template <class Thread>
 struct ReduceMemory {
   explicit ReduceMemory(const ReducePlan& plan)
       : tensors(layout.add(plan.tensors.size(), sizeof(ReduceTensor))),
+        arrived(layout.add(plan.chunks, sizeof(uint32_t))),
+        table_bytes(layout.nbytes()),
         chunks(layout.add(plan.chunks, sizeof(typename Thread::Totals))),
         host_bytes(layout.nbytes()),
-        arrived(layout.add(plan.chunks, sizeof(uint32_t))),
         parts(layout.add(plan.tasks, sizeof(typename Thread::Totals))),
         sums(layout.add(plan.tasks * kTaskRows * Thread::kSums, sizeof(double))) {}
   Layout layout;
-  std::uint64_t tensors, chunks;
+  std::uint64_t tensors, arrived;
+  std::uint64_t table_bytes;  // of both, which go in together
+  std::uint64_t chunks;
   std::uint64_t host_bytes;  // the above have a copy in pinned memory
-  std::uint64_t arrived, parts, sums;
+  std::uint64_t parts, sums;
 };
 
 template <class Thread>
 void enqueue(const Context& context, const ReducePlan& plan, typename Thread::Rule rule,
              const ReduceMemory<Thread>& memory, char* device, char* host) {
   const cudaStream_t stream = context.stream();
-  const std::uint64_t table = plan.tensors.size() * sizeof(ReduceTensor);
-  std::memcpy(host + memory.tensors, plan.tensors.data(), table);
-  HALVE_CUDA_CHECK(cudaMemcpyAsync(device + memory.tensors, host + memory.tensors, table,
-                                   cudaMemcpyHostToDevice, stream));
+  std::memcpy(host + memory.tensors, plan.tensors.data(),
+              plan.tensors.size() * sizeof(ReduceTensor));
+  std::memset(host + memory.arrived, 0, plan.chunks * sizeof(uint32_t));
   HALVE_CUDA_CHECK(
-      cudaMemsetAsync(device + memory.arrived, 0, plan.chunks * sizeof(uint32_t), stream));
+      cudaMemcpyAsync(device, host, memory.table_bytes, cudaMemcpyHostToDevice, stream));
   const ReduceLaunch<Thread> launch{
       reinterpret_cast<const ReduceTensor*>(device + memory.tensors),
       plan.tensors.size(),
@@ -136,8 +142,10 @@ void enqueue(const Context& context, const ReducePlan& plan, typename Thread::Ru
   const unsigned blocks =
       grid_blocks(plan.tasks, kWarpsPerBlock,
                   context.resident(reduce_kernel<Thread>, static_cast<int>(kReduceThreads)));
+  context.kernel.begin(stream);
   reduce_kernel<Thread><<<blocks, kReduceThreads, 0, stream>>>(launch);
   HALVE_CUDA_CHECK(cudaGetLastError());
+  context.kernel.end(stream);
   HALVE_CUDA_CHECK(cudaMemcpyAsync(host + memory.chunks, device + memory.chunks,
                                    plan.chunks * sizeof(typename Thread::Totals),
                                    cudaMemcpyDeviceToHost, stream));

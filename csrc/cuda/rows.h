@@ -15,10 +15,12 @@ namespace {
 inline constexpr unsigned kWarp = 32;
 inline constexpr unsigned kRowLanes = static_cast<unsigned>(kSumLanes);
 inline constexpr unsigned kTaskRows = kWarp / kRowLanes;
-inline constexpr unsigned kLaneElements = 8;  // of a thread at a time
-inline constexpr uint64_t kStepElements = uint64_t{kRowLanes} * kLaneElements;
 inline constexpr uint64_t kTaskElements = kTaskRows * kBlockElements;
 inline constexpr unsigned kReduceThreads = 128;
+
+// Elements that a thread does at a time, of so many bytes in all arrays together: it then has at
+// least 64 bytes on their way.
+constexpr unsigned lane_elements(uint64_t nbytes) { return nbytes < 4 ? 32 : nbytes < 8 ? 16 : 8; }
 
 HALVE_INLINE uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 HALVE_INLINE uint64_t quotient_up(uint64_t n, uint64_t by) { return n / by + (n % by != 0); }
@@ -53,11 +55,12 @@ HALVE_INLINE Task locate(const ReduceTensor* tensors, uint64_t count, uint64_t t
   return {task, low, chunk, start + local % each * kTaskElements, start + chunk_size(t, chunk)};
 }
 
-// One thread's view of a row of an array: its 8 threads bring 64 elements at a time into memory
-// that they share, by whole vectors, wherever the row begins.
-template <class T>
+// One thread's view of a row of an array: its 8 threads bring a step of elements at a time into
+// memory that they share, by whole vectors, wherever the row begins.
+template <class T, unsigned kLaneElements>
 class RowReader {
  public:
+  static constexpr uint64_t kStepElements = uint64_t{kRowLanes} * kLaneElements;
   static constexpr unsigned kVectors = kStepElements * T::kBytes / kVectorBytes / kRowLanes;
   // A step and room for a shifted one; with this stride the rows of a warp use different banks.
   static constexpr uint64_t kStride = (kStepElements + kRowLanes) * T::kBytes;
@@ -76,16 +79,16 @@ class RowReader {
     for (unsigned i = 0; i < kVectors; ++i) {
       held_[i] = load_within(from + kVectorBytes * kRowLanes * i, array_, end_);
     }
+    if (shift_ == 0 || lane != 0) return;
+    past_ = load_within(window_ + T::kBytes * kStepElements * (step + 1), array_, end_);
   }
 
-  HALVE_INLINE void place(char* row, uint64_t step, unsigned lane) const {
+  HALVE_INLINE void place(char* row, unsigned lane) const {
     HALVE_UNROLL_ALL
     for (unsigned i = 0; i < kVectors; ++i) {
       store_vector(row + kVectorBytes * (kRowLanes * i + lane), held_[i]);
     }
-    if (shift_ == 0 || lane != 0) return;
-    const char* last = window_ + T::kBytes * kStepElements * (step + 1);
-    store_vector(row + T::kBytes * kStepElements, load_within(last, array_, end_));
+    if (shift_ != 0 && lane == 0) store_vector(row + T::kBytes * kStepElements, past_);
   }
 
   // Element i of the step that lies at `row`.
@@ -99,6 +102,7 @@ class RowReader {
   const char* window_;
   uint32_t shift_;
   Vector held_[kVectors];
+  Vector past_;  // of a shifted step, in its first thread
 };
 
 // A thread's row in a task.
@@ -116,15 +120,6 @@ struct Row {
   }
 };
 
-// Sums of a row, lane by lane, for one of its threads to add.
-template <unsigned kSums>
-HALVE_INLINE void put_lane_sums(double* area, const Row& row, const double (&sums)[kSums]) {
-  HALVE_UNROLL_ALL
-  for (unsigned k = 0; k < kSums; ++k) {
-    area[(row.number * kSums + k) * kRowLanes + row.lane] = sums[k];
-  }
-}
-
 inline constexpr unsigned kFoldRows = kWarp;
 
 template <unsigned kSums>
@@ -132,6 +127,125 @@ constexpr uint64_t sums_area_bytes() {
   return sizeof(double) * kSums *
          (kTaskRows * kRowLanes > kFoldRows ? kTaskRows * kRowLanes : kFoldRows);
 }
+
+// Of one array, for a reduction's threads.
+template <class T>
+class ArrayReader {
+  using Reader = RowReader<T, lane_elements(T::kBytes)>;
+
+ public:
+  static constexpr uint64_t kStepElements = Reader::kStepElements;
+  static constexpr uint64_t kRowsBytes = kTaskRows * Reader::kStride;
+
+  HALVE_INLINE void begin(const ReduceTensor& tensor, const Row& row) {
+    reader_.begin(tensor.a, tensor.elements, row.first);
+  }
+  HALVE_INLINE void fetch(uint64_t step, const Row& row) { reader_.fetch(step, row.lane); }
+  HALVE_INLINE void place(char* area, const Row& row) const {
+    reader_.place(area + Reader::kStride * row.number, row.lane);
+  }
+  HALVE_INLINE double x(const char* area, const Row& row, unsigned i) const {
+    return reader_.at(area + Reader::kStride * row.number, i);
+  }
+
+ private:
+  Reader reader_;
+};
+
+// Of a pair of arrays.
+template <class A, class B>
+class PairReader {
+  using First = RowReader<A, lane_elements(A::kBytes + B::kBytes)>;
+  using Second = RowReader<B, lane_elements(A::kBytes + B::kBytes)>;
+
+ public:
+  static constexpr uint64_t kStepElements = First::kStepElements;
+  static constexpr uint64_t kRowsBytes = kTaskRows * (First::kStride + Second::kStride);
+
+  HALVE_INLINE void begin(const ReduceTensor& tensor, const Row& row) {
+    first_.begin(tensor.a, tensor.elements, row.first);
+    second_.begin(tensor.b, tensor.elements, row.first);
+  }
+  HALVE_INLINE void fetch(uint64_t step, const Row& row) {
+    first_.fetch(step, row.lane);
+    second_.fetch(step, row.lane);
+  }
+  HALVE_INLINE void place(char* area, const Row& row) const {
+    first_.place(area + First::kStride * row.number, row.lane);
+    second_.place(second_rows(area) + Second::kStride * row.number, row.lane);
+  }
+  HALVE_INLINE double x(const char* area, const Row& row, unsigned i) const {
+    return first_.at(area + First::kStride * row.number, i);
+  }
+  HALVE_INLINE double y(const char* area, const Row& row, unsigned i) const {
+    return second_.at(second_rows(area) + Second::kStride * row.number, i);
+  }
+
+ private:
+  template <class Char>
+  static HALVE_INLINE Char* second_rows(Char* area) {
+    return area + kTaskRows * First::kStride;
+  }
+  First first_;
+  Second second_;
+};
+
+// What the threads of every reduction do alike; `Reader` is one of the above.
+template <class Reader, unsigned kSumCount>
+class RowThread {
+ public:
+  static constexpr unsigned kSums = kSumCount;
+  static constexpr uint64_t kStepElements = Reader::kStepElements;
+  static constexpr unsigned kLaneElements = kStepElements / kRowLanes;
+  static constexpr uint64_t kAreaBytes = Reader::kRowsBytes > sums_area_bytes<kSums>()
+                                             ? Reader::kRowsBytes
+                                             : sums_area_bytes<kSums>();
+
+  HALVE_INLINE explicit RowThread(unsigned thread) : thread_(thread) {}
+
+  HALVE_INLINE bool more(uint64_t step) const { return step * kStepElements < row_.count; }
+  HALVE_INLINE void fetch(uint64_t step) {
+    if (more(step)) reader_.fetch(step, row_);
+  }
+  HALVE_INLINE void place(char* area, uint64_t step) const {
+    if (more(step)) reader_.place(area, row_);
+  }
+  HALVE_INLINE const Row& row() const { return row_; }
+
+  // Leaves the row's sums, lane by lane, for one of its threads to add.
+  HALVE_INLINE void put_sums(char* area) const {
+    HALVE_UNROLL_ALL
+    for (unsigned k = 0; k < kSums; ++k) {
+      const unsigned at = (row_.number * kSums + k) * kRowLanes + row_.lane;
+      reinterpret_cast<double*>(area)[at] = sums_[k];
+    }
+  }
+
+ protected:
+  HALVE_INLINE void begin_row(const ReduceTensor& tensor, const Task& task) {
+    row_.begin(task, thread_);
+    reader_.begin(tensor, row_);
+    for (double& sum : sums_) sum = 0.0;
+  }
+
+  Row row_{};
+  Reader reader_;
+  double sums_[kSums];
+
+ private:
+  unsigned thread_;
+};
+
+// A reduction whose scan leaves nothing for later and needs nothing of the threads beside it.
+template <class Reader, unsigned kSumCount>
+class PlainThread : public RowThread<Reader, kSumCount> {
+ public:
+  struct Shared {};
+  using RowThread<Reader, kSumCount>::RowThread;
+  HALVE_INLINE void settle(const char* /*area*/, uint64_t /*step*/, unsigned /*found*/) {}
+  HALVE_INLINE Shared shared() const { return {}; }
+  HALVE_INLINE void follow(const Shared& /*bound*/) {}
+};
 
 }  // namespace
 }  // namespace halve::cuda

@@ -57,4 +57,23 @@ class Event {
   cudaEvent_t handle_ = nullptr;
 };
 
+// How long a kernel takes by the device's own clock: marks before and behind it in its stream.
+class Span {
+ public:
+  explicit Span(int device) : begin_(device, cudaEventDefault), end_(device, cudaEventDefault) {}
+  void begin(cudaStream_t stream) const { begin_.record(stream); }
+  void end(cudaStream_t stream) const { end_.record(stream); }
+
+  // Waits for the end. Throws CudaError where nothing was marked.
+  [[nodiscard]] float elapsed_ms() const {
+    HALVE_CUDA_CHECK(cudaEventSynchronize(end_.get()));
+    float elapsed_ms = 0.0F;
+    HALVE_CUDA_CHECK(cudaEventElapsedTime(&elapsed_ms, begin_.get(), end_.get()));
+    return elapsed_ms;
+  }
+
+ private:
+  Event begin_, end_;
+};
+
 }  // namespace halve::cuda

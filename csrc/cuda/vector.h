@@ -11,9 +11,11 @@
 #include <vector_types.h>
 // Unrolls the loop that follows, so that arrays it indexes stay in registers.
 #define HALVE_UNROLL_ALL _Pragma("unroll")
+#define HALVE_UNROLL_8 _Pragma("unroll 8")
 #define HALVE_UNROLL_NOT _Pragma("unroll 1")
 #else
 #define HALVE_UNROLL_ALL
+#define HALVE_UNROLL_8
 #define HALVE_UNROLL_NOT
 #endif
 
@@ -31,6 +33,11 @@ struct alignas(16) Vector {
 #endif
 
 HALVE_INLINE uint64_t address_of(const void* p) { return reinterpret_cast<uintptr_t>(p); }
+
+HALVE_INLINE Vector vector_of(uint64_t low, uint64_t high) {
+  return Vector{static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32),
+                static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)};
+}
 
 // `p` is a multiple of 16. Past the nearest cache: what is read here is read once.
 HALVE_INLINE Vector load_once(const char* p) {
@@ -69,14 +76,14 @@ HALVE_INLINE void store_aligned(char* p, T value) {
 HALVE_INLINE Vector load_within(const char* p, const char* begin, const char* end) {
   const uint64_t at = address_of(p), first = address_of(begin), last = address_of(end);
   if (at >= first && at + kVectorBytes <= last) return load_once(p);
-  uint32_t words[4] = {};
-  HALVE_UNROLL_ALL
+  uint64_t low = 0, high = 0;
+  HALVE_UNROLL_NOT
   for (uint32_t i = 0; i < kVectorBytes; i += 2) {
     if (at + i < first || at + i + 2 > last) continue;
-    const uint32_t piece = load_aligned<uint16_t>(p + i);
-    words[i / 4] |= piece << (8 * (i % 4));
+    const uint64_t piece = load_aligned<uint16_t>(p + i);
+    (i < sizeof low ? low : high) |= piece << (8 * (i % sizeof low));
   }
-  return Vector{words[0], words[1], words[2], words[3]};
+  return vector_of(low, high);
 }
 
 // What another thread block wrote in the same launch: not from a cache that may be older.

@@ -53,8 +53,10 @@ class SearchOptions:
     threads_per_trial: int = 1
     """Threads inside a trial; results may depend on it."""
     evaluator: str = "auto"
-    """"probe" (float16 emulated, any machine), "sessions" (the real model on the provider), or
-    "auto": sessions where the provider computes in 16 bits, else the probe."""
+    """"probe" (float16 emulated, on CUDA where that is the provider, else on the CPU), "sessions"
+    (the real model on the provider), or "auto": sessions where the provider computes in 16 bits,
+    else the probe; on CUDA whichever a few trials of both show to be faster, the probe only where
+    it decides as sessions do."""
     isolate: bool = False
     """Run trials in child processes: a crash or lack of memory ends a trial, not the search."""
     trial_timeout_s: float | None = None

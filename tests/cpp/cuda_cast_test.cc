@@ -33,22 +33,6 @@ std::vector<float> values(std::size_t n, unsigned seed) {
   return x;
 }
 
-CastCounts as_counts(const SharedCounts& c, std::uint64_t elements) {
-  CastCounts counts;
-  counts.elements = elements;
-  counts.raised = c.raised;
-  counts.lowered = c.lowered;
-  counts.flushed = c.flushed;
-  counts.subnormal = c.subnormal;
-  counts.overflow = c.overflow;
-  counts.nan = c.nan;
-  counts.inf = c.inf;
-  counts.max_abs = std::bit_cast<float>(c.max_abs);
-  counts.max_abs_error = std::bit_cast<float>(c.max_abs_error);
-  counts.max_rel_error = std::bit_cast<float>(c.max_rel_error);
-  return counts;
-}
-
 // An array inside a larger one, `offset` elements behind a vector's border, with a guard around it.
 struct Placed {
   Placed(std::size_t n, std::size_t offset)
@@ -79,7 +63,7 @@ void check_against_scalar(HalfType type, const std::vector<float>& x, std::size_
   REQUIRE(cast_with(Backend::kScalar, type, src, wanted.data(), n, bounds, counts) == Status::kOk);
   const CastPlan plan = plan_cast({{src, got.at, n}});
   const auto totals = simulate_cast<R>(plan, bounds, {1, seed});
-  const CastCounts found = as_counts(totals[0], n);
+  const CastCounts found = counts_of(totals[0], n);
   CHECK(std::memcmp(&found, &counts, sizeof counts) == 0);
   CHECK(std::equal(wanted.begin(), wanted.end(), got.at));
   CHECK(got.guarded());
@@ -125,9 +109,35 @@ TEST_CASE("a batch has counts a tensor, empty ones among them") {
     CastCounts counts;
     REQUIRE(cast_with(Backend::kScalar, HalfType::kFloat16, arrays[i].data(), wanted.data(),
                       wanted.size(), kBounds[1], counts) == Status::kOk);
-    const CastCounts found = as_counts(totals[i], wanted.size());
+    const CastCounts found = counts_of(totals[i], wanted.size());
     CHECK(std::memcmp(&found, &counts, sizeof counts) == 0);
     CHECK(results[i] == wanted);
+  }
+}
+
+TEST_CASE("a cast's plan has every element once, beyond 2^31 of them and 2^32 bytes") {
+  const auto* src = reinterpret_cast<const char*>(std::uintptr_t{1} << 40);
+  auto* dst = reinterpret_cast<char*>((std::uintptr_t{1} << 41) + 6);
+  using Thread = CastThread<Float16Unit>;
+  for (const std::uint64_t n :
+       {0ULL, 1ULL, 4ULL, 5ULL, (1ULL << 31) - 1, 1ULL << 31, (1ULL << 31) + 6, (1ULL << 33) + 5}) {
+    CAPTURE(n);
+    const CastPlan plan = plan_cast({{src, dst, n}, {src, dst, 1}});
+    const CastTensor& t = plan.tensors[0];
+    CHECK(t.head == std::min<std::uint64_t>(n, 5));
+    CHECK(plan.tensors[1].first_tile * kTileUnits >= t.units);
+    CHECK(plan.tiles == plan.tensors[1].first_tile + 1);
+    if (n == 0) continue;
+    CHECK(Thread::begin_of(t, t.units - 1) + Thread::size_of(t, t.units - 1) == n);
+    for (const std::uint64_t unit : {std::uint64_t{1}, t.units / 2, t.units - 1}) {
+      if (unit == 0 || unit >= t.units) continue;
+      CHECK(Thread::begin_of(t, unit) ==
+            Thread::begin_of(t, unit - 1) + Thread::size_of(t, unit - 1));
+      CHECK(address_of(t.dst + 2 * Thread::begin_of(t, unit)) % kVectorBytes == 0);
+    }
+    const std::uint64_t last = (t.units - 1) / kTileUnits;
+    CHECK(tensor_of_tile(plan.tensors.data(), 2, last) == 0);
+    CHECK(tensor_of_tile(plan.tensors.data(), 2, last + 1) == 1);
   }
 }
 

@@ -251,24 +251,42 @@ TEST_CASE("the statistics kernel's threads together are the scalar statistics") 
     if (random() % 20 == 0) value = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
     if (random() % 20 == 0) value = 0.0F;
   }
-  const StatsThresholds thresholds{2.0, 1e-3};
   const auto join = [](StatsTotals& total, const StatsTotals& part) { merge(total, part); };
   const auto check = [&]<class T>(FloatType type) {
     const Array array(type, x, 1);
-    StatsTotals expected;
-    REQUIRE(stats_threaded(Backend::kScalar, type, array.data(), array.count, thresholds, expected,
-                           1) == Status::kOk);
-    const ReducePlan plan = plan_reduction({{array.data(), nullptr, array.count}}, type, type);
-    for (const unsigned blocks : {1U, 5U}) {
-      const auto chunks = simulate_reduction<StatsThread<T>>(plan, thresholds, {blocks, blocks});
-      const StatsTotals found = join_chunks<StatsTotals>(plan, chunks, join).at(0);
-      CHECK(std::memcmp(&found, &expected, sizeof found) == 0);
+    for (const StatsThresholds thresholds :
+         {StatsThresholds{2.0, 1e-3}, StatsThresholds{1e-45, -1.0},
+          StatsThresholds{-kInf, 1e300}}) {
+      StatsTotals expected;
+      REQUIRE(stats_threaded(Backend::kScalar, type, array.data(), array.count, thresholds,
+                             expected, 1) == Status::kOk);
+      const ReducePlan plan = plan_reduction({{array.data(), nullptr, array.count}}, type, type);
+      for (const unsigned blocks : {1U, 5U}) {
+        const auto chunks = simulate_reduction<StatsThread<T>>(plan, thresholds, {blocks, blocks});
+        const StatsTotals found = join_chunks<StatsTotals>(plan, chunks, join).at(0);
+        CHECK(std::memcmp(&found, &expected, sizeof found) == 0);
+      }
     }
   };
   check.operator()<kernels::Float32>(FloatType::kFloat32);
   check.operator()<kernels::Float16>(FloatType::kFloat16);
   check.operator()<kernels::BFloat16>(FloatType::kBFloat16);
   check.operator()<kernels::Float64>(FloatType::kFloat64);
+}
+
+TEST_CASE("thresholds are rounded away from the values that they exclude") {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+  CHECK(float_at_least(0.5) == 0.5F);
+  CHECK(float_at_least(1.0 + 0x1p-40) == 1.0F + 0x1p-23F);
+  CHECK(float_at_least(1.0 - 0x1p-40) == 1.0F);
+  CHECK(float_at_least(-1.0 - 0x1p-40) == -1.0F);
+  CHECK(float_at_least(-1.0 + 0x1p-40) == -1.0F + 0x1p-24F);
+  CHECK(float_at_least(1e-300) == kTiny);
+  CHECK(float_at_least(-1e-300) == 0.0F);
+  CHECK(float_at_least(1e300) == std::numeric_limits<float>::infinity());
+  CHECK(float_at_least(-1e300) == -kMost);
+  CHECK(float_at_least(-kInf) == -std::numeric_limits<float>::infinity());
 }
 
 TEST_CASE("shares of a tolerance are those of a plain loop") {

@@ -180,6 +180,85 @@ def test_threads_have_contexts_of_their_own_and_the_same_answers() -> None:
     assert [repr(row) for row in found] == [repr(wanted)] * 20
 
 
+@pytest.mark.parametrize("half", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_shares_of_a_tolerance_are_those_of_a_plain_loop(half: Any) -> None:
+    b = np.random.default_rng(7).standard_normal(300_007).astype(np.float32)
+    a = (b * np.float32(1.001)).astype(half)
+    a[::50] = b[::50].astype(half)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    shares = np.where(x == y, 0.0, np.abs(x - y) / (1e-3 + 1e-2 * np.abs(y)))
+    first, second = Held(a, 3), Held(b, 1)
+    items = [(first.pointer, second.pointer, b.size)]
+    ((worst, total),) = first.context.ratios(FLOAT_TYPES[a.dtype], items, 1e-2, 1e-3, 0.25)
+    assert worst == shares.max()
+    assert total == pytest.approx(((shares / 4) ** 4).sum(), rel=1e-12)
+
+
+def test_every_kernel_once_as_a_sanitizer_runs_it() -> None:
+    """Small, with every edge: a tool that watches each access makes it a hundred times slower."""
+    x = mixed(20_011, 11)
+    for half in HALVES:
+        wanted, counts = cast_here(x, half, BOUNDS[1])
+        found, found_counts = cast_there(x, half, BOUNDS[1], (1, 3))
+        assert (found.tobytes(), found_counts) == (wanted.tobytes(), counts)
+    with np.errstate(all="ignore"):
+        arrays = {dtype: Held(x.astype(dtype), 1) for dtype in FLOAT_TYPES}
+    context = cuda.context(0)
+    for a_type, a in arrays.items():
+        assert context.statistics(FLOAT_TYPES[a_type], [(a.pointer, x.size)], 2.0, 1e-3)
+        for b_type, b in arrays.items():
+            kinds = FLOAT_TYPES[a_type], FLOAT_TYPES[b_type]
+            items = [(a.pointer, b.pointer, n) for n in (x.size, 0, 77)]
+            rows = context.compare(*kinds, items, 1e-3, 1e-6, False)
+            wanted_row = compare_arrays(a.array, b.array, rtol=1e-3, atol=1e-6, backend="scalar")
+            assert repr(Comparison(*rows[0])) == repr(wanted_row)
+    y = arrays[np.dtype(np.float32)]
+    ((worst, _),) = context.ratios(0, [(y.pointer, y.pointer, x.size)], 1e-3, 1e-6, 1.0)
+    assert worst == math.inf  # there are NaNs
+
+
+def repeated(block: NDArray[Any], times: int) -> Any:
+    """Device memory with a block many times over."""
+    module, context = cuda.load(), cuda.context(0)
+    memory = module.Memory(0, block.nbytes * times)
+    module.copy(context, memory.pointer, block.ctypes.data, block.nbytes)
+    filled = block.nbytes
+    while filled < memory.nbytes:
+        more = min(filled, memory.nbytes - filled)
+        module.copy(context, memory.pointer + filled, memory.pointer, more)
+        filled += more
+    return memory
+
+
+def test_arrays_of_more_than_2_31_elements() -> None:
+    block = np.random.default_rng(3).standard_normal(1 << 20).astype(np.float32)
+    times = (1 << 11) + 3
+    n = block.size * times
+    module, context = cuda.load(), cuda.context(0)
+    if cuda.status().devices[0].memory_bytes < 24 << 30:
+        pytest.skip(f"the device has no 24 GiB for arrays of {n} elements")
+    source = repeated(block, times)
+    target = module.Memory(0, 2 * n)
+    (row,) = context.cast(0, [(source.pointer, target.pointer, n)], 0.0, 65504.0)
+    wanted, once = cast_here(block, DType.FLOAT16, CastBounds(0.0, 65504.0))
+    counts = CastCounts(*row)
+    assert (counts.elements, counts.subnormal) == (n, times * once.subnormal)
+    assert counts.max_rel_error == once.max_rel_error
+    last = np.empty(block.size, np.float16)
+    module.copy(context, last.ctypes.data, target.pointer + 2 * (n - block.size), last.nbytes)
+    assert last.tobytes() == wanted.tobytes()
+    del source
+    other = repeated(wanted, times)
+    changed = np.array([9.0], np.float16)
+    module.copy(context, other.pointer + 2 * (n - 1), changed.ctypes.data, 2)
+    (row,) = context.compare(1, 1, [(other.pointer, target.pointer, n)], 1e-3, 1e-3, False)
+    found = Comparison(*row)
+    assert (found.elements, found.mismatches, found.max_abs_index) == (n, 1, n - 1)
+    statistics = TensorStatistics(*context.statistics(1, [(target.pointer, n)], 2.0, 1e-3)[0])
+    alone = measure_array(wanted, ge=2.0, le=1e-3)
+    assert (statistics.elements, statistics.ge) == (n, times * alone.ge)
+
+
 def test_what_a_kernel_cannot_take_is_refused() -> None:
     context = cuda.context(0)
     held = Held(np.ones(8, np.float32))

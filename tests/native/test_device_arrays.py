@@ -123,6 +123,33 @@ def test_an_array_that_refuses_says_why() -> None:
         open_device_array("x", Unwilling(X))
 
 
+class Nameless(FakeDlpack):
+    """As an array of a type that its library does not export by DLPack."""
+
+    def __dlpack__(self, **options: Any) -> object:
+        raise ValueError("Unknown dtype")
+
+
+class Described(Nameless):
+    """One that the array interface describes."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return FakeArray(self.array).__cuda_array_interface__
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+
+def test_what_dlpack_does_not_export_is_asked_of_the_interface() -> None:
+    x = np.ones(5, ml_dtypes.bfloat16)
+    found = open_device_array("x", Described(x))
+    assert (found.pointer, found.dtype, found.stream) == (x.ctypes.data, x.dtype, 1)
+    with pytest.raises(ComparisonError, match="does not let itself be read: Unknown dtype"):
+        open_device_array("x", Nameless(X))
+
+
 def test_what_is_no_capsule_is_refused() -> None:
     with pytest.raises(ComparisonError, match="allowed: a capsule"):
         read_capsule(object())

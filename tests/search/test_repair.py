@@ -58,7 +58,9 @@ def test_held_out_samples_may_pass() -> None:
     outcome = search(searched, evaluator)
     assert outcome.passed
     assert outcome.held_out_judged
-    assert outcome.trials[-1].phase == "holdout"
+    phases = {row.phase for row in outcome.trials}
+    assert "holdout" in phases
+    assert "repair" not in phases
 
 
 class Judge:

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import halve
 from fake_cuda import FakeContext, FakeCudaError, FakeOrtValue, fake_module
-from halve.errors import SampleError, SessionError
+from halve.errors import OptionError, SampleError, SessionError
+from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, Tolerances, UnitSet
 from halve.session import sessions as module
 from halve.session.device_weights import DeviceWeights
@@ -22,6 +26,7 @@ from halve.session.providers import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
     TENSORRT_PROVIDER,
+    check_types_kept,
     is_out_of_memory,
 )
 from halve.session.runtime import load, run, run_bound, upload
@@ -300,14 +305,61 @@ def test_providers_are_pinned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
     }
+    typed = {"trt_fp16_enable": "0", "trt_int8_enable": "0"}
     assert [rows for _, rows in fake.sessions] == [
-        [(TENSORRT_PROVIDER, given), (CUDA_PROVIDER, pinned | {"device_id": "3"})],
+        [(TENSORRT_PROVIDER, typed | given), (CUDA_PROVIDER, pinned | {"device_id": "3"})],
         [(CUDA_PROVIDER, pinned | given)],
         [("ROCMExecutionProvider", given)],
         [(CPU_PROVIDER, given)],
     ]
     deterministic = [options.use_deterministic_compute for options, _ in fake.sessions]
     assert deterministic == [True, True, True, False]
+
+
+@pytest.mark.parametrize("key", ["trt_fp16_enable", "trt_int8_enable", "trt_bf16_enable"])
+def test_tensorrt_may_not_choose_types_in_a_search(key: str) -> None:
+    options = SearchOptions(provider=TENSORRT_PROVIDER, provider_options={key: "1"})
+    with pytest.raises(OptionError, match=rf"{key} is '1': TensorRT would choose types itself"):
+        halve.search("model.onnx", {"x": X}, options=options)
+    check_types_kept(TENSORRT_PROVIDER, {key: "0"})
+    check_types_kept(CUDA_PROVIDER, {key: "1"})
+
+
+class EmptyValues:
+    """Makes values of ONNX Runtime's in memory that the test can see."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[Any, ...]] = []
+        self.array = np.zeros((2, 3), ml_dtypes.bfloat16)
+
+    def ortvalue_from_shape_and_type(self, *asked: Any) -> FakeOrtValue:
+        self.made.append(asked)
+        return FakeOrtValue(self.array)
+
+
+def test_bfloat16_weights_are_uploaded_by_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, fake = EmptyValues(), FakeRuntime([CUDA_PROVIDER])
+    fake.OrtValue = values  # type: ignore[attr-defined]  # in place of ONNX Runtime's
+    monkeypatch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
+    monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
+    x = np.arange(6, dtype=np.float32).reshape(2, 3).astype(ml_dtypes.bfloat16)
+    assert upload(x, CUDA_PROVIDER, 2).array is values.array
+    assert values.made == [([2, 3], 16, "cuda", 2)]
+    np.testing.assert_array_equal(values.array, x)
+    monkeypatch.setitem(sys.modules, "halve._cuda", None)
+    with pytest.raises(SessionError, match="cannot be put on device 0: the CUDA module was not"):
+        upload(x, CUDA_PROVIDER, 0)
+
+
+def test_bfloat16_weights_stay_in_the_file_without_the_module(folder: Path) -> None:
+    proto = onnx.ModelProto.FromString(model())
+    proto.graph.initializer[0].data_type = TensorProto.BFLOAT16
+    asked: list[Any] = []
+    for bfloat16 in (True, False):
+        weights = DeviceWeights(folder, lambda a, _: asked.append(a.dtype), bfloat16=bfloat16)
+        proto.graph.initializer[0].external_data[2].value = str(WEIGHTS.nbytes // 2)
+        assert list(weights.values(proto.SerializeToString(), 0)) == ["w"] * bfloat16
+    assert asked == [ml_dtypes.bfloat16]
 
 
 def test_a_bound_run_gives_the_same_outputs(folder: Path) -> None:

@@ -84,6 +84,11 @@ struct Float16 {
   static constexpr double kMinNormal = 0x1p-14;
   using Bits = uint16_t;
   static HALVE_INLINE double of(Bits half) {
+#if defined(__CUDA_ARCH__)
+    float value;  // the same value; a NaN is a NaN
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+    return value;
+#else
     const uint64_t bits = half;
     const uint64_t sign = (bits & 0x8000) << 48;
     const uint64_t size = bits & 0x7FFF;
@@ -91,6 +96,7 @@ struct Float16 {
     if (size >= 0x0400) return double_of(sign | ((size << 42) + (uint64_t{1008} << 52)));
     const double value = static_cast<double>(static_cast<int32_t>(size)) * 0x1p-24;
     return sign != 0 ? -value : value;
+#endif
   }
   static HALVE_INLINE double widen(const char* p) { return of(read_as<Bits>(p)); }
 };

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from halve.errors import BackendUnavailableError
 
 __all__ = [
     "CudaDevice",
     "CudaStatus",
     "context",
+    "copy_to_device",
     "load",
     "pointer_device",
     "status",
@@ -102,6 +106,19 @@ def context(device: int) -> Any:  # noqa: ANN401 - the compiled module has no ty
                 f"CUDA device {device} cannot be used: {_reason(error)}"
             ) from error
     return found[key]
+
+
+def copy_to_device(device: int, pointer: int, array: NDArray[Any]) -> None:
+    """Copy an array, in C order, to an address in a device's memory, and wait for that.
+
+    Raises:
+        BackendUnavailableError: CUDA is not usable here, or fails.
+    """
+    module, whole = load(), np.ascontiguousarray(array)
+    try:
+        module.copy(context(device), pointer, whole.ctypes.data, whole.nbytes)
+    except module.CudaError as error:
+        raise BackendUnavailableError(f"the GPU failed: {error}; see `halve doctor`") from error
 
 
 def pointer_device(pointer: int) -> int | None:

@@ -1,7 +1,7 @@
 """Arrays in a GPU's memory, whoever made them, as a pointer, a shape and a type: without a copy.
 
-Understood are ONNX Runtime's OrtValue, DLPack and the CUDA array interface, asked in that order.
-None of their libraries is imported here.
+Understood are ONNX Runtime's OrtValue, DLPack and the CUDA array interface, asked in that order. A
+type that DLPack has no name for is asked of the interface. None of their libraries is imported.
 """
 
 from __future__ import annotations
@@ -79,9 +79,14 @@ def open_device_array(name: str, value: Any) -> DeviceArray:  # noqa: ANN401 - a
     """
     if _is_ort_value(value):
         return _open_ort_value(name, value)
-    if hasattr(value, "__dlpack_device__") and hasattr(value, "__dlpack__"):
+    if not (hasattr(value, "__dlpack_device__") and hasattr(value, "__dlpack__")):
+        return _open_interface(name, value)
+    try:
         return _open_dlpack(name, value)
-    return _open_interface(name, value)
+    except (TypeError, ValueError) as error:
+        if hasattr(type(value), "__cuda_array_interface__"):
+            return _open_interface(name, value)
+        raise _unreadable(name, value, error) from error
 
 
 def _is_ort_value(value: object) -> bool:
@@ -123,11 +128,8 @@ def _export(name: str, value: Any, stream: int) -> object:  # noqa: ANN401 - any
             return value.__dlpack__(stream=stream, max_version=(1, 0))
         except TypeError:  # from before DLPack had versions
             return value.__dlpack__(stream=stream)
-    except (BufferError, RuntimeError, ValueError) as error:
-        raise ComparisonError(
-            f"{name} ({type(value).__name__}) does not let itself be read: {error}; pass a plain, "
-            "detached array"
-        ) from error
+    except (BufferError, RuntimeError) as error:
+        raise _unreadable(name, value, error) from error
 
 
 def _open_interface(name: str, value: Any) -> DeviceArray:  # noqa: ANN401 - any library's array
@@ -187,6 +189,13 @@ def _gaps(name: str, received: str) -> ComparisonError:
     return ComparisonError(
         f"{name} has {received}; allowed on a GPU: C order without gaps; make it contiguous first "
         "(torch: .contiguous(), cupy: cupy.ascontiguousarray)"
+    )
+
+
+def _unreadable(name: str, value: object, error: Exception) -> ComparisonError:
+    return ComparisonError(
+        f"{name} ({type(value).__name__}) does not let itself be read: {error}; pass a plain, "
+        "detached array"
     )
 
 

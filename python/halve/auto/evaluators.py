@@ -19,7 +19,7 @@ from halve.search_types import Evaluator, Tolerances, Unit, UnitSet
 from halve.session.canary import check_arithmetic
 from halve.session.isolation import Isolated
 from halve.session.probe import Probe, ProbeSettings
-from halve.session.runtime import CPU_PROVIDER
+from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 from halve.session.steps import Outputs
@@ -45,7 +45,8 @@ class _Given:
 
 
 def evaluator_name(options: SearchOptions) -> str:
-    """ "probe" or "sessions": what these options ask for.
+    """ "probe" or "sessions": what these options ask for, and for "auto" what is taken without a
+    measurement.
 
     Raises:
         OptionError: sessions on the CPU provider for another target: it computes in float32.
@@ -120,12 +121,17 @@ def build_sessions(
 def _probe_settings(job: Job, timeout_s: float) -> ProbeSettings:
     options, convert = job.options, job.options.convert
     graph = job.model.proto.graph
+    place = {"device_id": str(options.devices[0])} | dict(options.provider_options)
+    there = options.provider == CUDA_PROVIDER
     return ProbeSettings(
+        provider=options.provider if there else CPU_PROVIDER,
+        provider_options=place if there else {},
         half=convert.half,
         bounds=convert.bounds,
         half_inputs=_halved([item.name for item in graph.input], convert),
         half_outputs=_halved([item.name for item in graph.output], convert),
         assume_fused=options.assume_fused,
+        mapped=job.large,
         optimise=options.optimise,
         threads=options.threads_per_trial,
         timeout_s=timeout_s,

@@ -27,8 +27,12 @@ from halve.types import DType, Plan, SourceModel
 __all__ = ["Job", "Source", "at_own_opset", "loaded", "prepare", "split_samples"]
 
 Source = Path | ModelProto
-# A probe holds a weight and its rounded copy, and protobuf at most 2 GiB.
-_IN_MEMORY_BYTES = 500_000_000
+# The payload of larger models stays out of the graphs that are made of them, which would be copied
+# again and again.
+_IN_MEMORY_BYTES = 32_000_000
+# A probe holds a weight and its rounded copy: those of larger models are mapped, and nothing else
+# is held beside it.
+_LARGE_BYTES = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,8 @@ class Job:
 
     @property
     def large(self) -> bool:
-        """Whether its weights go through files instead of memory."""
-        return self.model.nbytes >= _IN_MEMORY_BYTES
+        """Whether its weights are mapped from files, and held once."""
+        return self.model.nbytes >= _LARGE_BYTES
 
     @property
     def shown(self) -> tuple[Sample, ...]:
@@ -101,13 +105,13 @@ def prepare(
     names = [text(value.name) for value in analysis.main.values.values() if _observed(value)]
     with loaded(source, model, workspace) as (proto, store):
         measured = observe(
-            proto if store is None else store.settle(proto),
+            proto,
             names,
             shown,
+            store=store,
             threads=options.threads_per_trial,
             feedback=options.feedback,
             custom_op_library=convert.custom_op_library,
-            external_data_folder=None if store is None else store.folder,
         )
     shapes: dict[tuple[str, str], Sequence[int]] = {
         ("", name): item.shape for name, item in measured.items()
@@ -169,7 +173,7 @@ def _resolved(source: Source, options: SearchOptions) -> tuple[SearchOptions, li
 def loaded(
     source: Source, model: SourceModel, workspace: Workspace
 ) -> Iterator[tuple[ModelProto, WeightStore | None]]:
-    """A copy of the model: with its payload, or a large one without, and a store for that."""
+    """A copy of the model: a small one with its payload, else without, and a store for that."""
     if model.nbytes < _IN_MEMORY_BYTES:
         yield _whole(source), None
         return

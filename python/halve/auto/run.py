@@ -13,6 +13,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from halve.auto.candidate import Judge, judge_settings
+from halve.auto.choice import settle_evaluator
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
@@ -40,6 +41,7 @@ from halve.search_types import (
     UnitSet,
 )
 from halve.session.installed import describe_runtime
+from halve.session.providers import check_types_kept
 from halve.session.samples import Sample, SampleSource, as_samples
 from halve.session.type_oracle import with_runtime_types
 from halve.session.written import loading_notes
@@ -191,8 +193,9 @@ def _other_provider(options: SearchOptions) -> list[str]:
 
 
 def _asking(options: SearchOptions | None) -> SearchOptions:
-    """The options with ONNX Runtime to ask for types."""
+    """The options, which must keep the model's types, with ONNX Runtime to ask for types."""
     options = options or SearchOptions()
+    check_types_kept(options.provider, options.provider_options)
     return replace(options, convert=with_runtime_types(options.convert))
 
 
@@ -260,6 +263,7 @@ def _searched(
     diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
     problem = _problem(job, diagnosis)
     judge = Judge.prepare(source, samples, job.held_out, options, workspace)
+    job, chosen = settle_evaluator(job, judge, workspace)
     evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
     job, note = _with_margin(job, evaluator)
     if note:
@@ -277,7 +281,7 @@ def _searched(
     if not (outcome.passed and delivery.verdict.passed):
         raise VerdictError(_nothing_passes(delivery.verdict))
     result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
-    result = replace(result, notes=note)
+    result = replace(result, notes=(*chosen, *note))
     _save(result, workspace)
     return result, delivery
 

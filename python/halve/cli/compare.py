@@ -84,7 +84,7 @@ def make_parser() -> Parser:
         "sample; or the arrays of A.npz with those of B.npz. Exit status 2 where a tolerance is "
         "exceeded.",
         usage="A B --sample-dir DIR",
-        example="halve compare model_fp16.onnx model.onnx --sample-dir samples --rtol 1e-2",
+        example="halve compare mixed.onnx model.onnx --sample-dir samples --rtol 1e-2",
     )
     parser.add_argument(
         "paths", nargs="*", default=[], metavar="A B", help="two models, or two .npz files"

@@ -115,7 +115,8 @@ FLAGS = (
         "evaluator",
         "auto|probe|sessions",
         "emulate 16 bits (probe), run real models on the provider (sessions), or sessions where "
-        "the provider computes in 16 bits (auto, the default)",
+        "the provider computes in 16 bits, on CUDA the faster of both that decides the same (auto, "
+        "the default)",
         values.last,
     ),
     Flag(

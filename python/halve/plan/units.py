@@ -34,6 +34,8 @@ Shapes = Mapping[tuple[str, str], Sequence[int]]
 """Shapes of values by (scope path, name)."""
 _EXTRA_BYTES = 2.0
 _BYTES_AN_OPERATION = 0.07
+# A unit with a larger share of the model's FLOPs stays 16-bit, whatever the casts around it cost.
+_CARRIED_FLOPS = 0.01
 # What ONNX Runtime computes together with an activation behind it.
 _FUSED = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Clip", "Relu")
@@ -148,7 +150,9 @@ class _Tracer:
         node, slot = value.source
         if (node.id, slot) in self._rounds:
             return frozenset({self._rounds[node.id, slot]})
-        if node.id not in self._neutral or node.op_type == "Cast":
+        # Who put what into a sequence is not followed.
+        holds = any(item is not None and item.held == DType.FLOAT for item in node.inputs)
+        if node.id not in self._neutral or node.op_type == "Cast" or holds:
             return None
         parts = [self._trace(item) for item in node.inputs if _is_float(item)]
         if None in parts:
@@ -222,10 +226,15 @@ def carried_units(  # noqa: PLR0913 - what search_units takes, and the sets
     kept: UnitSet,
     shapes: Shapes,
 ) -> UnitSet:
-    """`kept` and the units that are cheaper in float32 than the casts around them."""
+    """`kept` and the units that are cheaper in float32 than the casts around them.
+
+    Arithmetic that counts is not given up for casts, whatever they cost.
+    """
     ids = [number for unit in kept for number in units[unit].ids]
     decisions = first_decisions(analysis, options, profile, ids)
-    prices = {u.nodes[0].id: u.cost for u in units if u.index not in kept}
+    most = _CARRIED_FLOPS * sum(unit.flops for unit in units)
+    light = (unit for unit in units if unit.index not in kept and unit.flops <= most)
+    prices = {unit.nodes[0].id: unit.cost for unit in light}
     sizes = {name: 4.0 * prod(shape) for (path, name), shape in shapes.items() if not path}
     moved = carried_nodes(analysis, decisions, options, prices, sizes)
     return kept | {unit.index for unit in units if unit.nodes[0].id in moved}

@@ -6,7 +6,7 @@ It depends on nothing but the problem and the answers, so replaying the answers 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from halve.search.asks import Answer, Key, Steps, bits, mask_of
 from halve.search.bisect import bisect
@@ -18,6 +18,13 @@ from halve.search.refine import Refiner, isolate
 from halve.search_types import UnitSet
 
 __all__ = ["Algorithm"]
+
+RUNNERS_UP = 16
+"""So many sets that passed are tried on a held-out sample that refused the cheapest."""
+
+HOPELESS = 4.0
+"""A group that should have so many times the energy that is allowed is not judged in graph order.
+What neighbours share makes it two or three times less than that."""
 
 
 class Algorithm:
@@ -95,16 +102,48 @@ class Algorithm:
             fp32 = yield from self._bisection()
         else:
             fp32 = yield from self._portfolio()
+            if not (yield from self._withstands(fp32)):
+                fp32 = yield from self._grown_again(fp32)
+            fp32 = yield from self._minimised(fp32)
         carried = yield from self._carry(fp32)
-        if not self.problem.held_out:
+        if (yield from self._withstands(fp32 | carried)):
             return fp32, carried
+        return (yield from self._repair_and_carry(fp32))
+
+    def _withstands(self, fp32: int) -> Steps[bool]:
+        """Whether a set passes on the samples held out as well; else that is what counts on."""
+        if not self.problem.held_out:
+            return True
         self._enter("holdout")
         final = Verdict(self.ledger, tuple(range(self.problem.samples)))
         final.keep(self.ledger.every)
-        self.verdict = final
-        if (yield from final(fp32 | carried, Note(0))):
-            return fp32, carried
-        return (yield from self._repair_and_carry(fp32))
+        passed = yield from final(fp32, Note(0))
+        if not passed:
+            self.verdict = final
+        return passed
+
+    def _grown_again(self, refused: int) -> Steps[int]:
+        """Grow with all samples to decide, after a little more than what was refused, and what was
+        cheapest else; what failed before is known to fail.
+        """
+        runners_up = sorted(self._candidate.passing(), key=lambda f: (self.ledger.price(f), f))
+        for fp32 in runners_up[:RUNNERS_UP]:
+            if (yield from self.verdict(fp32, Note(0))):
+                break
+        self._enter("repair")
+        yield from self._widened(refused)
+        return (yield from self._grow(self.ledger.every & ~self.ledger.given))
+
+    def _cheapest(self) -> int:
+        """The cheapest set that passes all that is asked of it now."""
+        self.verdict.recall()
+        return self.ledger.every if self.verdict.best is None else self.verdict.best
+
+    def _minimised(self, fp32: int) -> Steps[int]:
+        self._enter("minimise")
+        grower = Grower(self.ledger, self.energies, self.verdict)
+        base = yield from grower.minimise(self.ledger.every & ~fp32)
+        return self.ledger.every & ~base
 
     def _bisection(self) -> Steps[int]:
         self._enter("grow")
@@ -154,29 +193,25 @@ class Algorithm:
                 break
 
     def _grow(self, free: int) -> Steps[int]:
-        """Try the portfolio's orders; the later ones only where energies alone decide."""
-        ledger = self.ledger
-        grower = Grower(ledger, self.energies, self.verdict)
+        """The cheapest set of the portfolio; later orders are tried where energies decide."""
+        grower = Grower(self.ledger, self.energies, self.verdict)
         first, *others = self.problem.parameters.orders
         self._enter("grow")
         base = yield from self._grown(grower, free, first)
-        self._enter("minimise")
-        base = yield from grower.minimise(base)
         for order in others if self._undecided(free & ~base) else ():
-            self._enter("grow")
-            other = yield from self._grown(grower, free, order, first_failure=True)
-            if ledger.price(ledger.every & ~other) < ledger.price(ledger.every & ~base):
-                self._enter("minimise")
-                base = yield from grower.minimise(other)
-        return ledger.every & ~base
+            yield from self._grown(grower, free, order, first_failure=True)
+        return self._cheapest()
 
     def _grown(
         self, grower: Grower, free: int, order: str, *, first_failure: bool = False
     ) -> Steps[int]:
         units = self.energies.order(bits(free), order)
         if order == "graph":
-            return (yield from bisect(self.ledger, self.verdict, units))
+            return (yield from bisect(self.ledger, self.verdict, units, self._hopeless))
         return (yield from grower.extend(0, units, first_failure=first_failure))
+
+    def _hopeless(self, base: int, units: Sequence[int]) -> bool:
+        return self.energies.expected(base, units) > HOPELESS * self.ledger.limit
 
     def _undecided(self, kept: int) -> bool:
         """Whether another set may be cheaper: not where every kept unit fails on its own."""
@@ -204,8 +239,16 @@ class Algorithm:
         return repaired, carried
 
     def _repair(self, fp32: int) -> Steps[int]:
-        """Add units by sensitivity in doubling steps, search inside the last one, minimise."""
+        """Widen what was refused until all is well, and minimise."""
         self._enter("repair")
+        yield from self._widened(fp32)
+        return (yield from self._minimised(self._cheapest()))
+
+    def _widened(self, fp32: int) -> Steps[None]:
+        """Add units by sensitivity in doubling steps, and search inside the last one.
+
+        It ends early where that costs as much as the cheapest set that passed.
+        """
         order = self.energies.order(bits(self.ledger.every & ~fp32), "density")
         step, added = 1, 0
         while not (yield from self.verdict(fp32, Note(added))):
@@ -215,11 +258,11 @@ class Algorithm:
             del order[-step:]
             fp32 |= added
             step *= 2
+            if self.ledger.price(fp32) >= self.verdict.best_price:
+                return
         grower = Grower(self.ledger, self.energies, self.verdict)
         inside = self.energies.order(bits(added), "density")
-        base = yield from grower.extend(self.ledger.every & ~fp32, inside, searching=True)
-        base = yield from grower.minimise(base)
-        return self.ledger.every & ~base
+        yield from grower.extend(self.ledger.every & ~fp32, inside, searching=True)
 
     def _enter(self, phase: str) -> None:
         self.ledger.phase = phase

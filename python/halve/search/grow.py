@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +39,7 @@ class Grower:
     ) -> Steps[int]:
         """Go through `order` once, adding to `base` what passes; returns the 16-bit set.
 
+        It ends early where the units that failed cost as much as the cheapest set that passed.
         With `first_failure` it ends at the first unit that fails. With `searching`, all of
         `order` on top of `base` is known to fail, whatever the energies say.
 
@@ -44,10 +47,11 @@ class Grower:
         second is then known to fail on top of it, so it is not judged as a whole.
         """
         sweep = _Sweep(tuple(order), bound=len(order) if searching else 0)
+        kept = 0.0
         while sweep.place < len(order):
             if sweep.bound == sweep.place + 1:  # all that is left of a failing group: it stays
-                sweep.keep_one()
-                if first_failure:
+                kept += self.ledger.costs[sweep.keep_one()]
+                if first_failure or kept >= self.verdict.best_price:
                     break
                 continue
             units = sweep.order[sweep.place : sweep.place + self._size(base, sweep)]
@@ -62,15 +66,33 @@ class Grower:
         return base
 
     def minimise(self, base: int) -> Steps[int]:
-        """Extend until no kept unit can be added alone: the rest is 1-minimal."""
+        """Add kept units until none can be added alone: the rest is 1-minimal.
+
+        They are tried in turns. Whatever was seen to fail counts for the set that it was tried on
+        only, so that it ends when all have failed since the last that was added. Each unit that
+        passes doubles how many are tried at once next, and a failure ends that.
+        """
         ledger = self.ledger
-        while True:
-            free = ledger.every & ~base & ~ledger.given
-            order = self.energies.remaining(free, base)
-            grown = yield from self.extend(base, order)
-            if grown == base:
-                return base
-            base = grown
+        queue = deque(self.energies.remaining(ledger.every & ~base & ~ledger.given, base))
+        size, failed = 1, 0
+        while failed < len(queue):
+            units = tuple(itertools.islice(queue, min(size, len(queue) - failed)))
+            group = mask_of(units, ledger.count)
+            ledger.view.halves, ledger.view.clusters = base, ((min(units), max(units)),)
+            ledger.view.expected = len(queue) - failed
+            ahead = partial(_turns, ledger, base, tuple(queue), len(units))
+            note = Note(group, ledger.row_of.get(ledger.every & ~base), ahead=ahead)
+            if (yield from self.verdict(ledger.every & ~(base | group), note)):
+                base |= group
+                for _ in units:
+                    queue.popleft()
+                size, failed = 2 * size, 0
+            elif len(units) == 1:
+                queue.rotate(-1)
+                size, failed = 1, failed + 1
+            else:
+                size = 1
+        return base
 
     def _size(self, base: int, sweep: _Sweep) -> int:
         """How many units to add next: as many as should fit, or as the pace of failures says."""
@@ -105,6 +127,12 @@ class Grower:
         view.halves = base
         view.clusters = ((min(units), max(units)),)
         view.expected = len(sweep.order) - sweep.place if len(units) == 1 else None
+
+
+def _turns(ledger: Ledger, base: int, queue: Sequence[int], size: int) -> Iterator[int]:
+    """What follows in turns where a group fails: single units, its own first."""
+    for unit in (*queue[: size if size > 1 else 0], *queue[size : size + 8]):
+        yield ledger.every & ~(base | 1 << unit)
 
 
 @dataclass(slots=True)
@@ -142,12 +170,13 @@ class _Sweep:
         self.parent = row
         self.misses += 1
 
-    def keep_one(self) -> None:
-        """The next unit stays float32."""
+    def keep_one(self) -> int:
+        """The next unit, which stays float32."""
         self.place += 1
         self.bound, self.misses, self.parent = self.place, 0, None
         self.gaps.append(self.place - self.last)
         self.last = self.place
+        return self.order[self.place - 1]
 
     def pace(self) -> int:
         """How many units to take at once, from how far apart failing ones lie.

@@ -16,7 +16,7 @@ from halve.search.asks import JUDGE, Answer, Key, verdict_of
 from halve.search.problem import Problem
 from halve.search_types import OutputTrial
 
-__all__ = ["Journal", "journal_header", "judged", "units_digest"]
+__all__ = ["Journal", "journal_header", "judged", "read_header", "units_digest"]
 
 VERSION = 1
 
@@ -49,6 +49,16 @@ def journal_header(problem: Problem, depends: Mapping[str, Any]) -> dict[str, An
         "parameters": dataclasses.asdict(problem.parameters),
         **depends,
     }
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """The header of a journal; None where there is no journal that has one."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.readline())
+    except (OSError, ValueError):
+        return None
+    return header if isinstance(header, dict) else None
 
 
 class Journal:

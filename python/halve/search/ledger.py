@@ -269,6 +269,11 @@ class Verdict:
 
     def recall(self) -> None:
         """Remember the cheapest of all sets that passed, those of the sensitivity phase too."""
-        for fp32 in self.ledger.answers:
-            if self.ledger.known(fp32, self.samples):
-                self.keep(fp32)
+        for fp32 in self.passing():
+            self.keep(fp32)
+
+    def passing(self) -> list[int]:
+        """All sets that are known to satisfy it."""
+        ledger = self.ledger
+        passed = [fp32 for fp32 in ledger.answers if ledger.known(fp32, self.samples)]
+        return [fp32 for fp32 in passed if not self.judge or ledger.accepted(fp32)]

@@ -19,6 +19,11 @@ to within a few parts in a hundred, and what is left of several splits adds the 
 INEXACT = 0.03
 """By how much of itself a sum of energies may be wrong: what is hidden matters only where this
 is more than is allowed."""
+COVERING = 0.7
+"""Neighbours share what they round, so that together they have less than the sum of both. Where a
+half has this share of its parent's energy, and the rest of it may matter, the other is measured."""
+MATTERS = 0.1
+"""The share of what is allowed below which energies are not worth a trial."""
 DOUBTFUL = 3
 """After so many splits on inherited energy alone, a cluster is measured itself."""
 
@@ -171,18 +176,25 @@ class Refiner:
         middle = len(parent.units) // 2
         first = self.energies.cluster(parent.units[:middle], parent.energy / 2)
         energy = yield from self._measure(first, parent.energy / 2, parent.row)
-        rest = parent.energy - energy
-        if energy > DOMINANT * parent.energy and INEXACT * parent.energy > self.ledger.limit:
-            rest = math.nan
-        if rest < 0:  # by what energies fail to add up
-            rest = 0.0
-        inherited = parent.inherited + 1 if rest > DOMINANT * parent.energy else 0
         row = self.ledger.row_of[self.ledger.every & ~first.mask]
-        second = self.energies.cluster(parent.units[middle:], rest, inherited, row)
+        second = self.energies.cluster(
+            parent.units[middle:], max(0.0, parent.energy - energy), row=row
+        )
+        if energy > DOMINANT * parent.energy and INEXACT * parent.energy > self.ledger.limit:
+            second = replace(second, energy=math.nan)
+        elif energy > COVERING * parent.energy and self._matters(parent.energy):
+            rest = yield from self._measure(second, second.energy, parent.row)
+            second = replace(second, energy=rest)
+        elif second.energy > DOMINANT * parent.energy:
+            second = replace(second, inherited=parent.inherited + 1)
         self.clusters.remove(parent)
         self.clusters += [replace(first, energy=energy, row=row), second]
         self._splits += 1
         self.interacting = energy > 2 * parent.energy
+
+    def _matters(self, energy: float) -> bool:
+        """Whether what another half with so much energy hides could change what fits."""
+        return (1 - COVERING) * energy > MATTERS * self.ledger.limit
 
     def _confirm(self, cluster: Cluster) -> Steps[None]:
         """Measure a cluster that only ever inherited its energy: pairs fail only together."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
@@ -21,10 +22,11 @@ from halve.errors import SessionError
 
 __all__ = ["DeviceWeights"]
 
-# Types that numpy has; others stay in the file.
-_NUMPY_TYPES: Mapping[int, Any] = {
+# Others stay in the file.
+_TYPES: Mapping[int, Any] = {
     int(TensorProto.FLOAT): np.float32,
     int(TensorProto.FLOAT16): np.float16,
+    int(TensorProto.BFLOAT16): ml_dtypes.bfloat16,
     int(TensorProto.DOUBLE): np.float64,
 }
 # What is smaller is not worth a value of its own.
@@ -36,9 +38,16 @@ _Key = tuple[int, int, int, tuple[int, ...], int]
 class DeviceWeights:
     """The values for a candidate's initializers. Safe to use from several threads."""
 
-    def __init__(self, folder: Path, upload: Callable[[NDArray[Any], int], Any]) -> None:
-        """`folder` holds external data; `upload(array, device)` makes a value that lies there."""
+    def __init__(
+        self, folder: Path, upload: Callable[[NDArray[Any], int], Any], *, bfloat16: bool = True
+    ) -> None:
+        """`folder` holds external data; `upload(array, device)` makes a value that lies there.
+
+        Without `bfloat16` such weights stay in the file.
+        """
         self._folder = folder
+        left = () if bfloat16 else (int(TensorProto.BFLOAT16),)
+        self._types = {code: dtype for code, dtype in _TYPES.items() if code not in left}
         self._upload = upload
         self._lock = threading.Lock()
         self._values: dict[_Key, Any] = {}
@@ -53,15 +62,9 @@ class DeviceWeights:
         found = {}
         for tensor in proto.graph.initializer:
             place = _place(tensor)
-            if place is not None and tensor.data_type in _NUMPY_TYPES:
+            if place is not None and tensor.data_type in self._types:
                 found[tensor.name] = self._value(tensor, *place, device)
         return found
-
-    def clear(self, device: int) -> None:
-        """Forget the values of a device; sessions that use them keep them."""
-        with self._lock:
-            for key in [key for key in self._values if key[-1] == device]:
-                del self._values[key]
 
     def _value(
         self, tensor: TensorProto, location: str, offset: int, length: int, device: int
@@ -74,7 +77,7 @@ class DeviceWeights:
             return self._values[key]
 
     def _read(self, tensor: TensorProto, path: Path, offset: int, length: int) -> NDArray[Any]:
-        dtype = np.dtype(_NUMPY_TYPES[tensor.data_type])
+        dtype = np.dtype(self._types[tensor.data_type])
         try:
             flat = np.fromfile(path, dtype, length // dtype.itemsize, offset=offset)
             return flat.reshape(tuple(tensor.dims))

@@ -128,9 +128,13 @@ def _distribution() -> str:
 
 
 def _tf32_note(providers: Iterable[str]) -> str:
-    if "CUDAExecutionProvider" not in providers:
+    names = set(providers)
+    if "CUDAExecutionProvider" not in names:
         return "no CUDA provider here"
-    return (
+    note = (
         "ONNX Runtime's CUDA provider computes float32 MatMul and Conv in TF32 unless "
         "use_tf32=0 is set; halve sets it in its own sessions"
     )
+    if "TensorrtExecutionProvider" in names:
+        note += "; TensorRT uses TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the environment"
+    return note

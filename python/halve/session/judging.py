@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # Of a smaller file a few copies do no harm.
-_IN_MEMORY_BYTES = 250_000_000
+_IN_MEMORY_BYTES = 32_000_000
 _HALF_NAMES = {int(TensorProto.FLOAT16): "float16", int(TensorProto.BFLOAT16): "bfloat16"}
 
 

@@ -1,24 +1,26 @@
 """What a float32 run's values look like: shapes, extremes, and what 16 bits would do to them.
 
 Values of the main graph are looked at as they come, a batch of outputs a run, so that memory stays
-bounded; those inside bodies are not.
+bounded, and weights where they lie; values inside bodies are not.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from halve.compare import statistics
 from halve.session.runtime import load, run
 from halve.session.samples import Sample
 from halve.session.steps import roll
+from halve.session.weight_store import InlineWeights, Weights, WeightStore
 
 __all__ = ["ValueStatistics", "observe"]
 
@@ -63,25 +65,37 @@ class ValueStatistics:
         )
 
 
-def observe(
+def observe(  # noqa: PLR0913 - keywords, all with defaults
     model: ModelProto,
     names: Sequence[str],
     samples: Iterable[Sample],
     *,
+    store: WeightStore | None = None,
     threads: int = 1,
     feedback: tuple[tuple[str, str], ...] = (),
     **settings: Any,  # noqa: ANN401 - load's own keywords
 ) -> dict[str, ValueStatistics]:
     """Run `model`, which is changed, and measure the named values of its main graph.
 
+    With a `store` the model is one without its payload, which is written there.
+
     Raises:
         SessionError, SampleError: the model does not load or run, or a sample does not fit.
     """
     outputs = {item.name for item in model.graph.output}
-    graph_inputs = {item.name for item in model.graph.input}
-    wanted = [name for name in dict.fromkeys(names) if name not in graph_inputs]
+    given = {item.name for item in model.graph.input}
+    wanted = [name for name in dict.fromkeys(names) if name not in given]
+    weights = _weights(model, set(wanted), store or InlineWeights())
+    wanted = [name for name in wanted if name not in weights]
     model.graph.output.extend(ValueInfoProto(name=n) for n in wanted if n not in outputs)
-    session = load(model, optimise=False, threads=threads, where="statistics run", **settings)
+    session = load(
+        model if store is None else store.settle(model),
+        optimise=False,
+        threads=threads,
+        external_data_folder=None if store is None else store.folder,
+        where="statistics run",
+        **settings,
+    )
     floats = {port.name for port in session.outputs if port.type == "tensor(float)"}
     wanted = [name for name in wanted if name in floats]
     found: dict[str, ValueStatistics] = {}
@@ -99,7 +113,17 @@ def observe(
         for name, array in sample.inputs.items():
             if array.dtype == np.float32:
                 _add(found, _measured(name, array))
-    return found
+    return weights | found
+
+
+def _weights(
+    model: ModelProto, names: AbstractSet[str], weights: Weights
+) -> dict[str, ValueStatistics]:
+    return {
+        tensor.name: _measured(tensor.name, weights.array(tensor))
+        for tensor in model.graph.initializer
+        if tensor.name in names and tensor.data_type == TensorProto.FLOAT
+    }
 
 
 def _batches(names: Sequence[str], found: Mapping[str, ValueStatistics]) -> Iterable[Sequence[str]]:

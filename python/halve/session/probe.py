@@ -1,6 +1,7 @@
 """The probe: one float32 session in which a trial is a run with another mask.
 
-It emulates a 16-bit model with float32 accumulation on any machine: see halve.session.gates. What
+It emulates a 16-bit model with float32 accumulation on any machine and provider that keeps casts:
+see halve.session.gates. What
 an operator does inside itself (the state of an LSTM, GRU or RNN) is not rounded.
 """
 
@@ -23,6 +24,7 @@ from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.canary import check_canary
 from halve.session.gates import BORDER, MASK, Rounding, gate_units
+from halve.session.providers import CPU_PROVIDER
 from halve.session.runtime import Run, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
@@ -43,9 +45,12 @@ class ProbeSettings:
 
     `half_inputs` and `half_outputs` are the graph's inputs and outputs that the conversion makes
     16-bit: every trial rounds them. `keep_values` keeps a trial's outputs for a validate function.
-    `assume_fused` rounds only what enters and leaves a unit of several nodes.
+    `assume_fused` rounds only what enters and leaves a unit of several nodes. `mapped` leaves the
+    weights of a store in their file, unpacked, where a trial takes longer and less memory.
     """
 
+    provider: str = CPU_PROVIDER
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     half: DType = DType.FLOAT16
     bounds: CastBounds = field(default_factory=CastBounds)
     half_inputs: frozenset[str] = frozenset()
@@ -55,6 +60,7 @@ class ProbeSettings:
     timeout_s: float | None = None
     keep_values: bool = False
     assume_fused: bool = False
+    mapped: bool = False
     feedback: tuple[tuple[str, str], ...] = ()
     custom_op_library: Path | None = None
     session_options: Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +102,9 @@ class Probe:
             SessionError: this runtime erases casts, or cannot load or run the model.
             SampleError: a sample does not fit the model.
         """
-        check_canary(settings.half.name.lower(), optimise=settings.optimise)
+        check_canary(
+            settings.half.name.lower(), provider=settings.provider, optimise=settings.optimise
+        )
         rounding = weight_rounding(settings.half, settings.bounds)
         gated = gate_units(
             model,
@@ -106,9 +114,11 @@ class Probe:
             assume_fused=settings.assume_fused,
             weights=store,
         )
-        mapped = {} if store is None else MAPPED
+        mapped = MAPPED if settings.mapped else {}
         self._session = load(
             gated if store is None else store.settle(gated),
+            provider=settings.provider,
+            provider_options=settings.provider_options,
             optimise=settings.optimise,
             threads=settings.threads,
             custom_op_library=settings.custom_op_library,

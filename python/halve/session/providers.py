@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from halve.errors import OptionError
+
 __all__ = [
     "CPU_PROVIDER",
     "CUDA_PROVIDER",
     "ON_DEVICE",
     "TENSORRT_PROVIDER",
+    "check_types_kept",
     "is_out_of_memory",
     "memory_of",
     "provider_rows",
@@ -29,7 +32,12 @@ _CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
 }
-_PINNED = {CUDA_PROVIDER: _CUDA_OPTIONS}
+# Whoever lets TensorRT use other types than the model's has no network that is typed strongly, and
+# learns nothing of the model's. Named, they also go before the environment's variables.
+_TENSORRT_OPTIONS = {"trt_fp16_enable": "0", "trt_int8_enable": "0"}
+_FREE_TYPES = (*_TENSORRT_OPTIONS, "trt_bf16_enable")
+_OFF = ("0", "false", "")
+_PINNED = {CUDA_PROVIDER: _CUDA_OPTIONS, TENSORRT_PROVIDER: _TENSORRT_OPTIONS}
 # Who takes the nodes that a provider leaves, before the CPU does.
 _FALLBACKS = {TENSORRT_PROVIDER: CUDA_PROVIDER}
 # How ONNX Runtime and the libraries below it say that a device has no memory left.
@@ -56,6 +64,20 @@ def provider_rows(
         place = {key: value for key, value in options.items() if key == "device_id"}
         rows.append((fallback, _PINNED[fallback] | place))
     return rows
+
+
+def check_types_kept(provider: str, options: Mapping[str, str]) -> None:
+    """Refuse options by which a provider computes in other types than the model's.
+
+    Raises:
+        OptionError: one of TensorRT's that let it choose.
+    """
+    for key in _FREE_TYPES if provider == TENSORRT_PROVIDER else ():
+        if str(options.get(key, "0")).lower() not in _OFF:
+            raise OptionError(
+                f"provider option {key} is {options[key]!r}: TensorRT would choose types itself,"
+                " and nothing would be learned of the model's; allowed: leave it out"
+            )
 
 
 def memory_of(provider: str) -> str:

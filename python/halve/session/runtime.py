@@ -14,14 +14,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ml_dtypes
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from halve._native import cuda
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
 from halve.session.installed import one_line, runtime_errors, runtime_module, takes_data_folder
 from halve.session.providers import CPU_PROVIDER, memory_of, provider_rows
 from halve.session.watchdog import Watchdog
+from halve.types import DType
 
 __all__ = [
     "CPU_PROVIDER",
@@ -298,16 +301,31 @@ def make_value(array: NDArray[Any]) -> Any:
 def upload(array: NDArray[Any], provider: str, device: int) -> Any:
     """A value with the array's content in the memory that a provider computes in.
 
+    bfloat16 arrays have ml_dtypes' type, and need the CUDA module.
+
     Raises:
-        SessionError: there is no room.
+        SessionError: there is no room, or no CUDA module for bfloat16.
     """
     ort = runtime_module()
+    errors: tuple[type[Exception], ...] = (BackendUnavailableError, *runtime_errors(ort))
     try:
+        if array.dtype == ml_dtypes.bfloat16:
+            return _upload_bfloat16(ort, array, provider, device)
         return ort.OrtValue.ortvalue_from_numpy(array, memory_of(provider), device)
-    except runtime_errors(ort) as error:
+    except errors as error:
         raise SessionError(
             f"{array.nbytes} bytes of weights cannot be put on device {device}: {one_line(error)}"
         ) from error
+
+
+def _upload_bfloat16(ort: ModuleType, array: NDArray[Any], provider: str, device: int) -> Any:
+    """ONNX Runtime makes such a value and does not fill it from an array."""
+    place = memory_of(provider)
+    value = ort.OrtValue.ortvalue_from_shape_and_type(
+        list(array.shape), int(DType.BFLOAT16), place, device
+    )
+    cuda.copy_to_device(device, value.data_ptr(), array)
+    return value
 
 
 def _run_with_values(

@@ -141,9 +141,7 @@ class SessionEvaluator:
             return None
         if settings.provider not in ON_DEVICE:
             return None  # the CPU's sessions map one file
-        return DeviceWeights(
-            settings.folder, lambda array, device: upload(array, settings.provider, device)
-        )
+        return DeviceWeights(settings.folder, self._upload, bfloat16=cuda.status().usable)
 
     def _make_judge(self) -> DeviceJudge | None:
         """Who compares on the device, where nobody wants to see the outputs themselves."""
@@ -152,11 +150,10 @@ class SessionEvaluator:
             return None
         if not cuda.status().usable:
             return None
-        return DeviceJudge(
-            self._references,
-            self.tolerances,
-            lambda array, device: upload(array, settings.provider, device),
-        )
+        return DeviceJudge(self._references, self.tolerances, self._upload)
+
+    def _upload(self, array: NDArray[Any], device: int) -> Any:  # noqa: ANN401 - an OrtValue
+        return upload(array, self._settings.provider, device)
 
     def _in_a_slot(self, fp32: UnitSet, sample: int) -> Trial:
         while True:
