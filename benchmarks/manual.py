@@ -1,9 +1,10 @@
 """What manual mode costs: time and memory against a plain float32 run of the same model.
 
-Time is processor time of one sample on one thread, both in turn, medians, after a first sample
-that loads the parts; the plain run has the same optimisation level (none) and ONNX Runtime's full
-one. Memory is the growth of the resident set, in a process of its own each. Without models on the
-command line it measures a generated chain of 1,200 nodes whose every value is measured.
+Time is processor time of one sample on one thread, with a plain run between any two samples, and
+ratios are medians of theirs; the plain run has the same optimisation level (none), or ONNX
+Runtime's full one. Memory is the growth of the resident set, in a process of its own each. Without
+models on the command line it measures a generated chain of 1,200 nodes whose every value is
+measured.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import halve
-from halve.session import Sample, Session, load, read_samples, run
+from halve.manual_types import ManualEvent
+from halve.session import Sample, load, read_samples, run
 
 MODES = ("plain", "calc", "raw")
+LEVELS = {"plain": False, "optimised": True}
 MIB = 1 << 20
 
 
@@ -106,59 +109,62 @@ def memory_row(nodes: int, shape: tuple[int, int]) -> dict[str, object]:
     return {"nodes": nodes, "tensor_mib": tensor, "peak_mib": peaks, "tensors_more": more}
 
 
-class Measured:
-    """A model made ready in one mode, whose samples can be run again and again."""
+class Rounds:
+    """Processor times of a model's samples in one mode, and of plain runs between them."""
 
-    def __init__(self, model: ModelProto | Path, sample: Sample, mode: str) -> None:
+    def __init__(self, model: ModelProto | Path, sample: Sample) -> None:
         self.model, self.sample = model, sample
-        self.options = halve.ManualOptions(mode=mode)
+        self.plain = {level: load(model, optimise=level) for level in (False, True)}
+        for session in self.plain.values():
+            run(session, sample.inputs)
 
-    def seconds(self, rounds: int) -> list[float]:
-        """Processor time of each sample but the first, which loads the parts."""
-        times: list[float] = []
-        last = [0.0]
+    def measure(self, mode: str, rounds: int) -> list[dict[str, float]]:
+        """A row a round: the mode's seconds, and those of a plain run at each level right before
+        it. The first two samples, which load the parts and cut them anew, do not count.
+        """
+        rows: list[dict[str, float]] = []
+        started, place = 0.0, -1
 
-        def progress(event: object) -> None:
-            now = time.process_time()
-            place = getattr(event, "sample", 0)
-            if getattr(event, "stage", "") == "measure" and place != len(times):
-                times.append(now - last[0])
-                last[0] = now
+        def progress(event: ManualEvent) -> None:
+            nonlocal started, place
+            if event.stage != "measure" or event.sample == place:
+                return
+            if rows:
+                rows[-1]["mode"] = time.process_time() - started
+            place = event.sample
+            rows.append({name: self.plain_s(level) for name, level in LEVELS.items()})
+            started = time.process_time()
 
-        options = halve.ManualOptions(mode=self.options.mode, progress=progress)
-        last[0] = time.process_time()
+        options = halve.ManualOptions(mode=mode, progress=progress)
         halve.measure(self.model, [self.sample] * (rounds + 3), options=options)
-        return times[2:]
+        return rows[2:-1]
+
+    def plain_s(self, level: bool) -> float:
+        started = time.process_time()
+        run(self.plain[level], self.sample.inputs)
+        return time.process_time() - started
 
 
 def time_row(name: str, model: ModelProto | Path, sample: Sample, rounds: int) -> dict[str, object]:
-    """Medians of processor time in ms; plain runs before and after each mode."""
-    plain: dict[bool, list[float]] = {False: [], True: []}
-    sessions = {level: load(model, optimise=level) for level in plain}
-    found: dict[str, float] = {}
+    """Medians of processor time in ms, and medians of the rounds' ratios."""
+    rounds_of = Rounds(model, sample)
+    tensors, elements = sizes(model, sample)
+    row: dict[str, object] = {"model": name, "tensors": tensors, "elements": elements}
     for mode in MODES[1:]:
-        for level, session in sessions.items():
-            plain[level] += plain_seconds(session, sample, rounds)
-        found[mode] = statistics.median(Measured(model, sample, mode).seconds(rounds)) * 1e3
-    base, optimised = (statistics.median(plain[level]) * 1e3 for level in (False, True))
-    return {
-        "model": name,
-        "plain_ms": base,
-        "plain_optimised_ms": optimised,
-        **{f"{mode}_ms": value for mode, value in found.items()},
-        **{f"{mode}_to_plain": value / base for mode, value in found.items()},
-        **{f"{mode}_to_optimised": value / optimised for mode, value in found.items()},
-    }
+        times = rounds_of.measure(mode, rounds)
+        row[f"{mode}_ms"] = 1e3 * statistics.median(each["mode"] for each in times)
+        for level in LEVELS:
+            row[f"{level}_ms"] = 1e3 * statistics.median(each[level] for each in times)
+            ratios = [each["mode"] / each[level] for each in times]
+            row[f"{mode}_to_{level}"] = statistics.median(ratios)
+    return row
 
 
-def plain_seconds(session: Session, sample: Sample, rounds: int) -> list[float]:
-    run(session, sample.inputs)
-    times = []
-    for _ in range(rounds):
-        started = time.process_time()
-        run(session, sample.inputs)
-        times.append(time.process_time() - started)
-    return times
+def sizes(model: ModelProto | Path, sample: Sample) -> tuple[int, int]:
+    """Measured tensors and their elements."""
+    report = halve.measure(model, [sample])
+    items = [item for node in report.merged.nodes for item in node.outputs if item.fp32]
+    return len(items), sum(item.fp32.elements for item in items if item.fp32)
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def make_manual_report(
         "d" * 64, {"dtype": dtype, "target": "cuda"}, tuple(_plan_node(i) for i in range(nodes))
     )
     output = OutputBlock(
-        passed, 0.5 if passed else math.inf, 8, 8, 0 if passed else 8, _compared(0.1)
+        passed, passed, 0.5 if passed else math.inf, 8, 8, 0 if passed else 8, _compared(0.1)
     )
     outputs = (ModelOutput("scores", None, None, output),)
     samples = tuple(SampleStatistics(i, rows, outputs) for i in range(2))

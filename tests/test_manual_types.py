@@ -90,7 +90,7 @@ def test_a_node_is_over_the_limit_where_any_output_clips() -> None:
 
 
 def test_golden_outputs_decide_where_there_are_any() -> None:
-    good, bad = OutputBlock(True, 0.5, 1, 1, 0), OutputBlock(False, 2.0, 1, 1, 1)
+    good, bad = OutputBlock(True, True, 0.5, 1, 1, 0), OutputBlock(False, False, 2.0, 1, 1, 1)
     assert SampleStatistics(0, (), (ModelOutput("y", None, None, good),)).passed
     assert not SampleStatistics(0, (), (ModelOutput("y", bad, good, good),)).passed
 

@@ -12,9 +12,10 @@ from halve.manual_types import ManualEvent
 from halve.options import ConvertOptions
 from halve.search_types import Tolerances
 
-__all__ = ["FILTERS", "MODES", "ManualOptions"]
+__all__ = ["CPU_PROVIDER", "FILTERS", "MODES", "ManualOptions"]
 
 MODES = ("calc", "raw")
+CPU_PROVIDER = "CPUExecutionProvider"
 FILTERS = ("op_id_filter", "op_id_bypass", "op_type_filter", "op_type_bypass")
 
 
@@ -47,13 +48,15 @@ class ManualOptions:
     """What outputs may differ by; the default one also judges every node's outputs in raw mode."""
     exact_local: bool | None = None
     """Whether to run each node on the float32 run's values as well, for its local error; without,
-    that is the rounding of its output alone. None: in raw mode only."""
+    that is the rounding of its output alone. None: in raw mode, and on a device, whose kernels
+    show no result before it is rounded."""
     distribution: bool = False
     """Whether to sample the distribution of each tensor's magnitudes."""
     threads: int = 1
     """Threads inside a node of both runs; results may depend on it."""
-    provider: str = "CPUExecutionProvider"
-    """ONNX Runtime's execution provider."""
+    provider: str = CPU_PROVIDER
+    """ONNX Runtime's execution provider. On the CPU's, 16 bits are emulated; on others both models
+    run as they are, by its kernels."""
     provider_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the provider, by ONNX Runtime's names."""
     session_options: Mapping[str, str] = field(default_factory=dict)
@@ -79,12 +82,24 @@ class ManualOptions:
                 raise OptionError(f"{name} is {value!r}; allowed: a number, 0 or more")
         if self.threads < 1:
             raise OptionError(f"threads is {self.threads!r}; allowed: 1 or more")
+        if self.on_device and self.exact_local is False:
+            raise OptionError(
+                f"exact_local is False for provider {self.provider!r}, whose kernels show no result"
+                " before it is rounded; allowed there: True or None"
+            )
         _check_filters({name: getattr(self, name) for name in FILTERS})
 
     @property
     def runs_local(self) -> bool:
         """`exact_local` with None resolved."""
-        return self.mode == "raw" if self.exact_local is None else self.exact_local
+        if self.exact_local is None:
+            return self.on_device or self.mode == "raw"
+        return self.exact_local
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the provider's own 16-bit kernels run."""
+        return self.provider != CPU_PROVIDER
 
     @property
     def filters(self) -> dict[str, tuple[int | str, ...]]:

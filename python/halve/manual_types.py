@@ -101,10 +101,10 @@ class OutputStatistics:
     largest that was seen. `total` compares the 16-bit run's values (`a`) with the float32 run's
     (`b`): all error, inherited and own. `local` is this node's own rounding; see
     ManualReport.local for what it compares. Either is None where there is nothing to compare.
-    `passed`: whether `total` is within
-    the tolerance; None without `total`. `exponents` has (e, count) by rising e for the float32
-    values: how many of at most `sampled` evenly spaced nonzero elements have a magnitude in
-    [2^e, 2^(e+1)).
+    `passed`: whether `total` is within the tolerance, `close` whether it is within its rtol, atol
+    and ntol alone (see OutputBlock); None without `total`. `exponents` has (e, count) by rising e
+    for the float32 values: how many of at most `sampled` evenly spaced nonzero elements have a
+    magnitude in [2^e, 2^(e+1)).
     """
 
     slot: int
@@ -116,6 +116,7 @@ class OutputStatistics:
     total: Comparison | None = None
     local: Comparison | None = None
     passed: bool | None = None
+    close: bool | None = None
     exponents: tuple[tuple[int, int], ...] = ()
     sampled: int = 0
 
@@ -184,11 +185,14 @@ class NodeStatistics:
 class OutputBlock:
     """Two values of one model output: the one that is judged (`a`), and its reference (`b`).
 
+    `close`: whether no more elements than the tolerance's `ntol` allows are beyond rtol and atol,
+    which is what `passed` says, too, unless the tolerance has a cosine or a norm ratio.
     `comparison` is None where shapes differ, or for what is not a float tensor; then `elements`
     and `mismatches` are all there is. `error` is how much of the tolerance is used: 1 at its limit.
     """
 
     passed: bool
+    close: bool
     error: float
     a_elements: int
     b_elements: int

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,11 @@ from halve.plan import Analysis, analyse
 from halve.plan.neutral import initializer_tensors, is_neutral
 from halve.plan.opset import needed_opset, raise_opset
 from halve.session.installed import describe_runtime
-from halve.session.runtime import CPU_PROVIDER
+from halve.session.runtime import check_provider
 from halve.session.samples import Sample, SampleSource, as_samples
 from halve.session.twin import TwinModels, TwinSession
 from halve.session.twin_lane import tag_nodes
-from halve.session.twin_walk import TwinValue
+from halve.session.twin_walk import TwinValue, WalkSettings
 from halve.session.type_oracle import with_runtime_types
 from halve.session.weight_store import WeightStore
 from halve.source import open_model
@@ -50,6 +50,8 @@ from halve.write import build_model, write_model
 __all__ = ["finalize", "measure"]
 
 _LIMITS = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+# What a report shows of the options where it is set; mode, thresholds and provider stand elsewhere.
+_SHOWN = ("exact_local", "threads", "provider_options", "session_options", "feedback")
 # Of a smaller model a few copies do no harm.
 _IN_MEMORY_BYTES = 500_000_000
 
@@ -85,7 +87,7 @@ def measure(
     rows = as_samples(samples)
     if not rows:
         raise SampleError("no samples were given; allowed: one or more")
-    _check_provider(options)
+    check_provider(options.provider)
     _report(options, ManualEvent("prepare"))
     with (
         open_workspace(options.workspace, clean=options.clean) as workspace,
@@ -93,7 +95,9 @@ def measure(
     ):
         prepared_s = time.monotonic() - started
         found = tuple(_measured(job, sample, place, len(rows)) for place, sample in enumerate(rows))
-        report = _report_of(job, found)
+        plan = _verified_plan(job, found)
+        job.files.save_plan(plan)
+        report = _report_of(job, found, plan)
     return replace(report, prepare_s=prepared_s, elapsed_s=time.monotonic() - started)
 
 
@@ -114,10 +118,10 @@ def finalize(
     convert_options = with_runtime_types(options.convert)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         digest = open_model(source, allow_links=convert_options.allow_links).digest
-        ManualFiles(workspace, digest).open()
+        files = ManualFiles(workspace, digest)
+        files.open()
         result = convert(source, target, options=convert_options)
-        if workspace.plan is not None:
-            result.plan.save(workspace.plan)
+        files.deployed(result.plan, Path(target))
     return result
 
 
@@ -135,12 +139,14 @@ class _Job:
     files: ManualFiles
 
 
-def _check_provider(options: ManualOptions) -> None:
-    if options.provider != CPU_PROVIDER:
-        raise OptionError(
-            f"provider is {options.provider!r}; statistics of nodes are computed by emulation on"
-            f" {CPU_PROVIDER}; allowed: that"
-        )
+def _load_settings(options: ManualOptions) -> dict[str, Any]:
+    """What ONNX Runtime needs to know of each model that it loads."""
+    return {
+        "provider": options.provider,
+        "provider_options": options.provider_options,
+        "session_options": options.session_options,
+        "custom_op_library": options.convert.custom_op_library,
+    }
 
 
 def _report(options: ManualOptions, event: ManualEvent) -> None:
@@ -160,15 +166,13 @@ def _prepared(
     rewritten, plan = rewrite_model(model, analysis, plan, convert)
     shown = _shown(plan, options)
     floats = _float_outputs(analysis)
-    files = ManualFiles(workspace, model.digest, convert.custom_op_library)
+    files = ManualFiles(workspace, model.digest, _load_settings(options))
     files.open()
     with _models(model, rewritten, analysis, options, workspace) as models:
         twin = TwinSession(
             replace(models, floats={k: v for k, v in floats.items() if v}),
-            threads=options.threads,
-            session_options=options.session_options,
-            custom_op_library=convert.custom_op_library,
-            keep=lambda exact, half: files.keep(exact, half, plan),
+            WalkSettings(**_load_settings(options), threads=options.threads),
+            keep=files.keep,
         )
         calls = frozenset(node.id for node in analysis.nodes if node.calls_function)
         notes = (*analysis.warnings, *warnings, *rewritten.warnings)
@@ -197,7 +201,7 @@ def _models(
     plain = model if raised is None else raised.model
     neutral = _neutral_ids(analysis, convert)
     common: dict[str, Any] = {"floats": {}, "neutral": neutral, "half": convert.half}
-    common["local"] = options.runs_local
+    common |= {"local": options.runs_local, "real": options.on_device}
     if model.nbytes < _IN_MEMORY_BYTES:
         exact, _ = build_model(_unchanged(plain), options=convert)
         half, _ = build_model(rewritten, options=convert)
@@ -278,6 +282,7 @@ def _measured(job: _Job, sample: Sample, place: int, count: int) -> SampleStatis
     options = job.options
     collector = Collector(_limits(options))
     names = job.twin.output_names
+    options.tolerances.check_names(names)
     _check_golden(sample, names)
     visitor = _Shown(collector, options, place, count, len(job.plan.nodes))
     made = job.twin.run(sample, visitor, options.feedback)
@@ -359,25 +364,54 @@ def _reason(job: _Job, number: int) -> str:
     )
 
 
-def _report_of(job: _Job, found: tuple[SampleStatistics, ...]) -> ManualReport:
+def _verified_plan(job: _Job, found: Sequence[SampleStatistics]) -> Plan:
+    """The plan, with what it was verified on where every sample passed."""
+    if not all(sample.passed for sample in found):
+        return job.plan
+    return replace(job.plan, runtime=_runtime(), provider=job.options.provider)
+
+
+def _runtime() -> str:
+    return f"onnxruntime {describe_runtime().version}"
+
+
+def _report_of(job: _Job, found: tuple[SampleStatistics, ...], plan: Plan) -> ManualReport:
     options = job.options
     return ManualReport(
         mode=options.mode,
-        plan=job.plan,
+        plan=plan,
         fp32_nodes=tuple(sorted(set(options.convert.fp32_nodes))),
         samples=found,
         merged=_merged(job, found),
-        files=job.files.files(),
+        files=job.files.files(plan),
         reused=tuple(job.files.reused),
         notes=tuple(job.files.notes),
         limit=_LIMITS[options.convert.dtype],
         ge=options.ge_value_thres,
         le=options.le_value_thres,
         local="exact" if options.runs_local else "output",
-        runtime=f"onnxruntime {describe_runtime().version}",
+        runtime=_runtime(),
         provider=options.provider,
+        level="device" if options.on_device else "emulated",
+        options=_shown_options(options, job.plan),
         warnings=job.warnings,
     )
+
+
+def _shown_options(options: ManualOptions, plan: Plan) -> dict[str, object]:
+    """The options in plain values: what changes a result."""
+    limits = {"all": options.tolerances.default, **options.tolerances.outputs}
+    own = {name: getattr(options, name) for name in _SHOWN}
+    return {
+        **plan.options,
+        "tolerances": {name: _given(asdict(limit)) for name, limit in limits.items()},
+        **options.filters,
+        **{name: value for name, value in own.items() if value},
+    }
+
+
+def _given(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _merged(job: _Job, found: tuple[SampleStatistics, ...]) -> SampleStatistics:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from halve.errors import OptionError
 from halve.plans import Plan
 from halve.types import Comparison
 
@@ -111,6 +112,19 @@ class Tolerances:
     def of(self, output: str) -> OutputTolerance:
         """The tolerance of an output."""
         return self.outputs.get(output, self.default)
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Without this a misspelt name would leave its output at the default tolerance, unsaid.
+
+        Raises:
+            OptionError: a tolerance is for an output that is not among `known`.
+        """
+        unknown = sorted(self.outputs.keys() - set(known))
+        if unknown:
+            raise OptionError(
+                f"a tolerance is for output {unknown[0]!r}, which the model does not have; allowed:"
+                f" {', '.join(sorted(known))}"
+            )
 
     def tightened(self, margin: float) -> Tolerances:
         """All of them times `margin`."""

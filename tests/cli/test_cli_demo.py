@@ -75,6 +75,8 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert accuracy["float32"] > 0.98
     assert accuracy["float16"] < 0.5
     assert abs(accuracy["mixed"] - accuracy["float32"]) < 0.01
+    # Why a run on the CPU provider proves nothing: it computes the broken model in float32.
+    assert min(record["accuracy_on_cpu_provider"].values()) > 0.98
     assert record["search"]["verified"]["level"] == "emulated"
     assert len(record["search"]["required"]) == 4
 

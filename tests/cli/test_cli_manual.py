@@ -11,9 +11,12 @@ import numpy as np
 import onnx
 import pytest
 
+from halve.auto.workspace import open_workspace
 from halve.cli.main import main
 from halve.cli.manual import FLAGS, WITHOUT_EFFECT, make_parser, manual_options
+from halve.errors import OptionError
 from halve.manual_options import ManualOptions
+from halve.plans import Plan
 from worked_example import make_worked_example
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manual.schema.json"
@@ -106,6 +109,8 @@ def test_filters_exclude_each_other(worked: Path, capsys: pytest.CaptureFixture[
         (("--mode", "fast"), "allowed: calc, raw"),
         (("--provider", "Nowhere"), "Nowhere"),
         (("--output", "x.onnx"), "--finalize"),
+        (("--rtol", "z:1e-3"), "output 'z', which the model does not have; allowed: y"),
+        (("--provider", "CUDAExecutionProvider"), "no usable CUDAExecutionProvider"),
         (("--ge-value-thres", "much"), "allowed: a number"),
     ],
 )
@@ -130,6 +135,8 @@ def test_ntol_and_cosine_judge(worked: Path, capsys: pytest.CaptureFixture[str])
     assert loose["passed"] is True
     cosine = record(worked, capsys, *flags, "--cos-sim")
     assert cosine["op_statistic"][0]["2"]["outputs"][0]["numpy_allclose"] == "fail"
+    wide = record(worked, capsys, *flags, "--cos-sim", "0.9")["model_outputs"][0]["y"]["fp16_fp32"]
+    assert (wide["numpy_allclose"], wide["passed"]) == ("fail", True)
 
 
 def test_golden_outputs(worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +164,62 @@ def test_a_workspace_is_reused_and_cleaned(
     assert record(worked, capsys, *work)["reused"] == ["fp32.onnx", "fp16.onnx"]
     assert record(worked, capsys, *work, "--fp32-nodes", "2")["reused"] == ["fp32.onnx"]
     assert record(worked, capsys, *work, "--clean")["reused"] == []
+    assert record(worked, capsys, *work)["options"]["tolerances"]["all"]["atol"] == 1e-3
+
+
+def test_weights_that_changed_are_not_reused(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, work = tmp_path / "m.onnx", str(tmp_path / "work")
+    samples = ["--sample-dir", str(worked / "samples")]
+    model = onnx.load(worked / "worked.onnx")
+    (tensor,) = (item for item in model.graph.initializer if item.name == "w")
+    for scale, reused in ((1, []), (1, ["fp32.onnx", "fp16.onnx"]), (2, [])):
+        weight = onnx.numpy_helper.to_array(tensor) * scale
+        tensor.CopyFrom(onnx.numpy_helper.from_array(weight.astype(np.float32), "w"))
+        onnx.save(model, source)
+        assert main(["manual", str(source), *samples, "--workspace", work, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["reused"] == reused
+
+
+def test_two_runs_in_one_workspace(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    with open_workspace(work, clean=False):
+        (work / "fp32.onnx").touch()
+        status = manual(worked, "--workspace", str(work), "--clean")
+        assert "is in use by another run; wait" in error_of(capsys, status)
+        assert (work / "fp32.onnx").exists()
+    assert manual(worked, "--workspace", str(work), "--clean") == 0
+
+
+def test_a_workspace_that_cannot_be_made(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for flags in ((), ("--finalize",)):
+        status = manual(worked, "--workspace", str(tmp_path / "file" / "work"), *flags)
+        assert "name another folder" in error_of(capsys, status)
+
+
+def test_the_plan_says_what_it_passed_on(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    flags = ("--workspace", str(work))
+    record(worked, capsys, *flags)
+    assert Plan.load(work / "plan.json").runtime == ""
+    found = record(worked, capsys, *flags, "--fp32-nodes", "2,3")
+    assert Plan.load(work / "plan.json").runtime == found["runtime"]
+    assert found["output_files"]["deploy"] is None
+    assert manual(worked, *flags, "--fp32-nodes", "2,3", "--finalize") == 0
+    capsys.readouterr()
+    plan = Plan.load(work / "plan.json")
+    assert (plan.runtime, plan.provider) == (found["runtime"], "CPUExecutionProvider")
+    again = record(worked, capsys, *flags, "--fp32-nodes", "2,3")
+    assert again["output_files"]["deploy"] == str(work / "deploy.onnx")
+    assert record(worked, capsys, *flags)["output_files"]["deploy"] is None  # another plan
 
 
 def test_a_workspace_of_another_model(
@@ -189,6 +252,35 @@ def test_flags_of_a_search_are_named_where_they_have_no_effect(
 ) -> None:
     assert manual(worked, "--workers", "2", "--max-trials", "3") == 0
     assert "--max-trials, --workers: without effect" in capsys.readouterr().err
+
+
+def test_what_finalize_does_not_do_is_named(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--finalize", "--output", str(tmp_path / "out.onnx"))
+    assert manual(worked, *flags, "--report", "r.html", "--mode", "raw") == 0
+    assert "--report, --mode: without effect with --finalize" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("provider", "device", "found"),
+    [
+        ("CPUExecutionProvider", ["--device", "1"], {}),
+        ("CUDAExecutionProvider", [], {}),
+        ("CUDAExecutionProvider", ["--device", "1"], {"device_id": "1"}),
+    ],
+)
+def test_the_device_is_the_providers(
+    provider: str, device: list[str], found: dict[str, str]
+) -> None:
+    parsed = make_parser().parse(["x.onnx", f"--provider={provider}", *device])
+    assert manual_options(parsed).provider_options == found
+
+
+def test_one_device_only() -> None:
+    parsed = make_parser().parse(["x.onnx", "--provider=CUDAExecutionProvider", "--device=0,1"])
+    with pytest.raises(OptionError, match="--device names 2 devices; allowed in manual mode: one"):
+        manual_options(parsed)
 
 
 def test_random_samples_are_told(worked: Path, capsys: pytest.CaptureFixture[str]) -> None:

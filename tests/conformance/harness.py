@@ -110,19 +110,30 @@ def evaluate(case: Case, runner: str, expected: Results, **options: Any) -> Outc
     Raises:
         Finding: something does not hold.
     """
-    settings = ConvertOptions(**{"target": "any"} | options)  # type: ignore[arg-type]
-    outcome = Outcome(_converted(case.model, settings), runner)
+    outcome = Outcome(convert_soundly(case, **options), runner)
     model = outcome.result.model
     assert model is not None
-    _check(case.model, model)
-    _check_casts(outcome.result)
-    if not settings.node_block:
-        _check_names(case.model, outcome.result, settings)
-    _check_again(model, settings)
     lowered = _lowered(model, runner, case.feeds)
     _check_written(outcome, model, case.feeds, lowered)
     outcome.error = worst_error(lowered, expected)
     return outcome
+
+
+def convert_soundly(case: Case, **options: Any) -> ConvertResult:
+    """Convert a case and hold the result against everything that can be told without a run.
+
+    Raises:
+        Finding: something does not hold.
+    """
+    settings = ConvertOptions(**{"target": "any"} | options)  # type: ignore[arg-type]
+    result = _converted(case.model, settings)
+    assert result.model is not None
+    _check(case.model, result.model)
+    _check_casts(result)
+    if not settings.node_block:
+        _check_names(case.model, result, settings)
+    _check_again(result.model, settings)
+    return result
 
 
 def _converted(model: ModelProto, settings: ConvertOptions) -> ConvertResult:

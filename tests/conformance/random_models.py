@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from hypothesis import strategies as st
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import (
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 __all__ = ["models"]
 
@@ -111,8 +119,44 @@ def _filled(b: Builder) -> str:
 
 
 def _sequence(b: Builder) -> str:
-    sequence = b.add("SequenceConstruct", [b.pick(), b.pick()])
+    sequence = b.draw(st.sampled_from([_listed, _split, _collected]))(b)
+    if b.draw(st.booleans()):
+        sequence = b.add("SequenceInsert", [sequence, b.pick()])
+    if b.draw(st.booleans()):
+        kept = b.add("SequenceErase", [sequence, b.add("Constant", [], value_int=0)])
+        sequence = kept if b.draw(st.booleans()) else sequence
     return b.add("SequenceAt", [sequence, b.add("Constant", [], value_int=0)])
+
+
+def _listed(b: Builder) -> str:
+    return b.add("SequenceConstruct", [b.pick(), b.pick()])
+
+
+def _split(b: Builder) -> str:
+    joined = b.add("Concat", [b.pick(), b.pick()], axis=0)
+    return b.add("SplitToSequence", [joined, b.add("Constant", [], value_int=2)], axis=0)
+
+
+def _collected(b: Builder) -> str:
+    """A sequence that a loop fills."""
+    prefix = f"{b.prefix}s{b.count}_"
+    b.count += 1
+    inner = Builder(b.draw, [*b.floats], prefix, 0, b.functions)
+    _unary(inner)
+    made = [
+        inner.add("Identity", [prefix + "go"]),
+        inner.add("SequenceInsert", [prefix + "all", inner.nodes[0].output[0]]),
+    ]
+    infos = [_info(prefix + "i", INT64, ()), _info(prefix + "go", BOOL, ()), _list(prefix + "all")]
+    graph = helper.make_graph(
+        inner.nodes, "body", infos, [_info(made[0], BOOL, ()), _list(made[1])]
+    )
+    trips = b.add("Constant", [], value_int=2)
+    return b.add("Loop", [trips, "", b.add("SequenceEmpty", [])], 1, body=graph)
+
+
+def _list(name: str) -> ValueInfoProto:
+    return helper.make_tensor_sequence_value_info(name, FLOAT, SHAPE)
 
 
 def _quantised(b: Builder) -> str:

@@ -2,7 +2,8 @@
 
 One case in eight runs by default, for target "any" with inputs and outputs kept and not, and for
 "cuda" and "cpu"; the rest with `-m slow`. What a case may deviate by, and why, is in
-expectations.toml; a bound or an exclusion that a case does not need is an error.
+expectations.toml; a bound or an exclusion that a case does not need is an error. To bfloat16, which
+nobody runs on a CPU, each converts, checks, and converts again to itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import onnx
 import pytest
 
 from conformance.backend_cases import KINDS, Case, has_float32, load_cases
-from conformance.harness import Finding, Outcome, baseline, evaluate
+from conformance.harness import Finding, Outcome, baseline, convert_soundly, evaluate
 from conformance.table import render
 
 BUCKETS = 8
@@ -98,12 +99,26 @@ def inexact_reason(case: Case, outcome: Outcome) -> str:
     return next((EXPECTED["inexact"][key] for key in keys if key in EXPECTED["inexact"]), "")
 
 
-@pytest.mark.parametrize(
-    "bucket", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, BUCKETS))]
-)
+EVERY_BUCKET = [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, BUCKETS))]
+
+
+@pytest.mark.parametrize("bucket", EVERY_BUCKET)
 def test_backend_cases(bucket: int) -> None:
     cases = [case for case in eligible() if bucket_of(case) == bucket]
     findings = [line for case in cases for line in judge_case(case)]
+    assert findings == [], "\n".join(findings)
+
+
+@pytest.mark.parametrize("bucket", EVERY_BUCKET)
+def test_bfloat16(bucket: int) -> None:
+    findings = []
+    small = [case for case in eligible() if case.kind != "light"]
+    for case in (case for case in small if bucket_of(case) == bucket):
+        for keep in (False, True):
+            try:
+                convert_soundly(case, dtype="bfloat16", keep_io_types=keep)
+            except Finding as finding:
+                findings.append(f"{case.name} {keep}: {finding}")
     assert findings == [], "\n".join(findings)
 
 

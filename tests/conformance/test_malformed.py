@@ -72,6 +72,14 @@ def _dims(*dims: int) -> Callable[[], ModelProto]:
     return make
 
 
+def _scale_without_a_type() -> ModelProto:
+    scale = TensorProto(name="s", dims=[1])
+    nodes = [helper.make_node("DequantizeLinear", ["q", "s"], ["y"])]
+    model = build(nodes, {"q": (int(TensorProto.INT8), [2])}, {"y": (FLOAT, None)}, opset=19)
+    model.graph.initializer.append(scale)
+    return model
+
+
 CASES: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "negative opset": (_opset(-3), "version -3"),
     "opset beyond 32 bits": (_opset(1 << 40), "version 1099511627776"),
@@ -82,6 +90,7 @@ CASES: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "a cycle": (_cyclic, "cycle"),
     "functions call each other": (_recursive_functions, "calls itself"),
     "too many elements": (_dims(1 << 40, 1 << 40), "initializer 'w0'"),
+    "a scale without a type": (_scale_without_a_type, "constant 's' in the main graph"),
     "negative dimension": (_dims(-1, 16), "initializer 'w0'"),
 }
 

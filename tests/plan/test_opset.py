@@ -353,25 +353,66 @@ def test_a_recurrent_operator_of_opset_6_is_raised(op: str) -> None:
     model = build([node], inputs, {"y": (FLOAT, [5, 1, 1, 2])}, weights, opset=6, ir_version=3)
     assert convert(model, options=BF16).node_count == 1
     onnx.checker.check_model(raised(model), full_check=True)
-    node = model.graph.node[0]
-    node.attribute.append(helper.make_attribute("output_sequence", 1))
-    with pytest.raises(UnsupportedModelError, match="output_sequence"):
+    plain = raised(model)
+    model.graph.node[0].attribute.append(helper.make_attribute("output_sequence", 1))
+    assert raised(model) == plain
+
+
+def old(op: str, sizes: tuple[list[int], list[int]], **attributes: int) -> ModelProto:
+    """An operator of opset 6 with a weight of these sizes as its second operand."""
+    node = helper.make_node(op, ["x", "w"], ["y"], name="node", **attributes)
+    given, weight = sizes
+    values = np.linspace(0.5, 2, int(np.prod(weight)), dtype=np.float32).reshape(weight)
+    io = {"x": (FLOAT, given), "w": (FLOAT, weight)}, {"y": (FLOAT, given)}
+    return build([node], *io, {"w": values}, opset=6, ir_version=3)
+
+
+def run_raised(model: ModelProto) -> tuple[Any, Any, Any]:
+    """x, w and what the raised model makes of them."""
+    high = raised(model)
+    onnx.checker.check_model(high, full_check=True)
+    assert convert(model, options=BF16).node_count == 1
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    given = dyadic(np.random.default_rng(1), *shape)
+    session = ort.InferenceSession(high.SerializeToString(), providers=["CPUExecutionProvider"])
+    weight = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    return given, weight, session.run(None, {"x": given})[0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "axis", "shape"),
+    [
+        (([2, 3, 4], [3]), 1, [3, 1]),
+        (([2, 3, 4], [2, 3]), 0, [2, 3, 1]),
+        (([3, 3, 3], [3]), 1, [3, 1]),
+        (([3, 3, 3], [3]), -2, [3, 1]),
+        (([2, 3, 4], [4]), 2, [4]),
+        (([2, 3, 4], [3, 4]), 1, [3, 4]),
+    ],
+)
+def test_an_operand_that_began_at_an_axis(
+    sizes: tuple[list[int], list[int]], axis: int, shape: list[int]
+) -> None:
+    given, weight, made = run_raised(old("Mul", sizes, broadcast=1, axis=axis))
+    np.testing.assert_array_equal(made, given * weight.reshape(shape))
+
+
+@pytest.mark.parametrize("sizes", [([2, 3, 4], [3]), ([2, 3, 3], [3]), ([2, 3], [3]), ([3], [1])])
+def test_the_slopes_of_an_old_prelu(sizes: tuple[list[int], list[int]]) -> None:
+    given, weight, made = run_raised(old("PRelu", sizes))
+    slope = weight.reshape(-1, *[1] * (len(sizes[0]) - 2))
+    np.testing.assert_array_equal(made, np.where(given < 0, given * slope, given))
+
+
+@pytest.mark.parametrize(
+    ("op", "words"), [("PRelu", "the ranks of its inputs"), ("Mul", "Shape of input")]
+)
+def test_operands_of_unknown_rank_are_refused(op: str, words: str) -> None:
+    attributes = {} if op == "PRelu" else {"broadcast": 1, "axis": 1}
+    model = old(op, ([2, 3, 4], [3]), **attributes)
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(UnsupportedModelError, match=rf"node 0 \({op} 'node'\).*{words}"):
         convert(model, options=BF16)
-
-
-SLOPE = "its slope was one a channel"
-
-
-def prelu(slopes: int) -> ModelProto:
-    node = helper.make_node("PRelu", ["x", "w"], ["y"], name="node")
-    x = (FLOAT, [2, 3, 4])
-    return build([node], {"x": x, "w": (FLOAT, [slopes])}, {"y": x}, opset=6, ir_version=3)
-
-
-def test_the_slopes_of_an_old_prelu_are_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match=rf"node 0 \(PRelu 'node'\).*{SLOPE}"):
-        convert(prelu(3), options=BF16)
-    onnx.checker.check_model(raised(prelu(1)), full_check=True)
 
 
 @pytest.mark.parametrize("name", ["dtln_1", "ultraface_rfb", "mnist_cntk", "yunet"])
@@ -388,3 +429,50 @@ def test_trained_models(name: str, trained_model_dir: Path, tmp_path: Path) -> N
     verdict = judge(source, target, samples, require_load=False)
     assert exact.loaded or not loads
     assert all(out.cosine > 0.999 for s in verdict.samples for out in s.outputs)
+
+
+def scan_of_opset_8() -> ModelProto:
+    text = """g (float[1, 2] s, float[1, 3, 2] xs) => (float[1, 2] t, float[1, 3, 2] ys) {
+        t, ys = Scan ("", s, xs) <num_scan_inputs = 1,
+            body = b (float[2] u, float[2] v) => (float[2] p, float[2] q) {
+                p = Add (u, v) q = Exp (p) }>
+    }"""
+    return text_model(text, opset=8, ir_version=3)
+
+
+def resize(scales: list[float] | None) -> ModelProto:
+    node = helper.make_node("Resize", ["x", "s"], ["y"], mode="nearest")
+    io = {"x": (FLOAT, [1, 1, 4, 4])}, {"y": (FLOAT, [1, 1, None, None])}
+    if scales is None:
+        io[0]["s"] = (FLOAT, [4])
+    weights = {} if scales is None else {"s": np.array(scales, np.float32)}
+    return build([node], *io, weights, opset=10, ir_version=4)
+
+
+def parameter() -> ModelProto:
+    function = """<domain: "local", opset_import: ["" : 12]>
+    f <axis> (x) => (y) { y = Softmax <axis: int = @axis> (x) }"""
+    graph = "g (float[2, 3] x) => (float[2, 3] y) { y = local.f <axis = 1> (x) }"
+    return text_model(graph, function, opset=12, ir_version=8, domains={"local": 1})
+
+
+def training() -> ModelProto:
+    model = one_node("Relu", 12)
+    model.training_info.add().algorithm.CopyFrom(model.graph)
+    return model
+
+
+REFUSED = {
+    "Scan of opset 8": (scan_of_opset_8(), "a batch dimension"),
+    "computed scales": (resize(None), "scales that are not constant"),
+    "both directions": (resize([1, 1, 2, 0.5]), "enlarges one axis and reduces another"),
+    "a parameter": (parameter(), "attribute 'axis' is a parameter of the function"),
+    "training": (training(), "training_info"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_of_the_table_in_the_documents(name: str) -> None:
+    model, words = REFUSED[name]
+    with pytest.raises(UnsupportedModelError, match=words):
+        convert(model, options=BF16)

@@ -54,7 +54,7 @@ def test_every_part_is_there(page: Page) -> None:
         "✕ failed",
         LEVELS["emulated"],
         "1 node originates an overflow: 4 MatMul /layer4/MatMul",
-        f"--fp32-nodes {OVERFLOWS}",
+        f"--fp32-nodes 1,{OVERFLOWS}",
         "an overflow originates here: 1",
         "scores",
         "onnxruntime 1.31.1",

@@ -137,3 +137,25 @@ def test_a_local_error_behind_an_overflow_cannot_be_told() -> None:
     assert local_error(output, local="exact") == math.inf
     over = next(node for node in report.merged.nodes if node.id == OVERFLOWS)
     assert local_error(over.outputs[0], local="output") == math.inf
+
+
+def test_of_many_outputs_the_worst_are_named() -> None:
+    report = make_manual_report(passed=True)
+    (row,) = report.merged.model_outputs
+    rows = tuple(
+        replace(row, name=f"o{n}", fp16_fp32=replace(row.fp16_fp32, error=n / 40, passed=n < 38))
+        for n in range(40)
+    )
+    report = replace(report, merged=replace(report.merged, model_outputs=rows))
+    lines = [line for line in manual_lines(report) if line.startswith("output")]
+    assert len(lines) == 13
+    assert lines[0].startswith("output     'o39' FAILED")
+    assert lines[2].startswith("output     'o37' passed")
+    assert lines[-1] == "output     28 more: 0 failed, 28 passed"
+
+
+def test_hidden_nodes_may_overflow() -> None:
+    report = make_manual_report()
+    shown = tuple(node for node in report.merged.nodes if node.id != OVERFLOWS)
+    report = replace(report, merged=replace(report.merged, nodes=shown))
+    assert "over limit no node that is shown originates an overflow" in manual_lines(report)

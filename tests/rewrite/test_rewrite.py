@@ -243,20 +243,6 @@ def test_attributes_that_choose_a_type(line: str, block: bool) -> None:
         checked(convert_text(text, keep_io_types=keep, **options))
 
 
-def test_sequences_stay_float() -> None:
-    text = """g (float[2] x) => (float[2] y) {
-        a = Sin(x)
-        s = SequenceConstruct(a, a)
-        i = Constant<value_int = 0>()
-        b = SequenceAt(s, i)
-        y = Cos(b)
-    }"""
-    result = convert_text(text)
-    model = checked(result)
-    assert [row.tensor for row in result.casts] == ["a", "b"]
-    assert io_types(model) == {"x": FLOAT16, "y": FLOAT16}
-
-
 def test_unknown_op_stays_float_and_its_readers_are_typed() -> None:
     text = "g (float[2] x) => (float[2] y) { a = Sin(x) b = my.Thing(a) y = Cos(b) }"
     result = convert_text(text)

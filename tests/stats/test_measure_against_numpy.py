@@ -19,9 +19,11 @@ from onnx import ModelProto, NodeProto, ValueInfoProto
 import halve
 from halve import ConvertOptions, ManualOptions, OutputTolerance, Tolerances
 from halve.manual_types import ManualReport, OutputStatistics, RunStatistics
+from halve.report.manual_record import manual_json
 from halve.session import load, lower, read_samples, run
 
 Arrays = dict[str, NDArray[Any]]
+Values = tuple[NDArray[Any], NDArray[Any], int, int]
 FLOAT16 = onnx.TensorProto.FLOAT16
 LIMIT, LE = 65504.0, 2.0**-14
 RTOL, ATOL = 1e-3, 1e-3
@@ -45,8 +47,8 @@ def dumped(model: ModelProto, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
 class Dump:
     """A model's tensors in both runs."""
 
-    def __init__(self, path: Path, options: ConvertOptions) -> None:
-        sample = read_samples(path.parent)[0]
+    def __init__(self, path: Path, options: ConvertOptions, number: int = 0) -> None:
+        sample = read_samples(path.parent)[number]
         self.source = onnx.load(path)
         drop_default_inputs(self.source)
         converted = halve.convert(path, options=options).model
@@ -271,3 +273,82 @@ def test_nothing_is_different_where_every_node_is_float32(trained_model_dir: Pat
     report = measured(path, options)
     assert {item.total_error for node in report.merged.nodes for item in node.outputs} == {0.0}
     assert {item.local_error for node in report.merged.nodes for item in node.outputs} == {0.0}
+
+
+def ratios(run: str, array: NDArray[Any], clip: int) -> dict[str, object]:
+    """The fields of calc mode."""
+    size = np.abs(array.astype(np.float64))
+    return {
+        f"{run}_ge_ratio": np.count_nonzero(size >= 1.0) / size.size,
+        f"{run}_le_ratio": np.count_nonzero(size <= 1e-3) / size.size,
+        f"{run}_clip_ratio": clip / size.size,
+        f"{run}_check_nan": bool(np.isnan(size).any()),
+    }
+
+
+def counts(half: NDArray[Any], exact: NDArray[Any]) -> dict[str, object]:
+    """The fields of raw mode, by numpy's own functions."""
+    a, b = half.astype(np.float64), exact.astype(np.float64)
+    exceed = int((~np.isclose(a, b, rtol=RTOL, atol=ATOL)).sum())
+    product = np.linalg.norm(a) * np.linalg.norm(b)
+    found: dict[str, object] = {
+        "numpy_allclose": "pass" if np.allclose(a, b, rtol=RTOL, atol=ATOL) else "fail",
+        "exceed_tol_count": exceed,
+        "passed": exceed == 0,
+        "cos_sim_value": pytest.approx(float(a @ b / product), rel=1e-9),
+        "norm_rel": pytest.approx(float(np.linalg.norm(a) / np.linalg.norm(b)), rel=1e-9),
+    }
+    for lane, array in (("fp16", a), ("fp32", b)):
+        found[f"{lane}_element_count"] = array.size
+        found[f"{lane}_nan_count"] = int(np.isnan(array).sum())
+        found[f"{lane}_inf_count"] = int(np.isinf(array).sum())
+    return found
+
+
+def check_row(
+    row: Any, expected: list[tuple[NDArray[Any], NDArray[Any], int, int]], mode: str
+) -> None:
+    """A JSON row of one output against the values of one sample, or of several in a row."""
+    half, exact = (np.concatenate([each[k].ravel() for each in expected]) for k in (0, 1))
+    clips = [sum(each[k] for each in expected) for k in (2, 3)]
+    wanted = (
+        counts(half, exact)
+        if mode == "raw"
+        else ratios("fp16", half, clips[0]) | ratios("fp32", exact, clips[1])
+    )
+    assert {name: row[name] for name in wanted} == wanted
+
+
+def values_of(dump: Dump, name: str) -> Values:
+    """An output in both runs, and how many overflows originate there in each."""
+    made = f"{name}_float16" if f"{name}_float16" in dump.half else name
+    exact, stored = dump.exact[name], dump.half[made]
+    return stored, exact, clipped(dump, made, stored, exact), int((np.abs(exact) > LIMIT).sum())
+
+
+@pytest.mark.parametrize("mode", ["calc", "raw"])
+def test_the_json_by_sample_and_merged(mode: str, trained_model_dir: Path) -> None:
+    path = trained_model_dir / "mnist_cntk" / "model.onnx"
+    dumps = [Dump(path, ConvertOptions(), number) for number in (0, 1)]
+    tolerances = Tolerances(OutputTolerance(RTOL, ATOL))
+    options = ManualOptions(mode=mode, tolerances=tolerances, ge_value_thres=1, le_value_thres=1e-3)
+    record: Any = manual_json(halve.measure(path, read_samples(path.parent)[:2], options=options))
+    checked = 0
+    for number, node in enumerate(dumps[0].source.graph.node):
+        for slot, row in enumerate(record["merged"]["op_statistic"][str(number)]["outputs"]):
+            name = node.output[row["slot"]]
+            found = [values_of(dump, name) for dump in dumps]
+            check_row(row, found, mode)
+            for rows, one in zip(record["op_statistic"], found, strict=True):
+                check_row(rows[str(number)]["outputs"][slot], [one], mode)
+            checked += 1
+    assert checked >= 10
+    samples = read_samples(path.parent)
+    for rows, dump, sample in zip(record["model_outputs"], dumps, samples, strict=False):
+        for name, blocks in rows.items():
+            assert sample.outputs is not None
+            arrays = {"fp16": dump.half[name], "fp32": dump.exact[name]}
+            arrays["golden"] = sample.outputs[name]
+            for block, found in blocks.items():
+                wanted = counts(*(arrays[key].ravel() for key in block.split("_")))
+                assert {key: found[key] for key in wanted} == wanted

@@ -195,3 +195,25 @@ def test_feedback_keeps_a_state_for_each_run(half: str) -> None:
     assert total.fp16.runs == 50
     assert total.dtype == half
     assert total.total_error > total.local_error  # errors gather in the state
+
+
+EARLY = """g (float[4] x, bool c) => (float[4] y) <float k = {2.0}> {
+    [one] a = Mul(x, k)
+    [two] b = Mul(x, a)
+    [choice] y = If (c) <
+        then_branch = t () => (float[4] p) { [inner] p = Mul(x, k) },
+        else_branch = e () => (float[4] q) { [other] q = Add(b, k) }
+    >
+}"""
+
+
+@pytest.mark.parametrize("mode", ["calc", "raw"])
+def test_what_an_input_holds_originates_nowhere(mode: str) -> None:
+    """The input itself is long gone when its later readers are measured."""
+    x = np.array([1, 2, np.nan, np.inf], F32)
+    feeds = {"x": x, "c": np.array(True)}
+    report = measured(parse(EARLY), feeds, mode=mode, exact_local=None)
+    for node in report.merged.nodes:
+        for item in node.outputs:
+            assert item.fp16 is not None
+            assert (item.fp16.clip, item.fp16.inherited) == (0, 2), node.name

@@ -97,6 +97,71 @@ HALVE_NOINLINE void define_maxima(const char* a, const char* b, uint64_t index,
   }
 }
 
+// Counts of a group's values that are not finite, and what tells whether to take them.
+template <class V>
+struct Specials {
+  int a_numbers = 0, b_numbers = 0, a_finite = 0, b_finite = 0;
+  typename V::D both = V::set(0.0);  // infinite where both values of a pair are
+
+  HALVE_INLINE void count(typename V::D x, typename V::D y) {
+    const auto largest = V::set(double_of(kLargestBits)), above = V::set(double_of(kInfinityBits));
+    const auto a = V::abs(x), b = V::abs(y);
+    a_numbers += V::less_equal(a, above);
+    b_numbers += V::less_equal(b, above);
+    a_finite += V::less_equal(a, largest);
+    b_finite += V::less_equal(b, largest);
+    both = V::max(V::min(a, b), both);
+  }
+  HALVE_INLINE void add_to(CompareTotals& totals) const {
+    constexpr int kElements = kGroupElements;
+    totals.a_nan += static_cast<uint64_t>(kElements - a_numbers);
+    totals.b_nan += static_cast<uint64_t>(kElements - b_numbers);
+    totals.a_inf += static_cast<uint64_t>(a_numbers - a_finite);
+    totals.b_inf += static_cast<uint64_t>(b_numbers - b_finite);
+  }
+};
+
+// As fast_step, for any values but pairs of infinities, where no maximum can be exceeded.
+template <class V, class A, class B>
+HALVE_INLINE void special_step(const char* a, const char* b, const Limits<V>& limits,
+                               VectorSums<V>& sums, Specials<V>& found, typename V::C& mismatches) {
+  const auto x = V::load(A{}, a);
+  const auto y = V::load(B{}, b);
+  found.count(x, y);
+  // What is NaN becomes the second operand.
+  const auto error = V::min(V::abs(V::sub(x, y)), V::set(double_of(kInfinityBits)));
+  const auto allowed = V::add(limits.atol, V::mul(limits.rtol, V::abs(y)));
+  const auto unless_finite = V::max(V::add(allowed, V::sub(y, y)), V::set(-1.0));
+  mismatches = V::count_less(mismatches, unless_finite, error);
+  sums.aa = add_product<V, A::kExact>(sums.aa, x, x);
+  sums.bb = add_product<V, B::kExact>(sums.bb, y, y);
+  sums.ab = add_product < V, A::kExact && B::kExact > (sums.ab, x, y);
+  sums.ee = V::add(sums.ee, V::mul(error, error));
+}
+
+// A group that is not finite, where nothing can exceed the maxima so far: false where that is not
+// so, or where two infinities meet, and then nothing is changed.
+template <class V, class A, class B>
+HALVE_NOINLINE bool take_special_group(const char* a, const char* b, CompareRule rule,
+                                       const Limits<V>& limits, VectorSums<V>& sums,
+                                       typename V::C& mismatches, CompareTotals& totals) {
+  const double infinity = double_of(kInfinityBits);
+  if (rule.equal_nan || totals.max_abs_error != infinity || totals.max_rel_error != infinity) {
+    return false;
+  }
+  VectorSums<V> next = sums;
+  typename V::C counted = mismatches;
+  Specials<V> found;
+  for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
+    special_step<V, A, B>(a + A::kBytes * i, b + B::kBytes * i, limits, next, found, counted);
+  }
+  if (V::any_less(V::set(double_of(kLargestBits)), found.both)) return false;
+  found.add_to(totals);
+  sums = next;
+  mismatches = counted;
+  return true;
+}
+
 // A group that holds a NaN or an infinity (or squares beyond float64), by the definition.
 template <class V, class A, class B>
 HALVE_NOINLINE void define_group(const char* a, const char* b, uint64_t index, CompareRule rule,
@@ -145,6 +210,9 @@ HALVE_INLINE void compare_block(const char* a, const char* b, uint64_t n, uint64
                            counted);
     }
     if (!V::all_finite(next.ee)) [[unlikely]] {
+      if (take_special_group<V, A, B>(group_a, group_b, rule, limits, sums, mismatches, totals)) {
+        continue;
+      }
       define_group<V, A, B>(group_a, group_b, index + done, rule, sums, totals);
       limits.follow(totals);
       continue;

@@ -33,6 +33,7 @@ HALVE_INLINE double double_of(uint64_t bits) {
 }
 
 constexpr uint64_t kInfinityBits = 0x7FF0000000000000;
+constexpr uint64_t kLargestBits = 0x7FEFFFFFFFFFFFFF;  // of finite numbers
 
 HALVE_INLINE double magnitude(double x) {
   uint64_t bits;

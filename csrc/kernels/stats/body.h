@@ -125,8 +125,44 @@ HALVE_INLINE void count_group(const char* p, const Limits<V, T>& limits, StatsTo
   totals.subnormal += static_cast<uint64_t>(tiny - zero);
 }
 
-// Whole groups by vector; one with a NaN or an infinity (or squares beyond float64), and what is
-// left of the last group, by the definition.
+// A group with a NaN or an infinity (or squares beyond float64): each lane as the definition.
+template <class V, class T>
+HALVE_NOINLINE void special_group(const char* p, StatsThresholds thresholds, typename V::D& squares,
+                                  StatsTotals& totals) {
+  const auto above = V::set(double_of(kInfinityBits)), largest = V::set(double_of(kLargestBits));
+  const auto none = V::set(0.0), min_normal = V::set(T::kMinNormal);
+  const auto ge = V::set(thresholds.ge), le = V::set(thresholds.le);
+  auto minimum = V::set(totals.minimum), maximum = V::set(totals.maximum);
+  int reach = 0, within = 0, numbers = 0, finite = 0, zero = 0, tiny = 0;
+  for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
+    const auto x = V::load(T{}, p + T::kBytes * i);
+    const auto size = V::abs(x);
+    reach += V::less_equal(ge, size);
+    within += V::less_equal(size, le);
+    numbers += V::less_equal(size, above);
+    finite += V::less_equal(size, largest);
+    zero += V::less_equal(size, none);
+    tiny += V::less(size, min_normal);
+    // NaN where x is not finite, which minimum and maximum drop.
+    const auto only = V::add(x, V::sub(x, x));
+    minimum = V::min(only, minimum);
+    maximum = V::max(only, maximum);
+    squares = V::add(squares, V::max(V::mul(only, only), none));
+  }
+  totals.ge += static_cast<uint64_t>(reach);
+  totals.le += static_cast<uint64_t>(within);
+  totals.nan += kGroupElements - static_cast<uint64_t>(numbers);
+  totals.inf += static_cast<uint64_t>(numbers - finite);
+  totals.zero += static_cast<uint64_t>(zero);
+  totals.subnormal += static_cast<uint64_t>(tiny - zero);
+  double low[kSumLanes], high[kSumLanes];
+  V::store(low, minimum);
+  V::store(high, maximum);
+  for (const double x : low) totals.minimum = x < totals.minimum ? x : totals.minimum;
+  for (const double x : high) totals.maximum = x > totals.maximum ? x : totals.maximum;
+}
+
+// Whole groups by vector, and what is left of the last one by the definition.
 template <class V, class T>
 HALVE_INLINE void measure_block(const char* p, uint64_t n, StatsThresholds thresholds,
                                 const Limits<V, T>& limits, Extremes<V, T>& extremes,
@@ -140,9 +176,7 @@ HALVE_INLINE void measure_block(const char* p, uint64_t n, StatsThresholds thres
     typename Elements<V, T>::X smallest;
     const auto found = fast_group<V, T>(group, next, smallest);
     if (!V::all_finite(next)) [[unlikely]] {
-      V::store(lanes.sum, squares);
-      define_elements<T>(group, kGroupElements, thresholds, lanes, totals);
-      squares = V::load(Float64{}, reinterpret_cast<const char*>(lanes.sum));
+      special_group<V, T>(group, thresholds, squares, totals);
       continue;
     }
     squares = next;

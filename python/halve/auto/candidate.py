@@ -12,7 +12,6 @@ from onnx import ModelProto
 from halve.auto.validating import by_name, checked
 from halve.auto.workspace import Workspace
 from halve.convert import convert
-from halve.errors import OptionError
 from halve.search_options import SearchOptions
 from halve.search_types import FinalVerdict
 from halve.session.samples import Sample
@@ -76,7 +75,7 @@ class Judge:
         """
         references, longest_s = reference_outputs(source, samples, judge_settings(options))
         rows = tuple(references)
-        _check_names(options, rows)
+        options.tolerances.check_names({name for reference in rows for name in reference})
         return cls(source, tuple(samples), held_out, rows, longest_s, options, workspace)
 
     def convert(self, fp32_ids: Sequence[int], target: Path) -> ConvertResult:
@@ -115,14 +114,3 @@ class Judge:
         if all(filecmp.cmp(first, second, shallow=False) for first, second in pairs):
             return result, verdict
         return result, self.judge_file(target)
-
-
-def _check_names(options: SearchOptions, references: Sequence[Outputs]) -> None:
-    """Without this a misspelt name would leave its output at the default tolerance, unsaid."""
-    known = {name for reference in references for name in reference}
-    unknown = sorted(options.tolerances.outputs.keys() - known)
-    if unknown:
-        raise OptionError(
-            f"a tolerance is for output {unknown[0]!r}, which the model does not have; allowed: "
-            + ", ".join(sorted(known))
-        )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halve.errors import OutputError, WorkspaceError
+from halve.write.locks import file_lock
 
 __all__ = ["Workspace", "open_workspace"]
 
@@ -56,35 +57,58 @@ def open_workspace(folder: Path | None, *, clean: bool) -> Iterator[Workspace]:
     one for None.
 
     Raises:
-        WorkspaceError: the folder holds files and is not a workspace: nothing is removed there.
+        WorkspaceError: the folder holds files and is not a workspace, or another run is in it:
+            nothing is removed there.
         OutputError: it cannot be made.
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="halve-search-") as name:
             yield Workspace(Path(name), kept=False)
         return
+    _make(folder)
+    with file_lock(folder / _MARK) as free:
+        if not free:
+            raise WorkspaceError(
+                f"workspace {folder} is in use by another run; wait for its end, or name another"
+                " folder"
+            )
+        try:
+            _prepare(folder, clean)
+            yield Workspace(folder, kept=True)
+        finally:
+            for scratch in folder.glob("scratch-*"):
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _make(folder: Path) -> None:
+    """The folder with its mark.
+
+    Raises:
+        WorkspaceError, OutputError: as open_workspace.
+    """
     try:
-        _prepare(folder, clean)
-        yield Workspace(folder, kept=True)
-    finally:
-        for scratch in folder.glob("scratch-*"):
-            shutil.rmtree(scratch, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(item.name for item in folder.iterdir() if item.name != _MARK)
+        if others and not (folder / _MARK).exists():
+            raise WorkspaceError(
+                f"{folder} holds {others[0]!r} and is no workspace; name an empty or a new folder"
+            )
+        (folder / _MARK).write_text("1\n", "ascii")
+    except OSError as error:
+        raise _no_workspace(folder, error) from error
+
+
+def _no_workspace(folder: Path, error: OSError) -> OutputError:
+    return OutputError(f"workspace {folder}: {error.strerror}; name another folder")
 
 
 def _prepare(folder: Path, clean: bool) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        others = [item.name for item in folder.iterdir() if item.name != _MARK]
-        if others and not (folder / _MARK).exists():
-            raise WorkspaceError(
-                f"{folder} holds {sorted(others)[0]!r} and is no workspace; name an empty or a new"
-                " folder"
-            )
-        (folder / _MARK).write_text("1\n", "ascii")
-        for name in others if clean else ():
-            _remove(folder / name)
+        for item in list(folder.iterdir()) if clean else ():
+            if item.name != _MARK:
+                _remove(item)
     except OSError as error:
-        raise OutputError(f"workspace {folder}: {error.strerror}; name another folder") from error
+        raise _no_workspace(folder, error) from error
 
 
 def _remove(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from halve import __version__
 from halve.cli import values
 from halve.cli.flags import FLAGS as CONVERT_FLAGS
-from halve.cli.flags import Flag
+from halve.cli.flags import Flag, add_flags, given_fields
 from halve.cli.parser import Parser, split_list
 from halve.cli.paths import check_report_path
 from halve.cli.sample_flags import add_sample_flags, sample_request, spread
@@ -84,16 +84,16 @@ def make_parser() -> Parser:
         "sample; or the arrays of A.npz with those of B.npz. Exit status 2 where a tolerance is "
         "exceeded.",
         usage="A B --sample-dir DIR",
-        example="halve compare model_fp16.onnx model.onnx --sample-dir samples --rtol 1e-2",
+        example="halve compare mixed.onnx model.onnx --sample-dir samples --rtol 1e-2",
     )
     parser.add_argument(
         "paths", nargs="*", default=[], metavar="A B", help="two models, or two .npz files"
     )
     parser.add_argument("--output-json", metavar="F.json", help="write the JSON record as well")
     add_sample_flags(parser)
-    _add(parser.add_argument_group("random samples"), (_SHARED["seed"],))
+    add_flags(parser.add_argument_group("random samples"), (_SHARED["seed"],))
     add_tolerance_flags(parser)
-    _add(parser.add_argument_group("comparison"), FLAGS)
+    add_flags(parser.add_argument_group("comparison"), FLAGS)
     return parser
 
 
@@ -122,22 +122,11 @@ def compare_options(parsed: argparse.Namespace) -> CompareOptions:
     Raises:
         OptionError: a value is not understood or not allowed.
     """
-    made: dict[str, object] = {
-        flag.field: flag.convert(getattr(parsed, flag.field))
-        for flag in FLAGS
-        if hasattr(parsed, flag.field)
-    }
+    made = given_fields(FLAGS, parsed)
     tolerances = given_tolerances(parsed)
     if tolerances is not None:
         made["tolerances"] = tolerances
-    return CompareOptions(**made)  # type: ignore[arg-type]  # FLAGS has one type for each field
-
-
-def _add(group: argparse._ArgumentGroup, flags: Sequence[Flag]) -> None:
-    for flag in flags:
-        group.add_argument(
-            flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
-        )
+    return CompareOptions(**made)
 
 
 def _pair(parser: Parser, parsed: argparse.Namespace) -> _Pair:

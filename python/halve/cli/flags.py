@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from halve.cli import values
 from halve.cli.parser import split_list
@@ -12,7 +13,15 @@ from halve.errors import OptionError
 from halve.files import given_path
 from halve.options import ConvertOptions, parse_size
 
-__all__ = ["FLAGS", "WITHOUT_FLAG", "Flag", "add_convert_flags", "convert_options"]
+__all__ = [
+    "FLAGS",
+    "WITHOUT_FLAG",
+    "Flag",
+    "add_convert_flags",
+    "add_flags",
+    "convert_options",
+    "given_fields",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +181,30 @@ FLAGS = (
 WITHOUT_FLAG = {"plan", "simplify", "device", "budget_bytes", "progress", "type_oracle"}
 
 
-def add_convert_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for every field of ConvertOptions but WITHOUT_FLAG."""
-    group = parser.add_argument_group("conversion")
-    for flag in FLAGS:
+def add_flags(group: argparse._ArgumentGroup, flags: Sequence[Flag]) -> None:
+    """Adds flags that may be repeated, and those without a value."""
+    for flag in flags:
         if flag.metavar:
             group.add_argument(
                 flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
             )
         else:
             group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
+
+
+def given_fields(flags: Sequence[Flag], parsed: argparse.Namespace) -> dict[str, Any]:
+    """The values of the flags that were given, by field.
+
+    Raises:
+        OptionError: a value is not understood.
+    """
+    given = [flag for flag in flags if hasattr(parsed, flag.field)]
+    return {flag.field: flag.convert(getattr(parsed, flag.field)) for flag in given}
+
+
+def add_convert_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for every field of ConvertOptions but WITHOUT_FLAG."""
+    add_flags(parser.add_argument_group("conversion"), FLAGS)
 
 
 def convert_options(parsed: argparse.Namespace, **more: object) -> ConvertOptions:

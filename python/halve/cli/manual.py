@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +12,21 @@ from pathlib import Path
 from halve import __version__
 from halve.cli import values
 from halve.cli.convert import show, show_warnings
-from halve.cli.flags import Flag, add_convert_flags
+from halve.cli.flags import Flag, add_convert_flags, add_flags, given_fields
 from halve.cli.manual_report import add_view_flags, manual_view
 from halve.cli.parser import Parser, split_list
 from halve.cli.sample_flags import add_sample_flags, sample_request, spread
 from halve.cli.search_flags import FLAGS as SEARCH_FLAGS
 from halve.cli.search_flags import add_tolerance_flags, search_options
+from halve.errors import OptionError
 from halve.files import given_path
-from halve.manual_options import ManualOptions
+from halve.manual_options import CPU_PROVIDER, ManualOptions
 from halve.manual_types import ManualEvent
 from halve.report import ConversionReport
 from halve.report.manual_record import manual_json
+from halve.search_options import SearchOptions
 
 __all__ = ["FLAGS", "WITHOUT_EFFECT", "make_parser", "manual_options", "run"]
-
-_DEPLOY = "deploy.onnx"
 
 
 def _ids(name: str) -> Callable[[Sequence[str]], tuple[int, ...]]:
@@ -95,8 +95,16 @@ FLAGS = (
 """A flag for a field of ManualOptions; the others come from those of a search and a conversion."""
 # Flags that manual and automatic mode share. Those of the second line say how to search.
 _SHARED = ("seed", "threads_per_trial", "provider", "provider_options", "session_options",
-           "feedback", "workspace", "clean")  # fmt: skip
-WITHOUT_EFFECT = ("devices", "workers", "validate", "time_budget_s", "max_trials")
+           "devices", "feedback", "workspace", "clean")  # fmt: skip
+WITHOUT_EFFECT = ("workers", "validate", "time_budget_s", "max_trials")
+_FOR_SEARCH = {flag.field: flag.name for flag in SEARCH_FLAGS if flag.field in WITHOUT_EFFECT}
+_FOR_STATISTICS = {
+    "report": "--report",
+    "output_json": "--output-json",
+    "sort": "--sort",
+    "top": "--top",
+    **{flag.field: flag.name for flag in FLAGS},
+}
 
 
 def make_parser() -> Parser:
@@ -119,10 +127,10 @@ def make_parser() -> Parser:
     parser.add_argument("--output", metavar="OUT", help="where --finalize writes")
     add_view_flags(parser)
     add_sample_flags(parser)
-    _add_flags(parser.add_argument_group("statistics"), FLAGS)
+    add_flags(parser.add_argument_group("statistics"), FLAGS)
     add_tolerance_flags(parser)
     shared = [flag for flag in SEARCH_FLAGS if flag.field in (*_SHARED, *WITHOUT_EFFECT)]
-    _add_flags(parser.add_argument_group("running (as for halve auto)"), shared)
+    add_flags(parser.add_argument_group("running (as for halve auto)"), shared)
     add_convert_flags(parser)
     return parser
 
@@ -144,7 +152,7 @@ def run(args: Sequence[str]) -> int:
     options = manual_options(parsed)
     if view.wants_distribution:
         options = replace(options, distribution=True)
-    _warn_without_effect(parsed)
+    _warn_without_effect(parsed, _FOR_SEARCH, "in manual mode")
     # Here, because it brings onnx and ONNX Runtime, which --help does not need.
     from halve.measure import measure
 
@@ -166,33 +174,33 @@ def manual_options(parsed: argparse.Namespace) -> ManualOptions:
         OptionError: a value is not understood or not allowed.
     """
     search = search_options(parsed)
-    own = {
-        flag.field: flag.convert(getattr(parsed, flag.field))
-        for flag in FLAGS
-        if hasattr(parsed, flag.field)
-    }
     return ManualOptions(
         convert=search.convert,
         tolerances=search.tolerances,
         threads=search.threads_per_trial,
         provider=search.provider,
-        provider_options=search.provider_options,
+        provider_options=_on_device(search) | dict(search.provider_options),
         session_options=search.session_options,
         feedback=search.feedback,
         workspace=search.workspace,
         clean=search.clean,
-        **own,  # type: ignore[arg-type]  # FLAGS has one type for each field
+        **given_fields(FLAGS, parsed),
     )
 
 
-def _add_flags(group: argparse._ArgumentGroup, flags: Sequence[Flag]) -> None:
-    for flag in flags:
-        if flag.metavar:
-            group.add_argument(
-                flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
-            )
-        else:
-            group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
+def _on_device(search: SearchOptions) -> dict[str, str]:
+    """The provider's option for the device.
+
+    Raises:
+        OptionError: several devices were named.
+    """
+    if search.provider == CPU_PROVIDER or search.devices == (0,):
+        return {}
+    if len(search.devices) > 1:
+        raise OptionError(
+            f"--device names {len(search.devices)} devices; allowed in manual mode: one"
+        )
+    return {"device_id": str(search.devices[0])}
 
 
 def _source(parser: Parser, parsed: argparse.Namespace) -> Path:
@@ -204,20 +212,22 @@ def _source(parser: Parser, parsed: argparse.Namespace) -> Path:
     return given_path(paths[0], what="the model IN")
 
 
-def _warn_without_effect(parsed: argparse.Namespace) -> None:
-    given = [f.name for f in SEARCH_FLAGS if f.field in WITHOUT_EFFECT and hasattr(parsed, f.field)]
+def _warn_without_effect(parsed: argparse.Namespace, flags: Mapping[str, str], why: str) -> None:
+    given = [flag for name, flag in flags.items() if hasattr(parsed, name)]
     if given and not parsed.quiet:
-        show_warnings([f"{', '.join(given)}: without effect in manual mode"])
+        show_warnings([f"{', '.join(given)}: without effect {why}"])
 
 
 def _finalize(parser: Parser, parsed: argparse.Namespace, source: Path) -> int:
+    from halve.manual_workspace import DEPLOY
     from halve.measure import finalize
 
     options = manual_options(parsed)
+    _warn_without_effect(parsed, _FOR_STATISTICS, "with --finalize, which measures nothing")
     if hasattr(parsed, "output"):
         target = given_path(parsed.output, what="--output")
     elif options.workspace is not None:
-        target = options.workspace / _DEPLOY
+        target = options.workspace / DEPLOY
     else:
         parser.error("--finalize needs --workspace W, whose deploy.onnx it writes, or --output OUT")
     result = finalize(source, target, options=options)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from halve.cli import values
-from halve.cli.flags import Flag, convert_options
+from halve.cli.flags import Flag, add_flags, convert_options, given_fields
 from halve.cli.functions import load_function
 from halve.cli.simplify_flags import simplify_options
 from halve.errors import OptionError
@@ -234,14 +234,7 @@ WITHOUT_FLAG = {"convert", "tolerances", "validate_only", "progress"}
 def add_search_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for every field of SearchOptions but WITHOUT_FLAG, and those of tolerances."""
     add_tolerance_flags(parser)
-    group = parser.add_argument_group("search")
-    for flag in FLAGS:
-        if flag.metavar:
-            group.add_argument(
-                flag.name, dest=flag.field, metavar=flag.metavar, help=flag.help, action="append"
-            )
-        else:
-            group.add_argument(flag.name, dest=flag.field, help=flag.help, action="store_true")
+    add_flags(parser.add_argument_group("search"), FLAGS)
 
 
 def add_tolerance_flags(parser: argparse.ArgumentParser) -> None:
@@ -267,9 +260,7 @@ def search_options(parsed: argparse.Namespace, **more: object) -> SearchOptions:
     """
     simplify = simplify_options(parsed)
     made: dict[str, object] = {"convert": convert_options(parsed, simplify=simplify), **more}
-    for flag in FLAGS:
-        if hasattr(parsed, flag.field):
-            made[flag.field] = flag.convert(getattr(parsed, flag.field))
+    made |= given_fields(FLAGS, parsed)
     tolerances = given_tolerances(parsed)
     if tolerances is not None:
         made["tolerances"] = tolerances

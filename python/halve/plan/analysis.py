@@ -24,18 +24,19 @@ from onnx import (
 from halve.errors import ModelError
 from halve.plan.asking import ask_types
 from halve.plan.infer import TypeClasses
-from halve.plan.operand_rules import tied_outputs
+from halve.plan.operand_rules import SEQUENCE_OPERATORS, one_variable, tied_outputs
 from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
 from halve.plan.type_attributes import is_weight
 from halve.source import text
 from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
-from halve.types import TypeOracle
+from halve.types import DType, TypeOracle
 
 __all__ = ["Analysis", "Kind", "NodeInfo", "Scope", "Value", "analyse", "declared_type"]
 
 
 # The schemas' own lookup takes no greater number.
 _NEWEST_OPSET = 2**31 - 1
+_FLOAT = int(DType.FLOAT)
 
 
 class Kind(enum.IntEnum):
@@ -60,7 +61,8 @@ def _no_bodies() -> Mapping[str, Scope]:
 class Value:
     """A named value of a scope: an input, a weight or a node's output.
 
-    `elem` is a TensorProto.DataType code, UNKNOWN or OPAQUE. `source` is the (node, slot) that
+    `elem` is a TensorProto.DataType code, UNKNOWN or OPAQUE; `held` is that of the tensors in a
+    sequence. `source` is the (node, slot) that
     makes it. `readers` are (node, input slot), in whatever scope the node is; `exits` are (scope,
     position) where it is an output of a subgraph or function. `is_input` and `is_output` are
     those of the main graph. `name` is bytes where it is not valid UTF-8.
@@ -76,6 +78,12 @@ class Value:
     exits: Sequence[tuple[Scope, int]] = ()
     is_input: bool = False
     is_output: bool = False
+    held: int = UNKNOWN
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it is a float32 tensor, or a sequence of such."""
+        return _FLOAT in (self.elem, self.held)
 
 
 @dataclass(slots=True, eq=False)
@@ -157,7 +165,8 @@ class Analysis:
     """All scopes of a model (the main graph first, every scope behind its owner's), with nodes
     by uid and values by index.
 
-    `all_nodes` are (id, scope path, node) of the file. `warnings` are for the report; `conflicts`
+    `all_nodes` are (id, scope path, node) of the file. `sequences` are the sequences of float32
+    tensors, those of one type class together. `warnings` are for the report; `conflicts`
     name where operands contradict each other.
     """
 
@@ -166,6 +175,7 @@ class Analysis:
     scopes: list[Scope] = field(default_factory=list)
     nodes: list[NodeInfo] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
+    sequences: list[list[Value]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
 
@@ -404,7 +414,9 @@ def _slot_types(node: NodeInfo, kind: str, count: int) -> tuple[tuple[str, int],
         return tuple((f"call#{kind}{slot}", UNKNOWN) for slot in range(count))
     if node.rule is None:
         return (("", UNKNOWN),) * count
-    return node.rule.slot_types(kind, count)
+    types = node.rule.slot_types(kind, count)
+    row = SEQUENCE_OPERATORS.get((node.domain, node.op_type))
+    return types if row is None else one_variable(row, types)
 
 
 def _capture(value: Value, scope: Scope) -> None:
@@ -439,17 +451,32 @@ def _infer(analysis: Analysis, oracle: TypeOracle | None) -> None:
             known = scope.values.get(info.name)
             if known is not None:
                 classes.hint(known.index, declared_type(info.type))
+        for info in scope.body.input if isinstance(scope.body, GraphProto) else ():
+            _fix_held(scope.values[info.name], info.type, classes)
     for node in analysis.nodes:
         classes.add_node(node)
     analysis.warnings += ask_types(analysis.nodes, classes, oracle)
+    sequences: dict[int, list[Value]] = {}
     for value in analysis.values:
         value.elem = classes.type_of(value.index)
+        if value.elem == OPAQUE:
+            value.held = classes.held_type(value.index)
+            if value.held == _FLOAT:
+                sequences.setdefault(classes.find(value.index), []).append(value)
+    analysis.sequences = list(sequences.values())
     analysis.conflicts = classes.conflicts
     if classes.conflicts:
         analysis.warnings.append(
             f"{len(classes.conflicts)} values have operands of contradicting types and are left"
             f" as they are, the first at {classes.conflicts[0]}"
         )
+
+
+def _fix_held(value: Value, declared: TypeProto, classes: TypeClasses) -> None:
+    """What an input that is a sequence of tensors holds."""
+    inner = declared.sequence_type.elem_type
+    if declared.HasField("sequence_type") and inner.WhichOneof("value") == "tensor_type":
+        classes.fix(classes.tensors(value.index), inner.tensor_type.elem_type)
 
 
 def _declarations(scope: Scope) -> Iterator[ValueInfoProto]:

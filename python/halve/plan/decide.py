@@ -3,9 +3,9 @@
 Rules, in the order in which they are asked for each node:
 1. A node without float32 operands has no decision.
 2. A node that the user blocks (by op type, name, id or plan) stays float32.
-3. An operator without a schema stays float32, and so does one that touches a sequence, an
-   optional or a map, a Constant whose tensor is sparse, and an operator outside the standard that
-   owns bodies.
+3. An operator without a schema stays float32, and so does one that touches an optional, a map, or
+   a sequence of unknown tensors, a Constant whose tensor is sparse, and an operator outside the
+   standard that owns bodies. A sequence has one precision wherever it goes (halve.plan.sequences).
 4. A type variable becomes 16-bit where the schema at this opset allows it; fixed operands and
    other variables stay, as does what halve.plan.operand_rules keeps.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
@@ -29,7 +29,8 @@ from halve.plan.neutral import settle_neutral
 from halve.plan.operand_rules import FLOAT32_OPERATORS, FLOAT32_VARIABLES
 from halve.plan.patterns import Matcher, plain_name
 from halve.plan.scales import keep_scales
-from halve.plan.schemas import OPAQUE
+from halve.plan.schemas import OPAQUE, UNKNOWN
+from halve.plan.sequences import keep_sequences
 from halve.plan.targets import TargetProfile
 from halve.plan.type_attributes import is_weight
 from halve.plan.wishes import Wishes
@@ -47,9 +48,6 @@ __all__ = [
     "unmatched_ops",
     "unmatched_wishes",
 ]
-
-
-_FLOAT = int(DType.FLOAT)
 
 
 def slot_name(kind: str, slot: int) -> str:
@@ -103,7 +101,7 @@ def first_decisions(
     """
     reasons = blocked_reasons(analysis, options, fp32_nodes)
     decisions = _decisions(analysis.nodes, reasons, profile, options.half, Wishes(options))
-    return keep_scales(analysis, decisions, options)
+    return keep_sequences(analysis, keep_scales(analysis, decisions, options))
 
 
 def _option_record(options: ConvertOptions) -> dict[str, object]:
@@ -224,7 +222,7 @@ def _signature(node: NodeInfo) -> tuple[object, ...]:
     """All that `decide` asks of a node with a schema, without bodies, that is no Constant, but
     for its name.
     """
-    elems = [None if value is None else value.elem for value in (*node.inputs, *node.outputs)]
+    elems = [None if v is None else (v.elem, v.held) for v in (*node.inputs, *node.outputs)]
     return node.domain, node.op_type, node.opset, node.in_types, node.out_types, *elems
 
 
@@ -258,16 +256,18 @@ def _allows(node: NodeInfo, var: str, half: DType) -> bool:
 
 
 def float_slots(node: NodeInfo) -> list[tuple[str, int, str]]:
-    """("in" or "out", slot, type variable) of every float32 operand."""
+    """("in" or "out", slot, type variable) of every operand that is a float32 tensor or a sequence
+    of such.
+    """
     slots = [
         ("in", slot, node.in_types[slot][0])
         for slot, value in enumerate(node.inputs)
-        if value is not None and value.elem == _FLOAT
+        if value is not None and value.is_float
     ]
     slots += [
         ("out", slot, node.out_types[slot][0])
         for slot, value in enumerate(node.outputs)
-        if value is not None and value.elem == _FLOAT
+        if value is not None and value.is_float
     ]
     return slots
 
@@ -281,8 +281,8 @@ def _unfit(node: NodeInfo) -> str:
     if node.bodies and not node.calls_function and not _is_standard(node.domain):
         return f"{node.op_type} feeds its bodies in types of its own"
     operands = (*node.inputs, *node.outputs)
-    if any(value is not None and value.elem == OPAQUE for value in operands):
-        return f"{node.op_type} works on a sequence, an optional or a map"
+    if any(v is not None and v.elem == OPAQUE and v.held <= UNKNOWN for v in operands):
+        return f"{node.op_type} works on an optional, a map or a sequence of unknown tensors"
     if (node.domain, node.op_type) == ("", "Constant") and not is_weight("", node.proto):
         return "a sparse constant"
     return ""

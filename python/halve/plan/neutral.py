@@ -4,8 +4,9 @@ A neutral node copies or selects values, so that it gives the same in both preci
 tell the sides apart. Rules:
 
 1. Neutral are the operators of `_MOVES` and `_SELECTS` where their constant operands are small
-   and exact in the 16-bit type, a Cast's output, and the operands by which values enter and leave
-   bodies and local functions. What is blocked, or has no kernel, is not.
+   and exact in the 16-bit type, a Cast's output, the operators on sequences, and the operands by
+   which values enter and leave bodies and local functions. What is blocked, or has no kernel, is
+   not. The places that a sequence reaches take one side.
 2. Every other operand is fixed: at the source (float32) or the sink (16-bit). So are the main
    graph's inputs and outputs.
 3. A value costs a launch and its bytes once where a reader is on the other side than its producer.
@@ -29,10 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto, numpy_helper
 
+from halve.errors import ModelError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
 from halve.plan.decision import Decision
 from halve.plan.links import Link, links_of
+from halve.plan.operand_rules import SEQUENCE_OPERATORS
+from halve.plan.sequences import SequenceGroup, sequence_groups
 from halve.plan.sizes import value_bytes
 from halve.plan.type_attributes import attribute
 from halve.source import payload_index, text
@@ -128,7 +132,16 @@ def _net(
         net.sites[key] = side if side != _FREE else _new_vertex(net)
     for node in owners:
         _tie_links(net, node)
+    for group in sequence_groups(analysis):
+        _join(net, group)
     return net
+
+
+def _join(net: _Net, group: SequenceGroup) -> None:
+    """Give the places of a sequence one vertex."""
+    sides = {net.sites[place] for place in group.places}
+    fixed = sorted(sides & {_FLOAT32, _HALF})
+    net.sites.update(dict.fromkeys(group.places, fixed[0] if fixed else min(sides)))
 
 
 def carried_nodes(
@@ -196,13 +209,13 @@ def _tie_links(net: _Net, node: NodeInfo) -> None:
 
 def _is_float(values: list[Value | None], slot: int) -> bool:
     value = values[slot] if slot < len(values) else None
-    return value is not None and value.elem == DType.FLOAT
+    return value is not None and value.is_float
 
 
 def _float_vars(node: NodeInfo) -> Iterable[str]:
     for values, types in ((node.inputs, node.in_types), (node.outputs, node.out_types)):
         for value, (var, _) in zip(values, types, strict=True):
-            if value is not None and value.elem == DType.FLOAT:
+            if value is not None and value.is_float:
                 yield var
 
 
@@ -220,12 +233,16 @@ def is_neutral(node: NodeInfo, tensors: _Tensors, options: ConvertOptions) -> bo
     """Rule 1: whether a node computes nothing, so that it may be of either precision."""
     if node.domain != "":
         return False
-    if node.op_type == "Cast":
+    if node.op_type == "Cast" or _on_sequences(node):
         return True
     if node.op_type not in _NEUTRAL or _adds_up(node):
         return False
     constants = [v for v in node.inputs if v is not None and v.elem == DType.FLOAT and _fixed(v)]
     return all(_is_exact(value, tensors, options) for value in constants)
+
+
+def _on_sequences(node: NodeInfo) -> bool:
+    return (node.domain, node.op_type) in SEQUENCE_OPERATORS
 
 
 def _adds_up(node: NodeInfo) -> bool:
@@ -256,11 +273,22 @@ def _is_exact(value: Value, tensors: _Tensors, options: ConvertOptions) -> bool:
 
 
 def small_constant(value: Value, tensors: _Tensors) -> NDArray[np.float32] | None:
-    """A float32 constant whose payload is at hand; None for others and for defaults of inputs."""
+    """A float32 constant whose payload is at hand; None for others and for defaults of inputs.
+
+    Raises:
+        ModelError: the tensor contradicts itself.
+    """
     tensor = _constant_tensor(value, tensors)
     if tensor is None or payload_index(tensor) is not None or value.is_input:
         return None
-    return np.asarray(numpy_helper.to_array(tensor), np.float32)
+    try:
+        return np.asarray(numpy_helper.to_array(tensor), np.float32)
+    except (TypeError, ValueError, KeyError) as error:  # no such type, too few elements
+        raise ModelError(
+            f"the constant {text(value.name)!r} in {value.scope.place()} has data_type"
+            f" {tensor.data_type} and shape {list(tensor.dims)} and cannot be read: {error};"
+            " export the model again"
+        ) from error
 
 
 def _constant_tensor(value: Value, tensors: _Tensors) -> TensorProto | None:
@@ -315,8 +343,8 @@ def _transparent(analysis: Analysis, net: _Net, options: ConvertOptions) -> set[
     for value in analysis.values:
         if value.elem != DType.FLOAT:
             continue
-        if _fixed(value):  # a weight that a body is given is as exact as a float32 producer
-            producer, readers = _FLOAT32, set(_owner_sites(value, net))
+        if _fixed(value):  # what a body or a sequence is given is as a float32 producer's
+            producer, readers = _FLOAT32, set(_passing_sites(value, net))
         else:
             producer = _producer(value, net, options)
             readers = {*_readers(value, net, options), *_cast_readers(value, net, options)}
@@ -326,10 +354,10 @@ def _transparent(analysis: Analysis, net: _Net, options: ConvertOptions) -> set[
     return _free_reach(net, forward) & _free_reach(net, backward)
 
 
-def _owner_sites(value: Value, net: _Net) -> Iterable[int]:
-    """Where a value enters a body or a local function as an operand of its owner."""
+def _passing_sites(value: Value, net: _Net) -> Iterable[int]:
+    """Where a value enters a body or a local function as an operand of its owner, or a sequence."""
     for node, slot in value.readers:
-        if node.bodies:
+        if node.bodies or _on_sequences(node):
             yield net.sites[node.id, node.in_types[slot][0]]
 
 

@@ -13,12 +13,19 @@ from onnx import NodeProto
 
 from halve.plan.type_attributes import attribute
 
-__all__ = ["FLOAT32_OPERATORS", "FLOAT32_VARIABLES", "tied_outputs"]
+__all__ = [
+    "FLOAT32_OPERATORS",
+    "FLOAT32_VARIABLES",
+    "SEQUENCE_OPERATORS",
+    "one_variable",
+    "tied_outputs",
+]
 
 # (domain, op type) -> why it stays float32 although its schema has 16-bit types
 FLOAT32_OPERATORS: dict[tuple[str, str], str] = {
     ("", "BitCast"): "it hands on bits, not values",
     # At opset 13 the body in the standard adds a float32 constant to the input's type.
+    ("", "SequenceMap"): "its body takes the tensors of sequences, in types of its own",
     ("", "MeanVarianceNormalization"): "its definition adds a float32 constant",
     ("com.microsoft", "DequantizeBFP"): "its attribute dtype is no ONNX type",
     ("com.microsoft", "EPContext"): "it holds a compiled model, whose types are fixed",
@@ -29,6 +36,17 @@ FLOAT32_VARIABLES: dict[tuple[str, str], frozenset[str]] = {
     # Mean and InvStdDev have the type that the attribute stash_type names.
     ("", "LayerNormalization"): frozenset({"U"}),
     ("", "SimplifiedLayerNormalization"): frozenset({"U"}),
+}
+# (domain, op type) -> the type variables of sequences and of the tensors that they hold
+SEQUENCE_OPERATORS: dict[tuple[str, str], tuple[str, str]] = {
+    ("", "ConcatFromSequence"): ("S", "T"),
+    ("", "SequenceAt"): ("S", "T"),
+    ("", "SequenceConstruct"): ("S", "T"),
+    ("", "SequenceEmpty"): ("S", ""),
+    ("", "SequenceErase"): ("S", ""),
+    ("", "SequenceInsert"): ("S", "T"),
+    ("", "SequenceLength"): ("S", ""),
+    ("", "SplitToSequence"): ("S", "T"),
 }
 
 
@@ -61,3 +79,11 @@ def tied_outputs(
     if out >= len(outputs) or source >= len(inputs) or not applies(node):
         return outputs
     return (*outputs[:out], inputs[source], *outputs[out + 1 :])
+
+
+def one_variable(row: tuple[str, str], types: _Types) -> _Types:
+    """The types of an operator of SEQUENCE_OPERATORS, where a sequence and its tensors have the
+    variable of the tensors: they have one precision.
+    """
+    sequence, tensor = row
+    return tuple((tensor if tensor and var == sequence else var, elem) for var, elem in types)

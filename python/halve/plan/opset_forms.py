@@ -3,6 +3,8 @@
 1. A node that the converter cannot express is refused, by its id in the file.
 2. What the converter leaves as it is although its meaning changes is corrected here: the axis of
    Hardmax, the positions of Resize; or refused: Dropout's mask, Scan's batch dimension.
+3. Before opset 7 an operand could begin at an axis of the other one: it gets sizes of 1 behind its
+   own, for which the ranks of both must be known.
 """
 
 from __future__ import annotations
@@ -42,6 +44,16 @@ __all__ = [
     "single_node_model",
 ]
 
+# What onnx raises for a node that it cannot convert, or that is malformed.
+_REFUSED = (
+    version_converter.ConvertError,
+    onnx.checker.ValidationError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _BROADCAST_OPSET = 7  # from here on shapes broadcast by themselves
 SCALES = "scales"  # the initializer by which a single Resize tells its scales
 
@@ -50,8 +62,11 @@ _SAME_FORM = frozenset({"Constant", "If", "Loop", "Scan"})
 # Rule 2. Hardmax changed as Softmax did, and comparisons as Add did, for which the converter has
 # forms.
 _CORRECTED = {"Greater": "Add", "Hardmax": "Softmax", "Less": "Add"}
-# Without the attribute output_sequence, which the checker refuses from 7 on, their form is one.
+# Their form is one but for this attribute, gone at 7, which says that output 0 is made: that it is
+# named says so, too.
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+_OUTPUT_SEQUENCE = "output_sequence"
+_ALIGNED = "aligned"  # the operand of a single node that got sizes of 1 (rule 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +134,7 @@ def single_node_model(
     """A model of this node alone, its operands named by their places."""
     _check_attributes(node, goal)
     item = NodeProto(op_type=_CORRECTED.get(node.op_type, node.op_type))
-    item.attribute.extend(node.attribute)
+    item.attribute.extend(attr for attr in node.attribute if not _is_gone(attr, node))
     item.input.extend(f"i{slot}" if name else "" for slot, name in enumerate(node.input))
     item.output.extend(f"o{slot}" if name else "" for slot, name in enumerate(node.output))
     graph = GraphProto(name="node", node=[item])
@@ -129,10 +144,54 @@ def single_node_model(
     for slot, name in enumerate(node.output):
         if name:
             graph.output.append(ValueInfoProto(name=f"o{slot}", type=_type(types.get(name), opset)))
+    if opset < _BROADCAST_OPSET:
+        _align(graph)
     if node.op_type in _RECURRENT:
         opset = max(opset, _BROADCAST_OPSET)
     opsets = [helper.make_opsetid("", opset)]
     return ModelProto(ir_version=goal.ir_version, graph=graph, opset_import=opsets)
+
+
+def _is_gone(attribute: AttributeProto, node: NodeProto) -> bool:
+    return node.op_type in _RECURRENT and attribute.name == _OUTPUT_SEQUENCE
+
+
+def _align(graph: GraphProto) -> None:
+    """Rule 3, for the only node of a graph."""
+    node, types = graph.node[0], [info.type.tensor_type for info in graph.input]
+    start = _first_axis(node, types)
+    if start is None:
+        return
+    rank = len(types[1].shape.dim)
+    behind = len(types[0].shape.dim) - start - rank
+    if behind <= 0:
+        return
+    aligned = ValueInfoProto(name=_ALIGNED, type=graph.input[1].type)
+    for _ in range(behind):
+        aligned.type.tensor_type.shape.dim.add(dim_value=1)
+    graph.value_info.append(aligned)
+    kept = [attr for attr in node.attribute if attr.name != "axis"]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    axes = list(range(rank, rank + behind))
+    unsqueeze = helper.make_node("Unsqueeze", [node.input[1]], [_ALIGNED], axes=axes)
+    node.input[1] = _ALIGNED
+    graph.node.insert(0, unsqueeze)
+
+
+def _first_axis(node: NodeProto, types: Sequence[TypeProto.Tensor]) -> int | None:
+    """The axis of the first operand at which the second begins, where that is not told by the
+    shapes alone; None where it is, or a rank is not known.
+    """
+    numbers = {attr.name: attr.i for attr in node.attribute}
+    if len(types) != 2 or not all(known.HasField("shape") for known in types):
+        return None
+    if node.op_type == "PRelu":  # one slope a channel
+        return 1 if len(types[1].shape.dim) == 1 and len(types[0].shape.dim) > 1 else None
+    if not numbers.get("broadcast") or "axis" not in numbers:
+        return None
+    axis = int(numbers["axis"])
+    return axis if axis >= 0 else axis + len(types[0].shape.dim)
 
 
 def _check_attributes(node: NodeProto, goal: Goal) -> None:
@@ -171,7 +230,7 @@ def raised_form(small: ModelProto, node: NodeProto, goal: Goal) -> GraphProto:
         graph = version_converter.convert_version(small, goal.opset).graph
         _correct(graph, node, before, goal)
         _check_nodes(graph, goal)
-    except (RuntimeError, ValueError, TypeError, IndexError, onnx.checker.ValidationError) as error:
+    except _REFUSED as error:
         raise refusal(node, goal, f"onnx's version converter says {error}") from error
     return graph
 
@@ -187,18 +246,23 @@ def _check_nodes(graph: GraphProto, goal: Goal) -> None:
 def _check_form(node: NodeProto, graph: GraphProto, opset: int, goal: Goal) -> None:
     """Rule 2: what the converter would let through with another meaning."""
     if node.op_type == "PRelu" and opset < _BROADCAST_OPSET and not _slope_broadcasts(graph):
-        raise refusal(node, goal, "its slope was one a channel, and broadcasts from opset 7 on")
+        raise refusal(
+            node,
+            goal,
+            "its slope was one a channel, and broadcasts from opset 7 on, for which the ranks of"
+            " its inputs are not known",
+        )
     if node.op_type == "Dropout" and opset < 10 and len(node.output) > 1 and node.output[1]:
         raise refusal(node, goal, "the mask that it makes was float and is bool from opset 10 on")
 
 
 def _slope_broadcasts(graph: GraphProto) -> bool:
-    """Whether one slope a channel is what broadcasting gives: one for all, or channels last."""
+    """Whether one slope a channel is what broadcasting gives: one for all, or by rule 3."""
     types = [info.type.tensor_type for info in graph.input]
     if len(types) != 2 or not types[1].HasField("shape"):
         return False
     sizes = [dim.dim_value for dim in types[1].shape.dim]
-    return all(size == 1 for size in sizes) or len(types[0].shape.dim) == 2
+    return all(size == 1 for size in sizes) or types[0].HasField("shape")
 
 
 def _correct(graph: GraphProto, node: NodeProto, opset: int, goal: Goal) -> None:

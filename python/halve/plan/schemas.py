@@ -25,6 +25,7 @@ OPAQUE = -1
 
 _CODES = {name.lower(): code for name, code in onnx.TensorProto.DataType.items()}
 _TENSOR = re.compile(r"tensor\((\w+)\)")
+_SEQUENCE = re.compile(r"seq\((tensor\(\w+\))\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class OpRule:
     """The element types that an operator's schema allows.
 
     `allowed` holds, a type variable, the element types of plain tensors; `opaque` names the
-    variables that stand for nothing but sequences, optionals or maps. `least` are the numbers of
+    variables that stand for nothing but sequences, optionals or maps, for which `allowed` has the
+    element types of the tensors in sequences. `least` are the numbers of
     inputs and outputs that a node has at the least.
     """
 
@@ -108,9 +110,10 @@ def rule_for(domain: str, op_type: str, opset: int) -> OpRule | None:
     opaque: set[str] = set()
     for constraint in schema.type_constraints:
         codes = frozenset(map(_elem, constraint.allowed_type_strs)) - {OPAQUE}
-        allowed[constraint.type_param_str] = codes
         if not codes:
             opaque.add(constraint.type_param_str)
+            codes = frozenset(map(_held_elem, constraint.allowed_type_strs)) - {OPAQUE}
+        allowed[constraint.type_param_str] = codes
     return OpRule(
         int(schema.since_version),
         tuple(_formal(p, allowed) for p in schema.inputs),
@@ -139,6 +142,11 @@ def _contrib_rule(domain: str, op_type: str, opset: int) -> OpRule | None:
 def _elem(type_str: str) -> int:
     match = _TENSOR.fullmatch(type_str)
     return _CODES.get(match[1], OPAQUE) if match else OPAQUE
+
+
+def _held_elem(type_str: str) -> int:
+    match = _SEQUENCE.fullmatch(type_str)
+    return _elem(match[1]) if match else OPAQUE
 
 
 def _formal(param: defs.OpSchema.FormalParameter, allowed: dict[str, frozenset[int]]) -> Formal:

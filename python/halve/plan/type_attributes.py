@@ -45,6 +45,7 @@ TYPE_ATTRIBUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("", "RandomNormalLike"): ("dtype", SAME),
     ("", "RandomUniform"): ("dtype", TensorProto.FLOAT),
     ("", "RandomUniformLike"): ("dtype", SAME),
+    ("", "SequenceEmpty"): ("dtype", TensorProto.FLOAT),  # of its tensors
 }
 
 # All (domain, op type) for which `chosen_type` may say something.

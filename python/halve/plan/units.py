@@ -150,7 +150,9 @@ class _Tracer:
         node, slot = value.source
         if (node.id, slot) in self._rounds:
             return frozenset({self._rounds[node.id, slot]})
-        if node.id not in self._neutral or node.op_type == "Cast":
+        # Who put what into a sequence is not followed.
+        holds = any(item is not None and item.held == DType.FLOAT for item in node.inputs)
+        if node.id not in self._neutral or node.op_type == "Cast" or holds:
             return None
         parts = [self._trace(item) for item in node.inputs if _is_float(item)]
         if None in parts:

@@ -71,6 +71,7 @@ def make_manual_page(
     rows = manual_rows(report.merged, limit=report.limit, sort=sort, local=report.local)
     shown = rows[:_ROWS_SHOWN]
     strip = draw_strip(report, dtype)
+    over = list(report.over_limit())
     return (
         environment()
         .get_template("manual.html.j2")
@@ -82,7 +83,8 @@ def make_manual_page(
             dtype=dtype,
             level_text=LEVELS.get(report.level, ""),
             local_text=_LOCALS.get(report.local, ""),
-            over=[node for node in report.merged.nodes if node.over_limit],
+            over=over,
+            keep=sorted({*report.fp32_nodes, *(node.id for node in over)}),
             strip=strip,
             graph=draw_graph(report, edges, dtype),
             decades=DECADES,

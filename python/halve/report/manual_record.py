@@ -93,7 +93,7 @@ def _node(node: NodeStatistics, report: ManualReport) -> dict[str, object]:
 
 
 def _output(item: OutputStatistics, report: ManualReport) -> dict[str, object]:
-    fields = _calc(item) if report.mode == "calc" else _raw(item.total, item.passed, item)
+    fields = _calc(item) if report.mode == "calc" else _raw(item)
     return {
         "name": item.name,
         "slot": item.slot,
@@ -132,13 +132,10 @@ def _shares(run: str, found: RunStatistics | None) -> dict[str, object]:
     }
 
 
-def _raw(
-    total: Comparison | None, passed: bool | None, item: OutputStatistics
-) -> dict[str, object]:
+def _raw(item: OutputStatistics) -> dict[str, object]:
     counts = {**_run_counts("fp16", item.fp16), **_run_counts("fp32", item.fp32)}
-    if total is None:
-        return counts | _verdict(None, None, None)
-    return counts | _verdict(total, passed, total.mismatches)
+    exceed = None if item.total is None else item.total.mismatches
+    return counts | _verdict(item.total, exceed, close=item.close, passed=item.passed)
 
 
 def _run_counts(run: str, found: RunStatistics | None) -> dict[str, object]:
@@ -147,13 +144,14 @@ def _run_counts(run: str, found: RunStatistics | None) -> dict[str, object]:
 
 
 def _verdict(
-    found: Comparison | None, passed: bool | None, exceed: int | None
+    found: Comparison | None, exceed: int | None, *, close: bool | None, passed: bool | None
 ) -> dict[str, object]:
     return {
-        "numpy_allclose": None if passed is None else "pass" if passed else "fail",
+        "numpy_allclose": None if close is None else "pass" if close else "fail",
         "exceed_tol_count": exceed,
         "cos_sim_value": None if found is None else found.cosine,
         "norm_rel": None if found is None else found.norm_ratio,
+        "passed": passed,
     }
 
 
@@ -174,7 +172,8 @@ def _block(block: OutputBlock | None) -> dict[str, object]:
     """`fp16_*` counts the value that the block names first, `fp32_*` the one it names second."""
     if block is None:
         names = [f"{run}_{name}" for run in ("fp16", "fp32") for name in _COUNTS]
-        return dict.fromkeys(names) | _verdict(None, None, None) | {"error": None}
+        nothing = _verdict(None, None, close=None, passed=None)
+        return dict.fromkeys(names) | nothing | {"error": None}
     found = block.comparison
     nan_inf = (None,) * 4 if found is None else (found.a_nan, found.a_inf, found.b_nan, found.b_inf)
     return {
@@ -184,6 +183,6 @@ def _block(block: OutputBlock | None) -> dict[str, object]:
         "fp32_element_count": block.b_elements,
         "fp32_nan_count": nan_inf[2],
         "fp32_inf_count": nan_inf[3],
-        **_verdict(found, block.passed, block.mismatches),
+        **_verdict(found, block.mismatches, close=block.close, passed=block.passed),
         "error": block.error,
     }

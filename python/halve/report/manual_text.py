@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from halve.errors import OptionError
-from halve.manual_types import ManualReport, ModelOutput, NodeStatistics
+from halve.manual_types import ManualReport, ModelOutput, NodeStatistics, OutputBlock
 from halve.report.manual_rows import DEFAULT_SORT, ManualRow, manual_rows
 from halve.report.search_text import number_text
 from halve.report.text import NAME_CHARACTERS, shorten
@@ -20,6 +20,7 @@ DEFAULT_TOP = 20
 """Rows of the table unless another number is asked for; the JSON and the page have all."""
 _CELL_CHARACTERS = 44
 _NODES_NAMED = 5
+_OUTPUTS_NAMED = 12
 
 
 def manual_lines(
@@ -89,9 +90,9 @@ def _summary(report: ManualReport, source: str | None) -> list[str]:
         _line("model", f"{source or 'in memory'}, {report.level}"),
         _line("verdict", _verdict(report)),
         _line("nodes", f"{len(measured)} measured, {kept} float32, {len(nodes)} shown"),
-        _line("over limit", _over_limit([node for node in nodes if node.over_limit])),
+        _line("over limit", _over_limit(report)),
     ]
-    lines += [_line("output", _output(row)) for row in report.merged.model_outputs]
+    lines += [_line("output", text) for text in _outputs(report.merged.model_outputs)]
     if report.merged.unmeasured:
         first = report.merged.unmeasured[0]
         lines.append(
@@ -117,9 +118,11 @@ def _verdict(report: ManualReport) -> str:
     return f"{word}: {passed} of {len(report.samples)} samples within tolerance"
 
 
-def _over_limit(nodes: Sequence[NodeStatistics]) -> str:
+def _over_limit(report: ManualReport) -> str:
+    nodes = [node for node in report.merged.nodes if node.over_limit]
     if not nodes:
-        return "no node originates an overflow"
+        hidden = len(report.merged.nodes) < len(report.plan.nodes)
+        return f"no node {'that is shown ' if hidden else ''}originates an overflow"
     named = ", ".join(_node_name(node) for node in nodes[:_NODES_NAMED])
     more = f" and {len(nodes) - _NODES_NAMED} more" if len(nodes) > _NODES_NAMED else ""
     return f"{len(nodes)}: {named}{more}"
@@ -130,8 +133,23 @@ def _node_name(node: NodeStatistics) -> str:
     return f"{node.id} {node.type} {shorten(repr(name), _CELL_CHARACTERS)}"
 
 
+def _outputs(rows: Sequence[ModelOutput]) -> list[str]:
+    """A text an output, in graph order; of many the worst, and how many more there are."""
+    if len(rows) <= _OUTPUTS_NAMED:
+        return [_output(row) for row in rows]
+    worst = sorted(rows, key=lambda row: (_judged(row).passed, -_judged(row).error))
+    rest = worst[_OUTPUTS_NAMED:]
+    failed = sum(not _judged(row).passed for row in rest)
+    more = f"{len(rest):,} more: {failed:,} failed, {len(rest) - failed:,} passed"
+    return [*(_output(row) for row in worst[:_OUTPUTS_NAMED]), more]
+
+
+def _judged(row: ModelOutput) -> OutputBlock:
+    return row.fp16_golden or row.fp16_fp32
+
+
 def _output(row: ModelOutput) -> str:
-    block = row.fp16_golden or row.fp16_fp32
+    block = _judged(row)
     against = "golden" if row.fp16_golden else "float32"
     word = "passed" if block.passed else "FAILED"
     return (

@@ -1,7 +1,8 @@
 """Pass: give every operand the type that the plan says.
 
 1. An operand that is not float32 in the source keeps its type.
-2. A float32 operand has its node's type, or its own where the plan lists one.
+2. A float32 operand has its node's type, or its own where the plan lists one. A sequence of float32
+   tensors has one type wherever it is.
 3. An attribute that chooses the type of a float32 output is set to the assigned type.
 4. A formal input or output of a body has the type of the owner's slot that it is tied to, and
    keeps its own where it is tied to none.
@@ -15,6 +16,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from onnx import AttributeProto, NodeProto
 
@@ -23,6 +26,7 @@ from halve.plan.analysis import NodeInfo, Value
 from halve.plan.decide import slot_name
 from halve.plan.links import Link, links_of
 from halve.plan.order import topological_order
+from halve.plan.sequences import sequence_groups
 from halve.plan.type_attributes import CHOOSING, TYPE_ATTRIBUTES, attribute, chosen_type, set_type
 from halve.rewrite.state import Reader, Rewriting
 from halve.rewrite.weights import retype_tensor
@@ -52,11 +56,41 @@ def assign_types(state: Rewriting) -> None:
     for node in state.analysis.nodes:
         for link in links_of(node) if node.bodies else ():
             _assign_link(state, node, link)
+    _assign_sequences(state)
     _follow_readers(state)
     for node in state.analysis.nodes:
         _follow_producer(state, node)
         if state.plan.nodes[node.id].dtype not in ("", "float32"):
             _retype_attribute(state, node)
+
+
+def _assign_sequences(state: Rewriting) -> None:
+    """Rule 2.
+
+    Raises:
+        PlanError: the plan gives a sequence two types.
+    """
+    for group in sequence_groups(state.analysis) if state.analysis.sequences else ():
+        found = {
+            _float_type(state.plan.nodes[node.id], slot_name(kind, slot)): node
+            for value in group.values
+            for node, kind, slot in _ports(value)
+        }
+        if len(found) > 1:
+            labels = sorted(node.label() for node in found.values())
+            raise PlanError(
+                f"the plan gives a sequence two types, at {' and '.join(labels)};"
+                " allowed: one, since nothing can cast it"
+            )
+        if found.keys() == {state.options.half}:
+            state.half_sequences.update(group.values)
+
+
+def _ports(value: Value) -> Iterator[tuple[NodeInfo, str, int]]:
+    """Where nodes make and read a value."""
+    if value.source is not None:
+        yield value.source[0], "out", value.source[1]
+    yield from ((node, "in", slot) for node, slot in value.readers)
 
 
 def _is_cast(node: NodeInfo) -> bool:
@@ -173,10 +207,10 @@ def _retype_attribute(state: Rewriting, node: NodeInfo) -> None:
     """Rule 3."""
     out = node.outputs[0] if node.outputs else None
     passed = node.scope.attributes
-    if out is None or out.elem != DType.FLOAT or (node.domain, node.op_type) not in CHOOSING:
+    if out is None or not out.is_float or (node.domain, node.op_type) not in CHOOSING:
         return
     chosen = chosen_type(node.domain, node.proto, passed)
-    elem = state.out_types[node.uid][0]
+    elem = state.options.half if out in state.half_sequences else state.out_types[node.uid][0]
     if chosen in (None, elem):
         return
     proto = state.nodes[node.uid]

@@ -61,7 +61,8 @@ class Rewriting:
 
     By uid: `nodes` are the copy's nodes, `in_types` and `out_types` the element types that the
     plan assigns to each slot, `after` the new nodes that follow a node; `dropped` are uids of
-    nodes that go. `stored_half` are weights that float32 readers read through a Cast. By scope:
+    nodes that go. `stored_half` are weights that float32 readers read through a Cast,
+    `half_sequences` the sequences whose tensors become 16-bit. By scope:
     `bodies` are the copy's graphs and functions (each instance of a function is a copy of its
     own), `first` the new nodes at the start, and `scope_inputs` and `scope_outputs` the types of
     formal inputs and outputs of all but the main graph.
@@ -86,6 +87,7 @@ class Rewriting:
     cast_lower_bound: int = 0
     changed: bool = False
     stored_half: set[Value] = field(default_factory=set)
+    half_sequences: set[Value] = field(default_factory=set)
     _names: dict[Scope, set[str | bytes]] = field(default_factory=dict)
 
     @classmethod

@@ -66,7 +66,7 @@ class BoundRun:
         values = self._values()
         if not all(value.is_tensor() for value in values):
             return
-        self._buffers = values
-        self.binding.clear_binding_outputs()
+        # Each takes its own place again. They are references into the binding's list of outputs, so
+        # that clearing that list would leave them without what they refer to.
         for port, value in zip(self._session.outputs, values, strict=True):
             self.binding.bind_ortvalue_output(port.name, value)

@@ -42,8 +42,9 @@ from halve.session.schemas import OpSignature, find_signature
 from halve.session.scope import Names, Scope, bodies, used_names
 from halve.session.type_oracle import RuntimeTypes
 from halve.session.weight_store import InlineWeights, Weights
+from halve.source import iter_tensors
 
-__all__ = ["lower"]
+__all__ = ["LOWERED_CAST", "flatten", "half_names", "lower"]
 
 # Initializers that are not graph inputs exist from this IR version on (rule 4).
 _MIN_IR_VERSION = 4
@@ -52,6 +53,9 @@ _CODES = {
     "tensor(float16)": int(TensorProto.FLOAT16),
     "tensor(bfloat16)": int(TensorProto.BFLOAT16),
 }
+_CAST = "cast"
+LOWERED_CAST = f"{_CAST}.lowered"
+"""How the names of casts begin that lowering puts in."""
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 # Rule 8: (domain, op type)
 _DEFINED = (("", "SequenceMap"), ("ai.onnx", "SequenceMap"), ("ai.onnx.preview", "FlexAttention"))
@@ -76,16 +80,50 @@ def lower(
         UnsupportedModelError: an op whose types cannot be told; 16-bit sparse tensors; 16-bit
             sequences as inputs or outputs of the model.
     """
-    lowered = ModelProto()
-    lowered.CopyFrom(_inlined(model))
-    del lowered.training_info[:]
-    lowered.ir_version = max(lowered.ir_version, _MIN_IR_VERSION)
+    lowered = flatten(model)
     opsets = {item.domain: item.version for item in lowered.opset_import}
     runtime = RuntimeTypes(custom_op_library)
     worker = _Lowering(opsets, lowered.graph, runtime, weights or InlineWeights())
     worker.lower_graph(lowered.graph, None, ())
     worker.prune(lowered.graph)
     return lowered
+
+
+def flatten(model: ModelProto) -> ModelProto:
+    """A copy of the model without local functions and what rule 8 names, in which no initializer is
+    a graph input.
+    """
+    flat = ModelProto()
+    flat.CopyFrom(_inlined(model))
+    del flat.training_info[:]
+    flat.ir_version = max(flat.ir_version, _MIN_IR_VERSION)
+    graph = flat.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {sparse.values.name for sparse in graph.sparse_initializer}
+    inputs = [item for item in graph.input if item.name not in constants]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    return flat
+
+
+def half_names(model: ModelProto, *, custom_op_library: Path | None = None) -> frozenset[str]:
+    """The 16-bit tensors that nodes of a flat model compute, or read as numbers.
+
+    Raises:
+        ModelError, UnsupportedModelError: as `lower`.
+    """
+    hollow = ModelProto()
+    hollow.CopyFrom(model)
+    for _, tensor in iter_tensors(hollow):  # types matter here, and values do not
+        empty = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=(0,))
+        tensor.CopyFrom(empty)
+    lowered = lower(hollow, custom_op_library=custom_op_library)
+    found: set[str] = set()
+    for node in _all_nodes(lowered.graph):
+        if node.op_type == "Cast" and node.name.startswith(LOWERED_CAST):
+            to_float = node.attribute[0].i == FLOAT
+            found.add(node.input[0] if to_float else node.output[0])
+    return frozenset(found)
 
 
 def _inlined(model: ModelProto) -> ModelProto:
@@ -153,12 +191,6 @@ class _Lowering:
                 twins.append(float_tensor(tensor, self._twin(scope, tensor.name), self._weights))
                 self._prunable.add(tensor.name)
         graph.initializer.extend(twins)
-        if scope.parent is None:
-            constants = {tensor.name for tensor in graph.initializer}
-            constants |= {sparse.values.name for sparse in graph.sparse_initializer}
-            inputs = [item for item in graph.input if item.name not in constants]
-            del graph.input[:]
-            graph.input.extend(inputs)
 
     def _lower_inputs(
         self, graph: GraphProto, scope: Scope, given: Sequence[str], nodes: list[NodeProto]
@@ -306,7 +338,7 @@ class _Lowering:
 
     def _cast(self, source: str, target: str, code: int) -> NodeProto:
         return onnx.helper.make_node(
-            "Cast", [source], [target], name=self._names.fresh("cast"), to=code
+            "Cast", [source], [target], name=self._names.fresh(_CAST), to=code
         )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "OPTIMISE_LEVELS",
     "Run",
     "Session",
+    "check_provider",
     "load",
     "make_value",
     "raised_as_session_error",
@@ -122,7 +123,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         SessionError: ONNX Runtime refuses the model.
     """
     ort = runtime_module()
-    _check_provider(provider, ort.get_available_providers())
+    check_provider(provider)
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
     data_folder = external_data_folder if takes_data_folder(ort) else None
     options = _session_options(ort, optimise, threads, data_folder)
@@ -157,7 +158,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
             f"{one_line(error)}; check the file with onnx.checker.check_model"
         ) from error
     # A provider whose libraries are missing is dropped by ONNX Runtime without an error.
-    _check_provider(provider, inner.get_providers())
+    _check_available(provider, inner.get_providers())
     return Session(
         inner=inner,
         where=label,
@@ -339,7 +340,16 @@ def _run_with_values(
     return [from_value(value, session.where) for value in results]
 
 
-def _check_provider(provider: str, available: Iterable[str]) -> None:
+def check_provider(provider: str) -> None:
+    """Whether a provider is one of the installed ONNX Runtime's.
+
+    Raises:
+        BackendUnavailableError: it is not.
+    """
+    _check_available(provider, runtime_module().get_available_providers())
+
+
+def _check_available(provider: str, available: Iterable[str]) -> None:
     names = list(available)
     if provider not in names:
         raise BackendUnavailableError(

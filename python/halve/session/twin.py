@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto
 
-from halve.session.canary import check_canary
+from halve.session.canary import check_arithmetic, check_canary
 from halve.session.element_types import type_text
 from halve.session.feeds import Port, check_feeds
-from halve.session.lowering import lower
+from halve.session.lowering import flatten, half_names, lower
 from halve.session.samples import Sample
 from halve.session.steps import roll
 from halve.session.twin_pair import pair_models
@@ -40,8 +41,10 @@ class TwinModels:
     """The source and its conversion, both with tagged nodes (twin_lane.tag_nodes).
 
     `floats` has the positions of each source node's float32 outputs by id, `neutral` the ids of
-    nodes that only move or select values. `local`: whether to make local runs. The
-    stores hold the payload of large models, in one folder; without, it is in the models.
+    nodes that only move or select values. `local`: whether to make local runs. With `real` both
+    run as they are, and 16 bits are computed by the provider's own kernels; without, every 16-bit
+    tensor is really rounded around float32 arithmetic. The stores hold the payload of large models,
+    in one folder; without, it is in the models.
     """
 
     source: ModelProto
@@ -50,6 +53,7 @@ class TwinModels:
     neutral: frozenset[int]
     half: DType = DType.FLOAT16
     local: bool = True
+    real: bool = False
     source_store: WeightStore | None = None
     converted_store: WeightStore | None = None
 
@@ -68,10 +72,8 @@ class TwinSession:
     def __init__(
         self,
         models: TwinModels,
+        settings: WalkSettings | None = None,
         *,
-        threads: int = 1,
-        session_options: Mapping[str, str] | None = None,
-        custom_op_library: Path | None = None,
         keep: Callable[[ModelProto, ModelProto], None] | None = None,
     ) -> None:
         """Lower and pair the models; parts are loaded when they are first run. `keep` is shown
@@ -79,11 +81,18 @@ class TwinSession:
 
         Raises:
             ModelError, UnsupportedModelError: a model cannot be lowered.
-            SessionError: this runtime erases casts.
+            SessionError: this runtime erases casts, or the provider has no kernels for `real`.
+            BackendUnavailableError: the provider is not here.
         """
-        check_canary(models.half.name.lower(), optimise=False, threads=threads)
-        exact = _lowered(models.source, models.source_store, custom_op_library)
-        half = _lowered(models.converted, models.converted_store, custom_op_library)
+        settings = settings or WalkSettings()
+        library = settings.custom_op_library
+        if models.real:
+            check_arithmetic(models.half.name.lower(), provider=settings.provider)
+        else:
+            check_canary(models.half.name.lower(), optimise=False, threads=settings.threads)
+        ready = partial(_ready, library=library, real=models.real)
+        exact = ready(models.source, models.source_store)
+        half = ready(models.converted, models.converted_store)
         if keep is not None:
             keep(exact, half)
         self.inputs = _ports(exact.graph)
@@ -100,19 +109,13 @@ class TwinSession:
             models.neutral,
             int(models.half),
             local=models.local,
+            halves=half_names(half, custom_op_library=library) if models.real else frozenset(),
         )
         self._main = work.main
         self.whole = work.whole
         store = models.source_store
-        self._walk = Walk(
-            work,
-            WalkSettings(
-                threads=threads,
-                session_options=session_options or {},
-                custom_op_library=custom_op_library,
-                data_folder=None if store is None else store.folder,
-            ),
-        )
+        folder = None if store is None else store.folder
+        self._walk = Walk(work, replace(settings, data_folder=folder))
 
     def run(
         self, sample: Sample, visitor: Visitor, feedback: tuple[tuple[str, str], ...] = ()
@@ -171,9 +174,12 @@ class TwinSession:
             return array.astype(self._dtype)
 
 
-def _lowered(model: ModelProto, store: WeightStore | None, library: Path | None) -> ModelProto:
-    lowered = lower(model, custom_op_library=library, weights=store)
-    return lowered if store is None else store.settle(lowered)
+def _ready(
+    model: ModelProto, store: WeightStore | None, *, library: Path | None, real: bool
+) -> ModelProto:
+    """The model as it is paired and run."""
+    ready = flatten(model) if real else lower(model, custom_op_library=library, weights=store)
+    return ready if store is None else store.settle(ready)
 
 
 def _ports(graph: GraphProto) -> tuple[Port, ...]:

@@ -20,12 +20,12 @@ from onnx import (
     numpy_helper,
 )
 
+from halve.session.lowering import LOWERED_CAST
 from halve.session.scope import bodies
 from halve.source.scopes import iter_nodes
 
 __all__ = [
     "HALF_CODES",
-    "LOWERED",
     "Constant",
     "Lane",
     "cast_code",
@@ -39,8 +39,6 @@ __all__ = [
 ]
 
 Constant = TensorProto | SparseTensorProto
-LOWERED = "cast.lowered"
-"""How the names of casts begin that lowering put in."""
 HALF_CODES = (int(TensorProto.FLOAT16), int(TensorProto.BFLOAT16))
 _KEY = "halve.node"
 
@@ -111,7 +109,7 @@ def prefix_names(graph: GraphProto, prefix: str) -> None:
 
 def is_lowering_cast(node: NodeProto) -> bool:
     """Whether a node is a cast that lowering put in."""
-    return node.op_type == "Cast" and node.name.startswith(LOWERED) and tag_of(node) is None
+    return node.op_type == "Cast" and node.name.startswith(LOWERED_CAST) and tag_of(node) is None
 
 
 def cast_code(node: NodeProto) -> int:

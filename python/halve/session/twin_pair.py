@@ -4,6 +4,8 @@ Nodes of both models that are the same source node's (halve.session.twin_lane sa
 known) become an item of work, which holds what both runs do, and what the local error needs:
 
 1. The two runs are the nodes of the two lowered models; names of the 16-bit one have a prefix.
+   Where a provider's own 16-bit kernels run, the models are flat instead and the 16-bit nodes read
+   and make 16-bit tensors themselves, whose names are given.
 2. The local run is the 16-bit node on the float32 run's values, each rounded where the 16-bit
    node reads a 16-bit tensor; its weights are the converted ones.
 3. The local run is left out where it is known: a node that rounds nothing has the float32 run's
@@ -26,10 +28,10 @@ from onnx import (
     helper,
 )
 
+from halve.session.lowering import LOWERED_CAST
 from halve.session.scope import bodies
 from halve.session.twin_lane import (
     HALF_CODES,
-    LOWERED,
     Constant,
     Lane,
     cast_code,
@@ -55,6 +57,17 @@ CONTROL_FLOW = ("If", "Loop", "Scan")
 _FLOAT = int(TensorProto.FLOAT)
 # Scan's first form has a batch axis; it is run as a whole.
 _SCAN_STEPPED = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """A float32 value rounded for a local run: `code` is the 16-bit type's, and `widened` says
+    that the node reads it as float32 again.
+    """
+
+    exact: str
+    code: int
+    widened: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +103,7 @@ class Control:
 class Item:
     """What is done for one source node, in each run; `control` comes before the nodes.
 
-    `roundings` are values that the local run reads: the name of each, the float32 run's that it is
-    rounded from, and the code of the 16-bit type.
+    `roundings` are values that the local run reads, by name.
 
     `exact_reads` and `half_reads` are what the node reads, for telling inherited infinities.
     """
@@ -99,7 +111,7 @@ class Item:
     exact: list[NodeProto] = field(default_factory=list)
     half: list[NodeProto] = field(default_factory=list)
     local: list[NodeProto] = field(default_factory=list)
-    roundings: dict[str, tuple[str, int]] = field(default_factory=dict)
+    roundings: dict[str, Rounding] = field(default_factory=dict)
     outputs: list[TwinOutput] = field(default_factory=list)
     exact_reads: tuple[str, ...] = ()
     half_reads: tuple[str, ...] = ()
@@ -148,17 +160,19 @@ def pair_models(  # noqa: PLR0913 - two models, and what is known of them
     code: int,
     *,
     local: bool = True,
+    halves: frozenset[str] = frozenset(),
 ) -> Workload:
-    """Pair the lowered source with its lowered conversion; both are changed.
+    """Pair the lowered source with its lowered conversion, or both flat; both are changed.
 
     `floats` has the positions of each source node's float32 outputs, by id; `neutral` are the ids
     of nodes that only move or select values. `code` is the 16-bit type's, of TensorProto. `local`:
-    whether to make local runs.
+    whether to make local runs. `halves` are the names of a flat conversion's 16-bit tensors.
     """
     prefix = free_prefix(exact.graph)
     prefix_names(half.graph, prefix)
     opset = next((o.version for o in exact.opset_import if o.domain in ("", "ai.onnx")), 1)
-    pairing = _Pairing(floats, neutral, code, opset, local=local)
+    names = frozenset(prefix + name for name in halves)
+    pairing = _Pairing(floats, neutral, code, opset, halves=names, local=local)
     main = pairing.body(exact.graph, half.graph, None)
     frame = ModelProto(ir_version=max(exact.ir_version, half.ir_version))
     domains = {o.domain: o.version for o in (*exact.opset_import, *half.opset_import)}
@@ -169,10 +183,15 @@ def pair_models(  # noqa: PLR0913 - two models, and what is known of them
 
 def rounding_nodes(items: Iterable[Item]) -> Iterator[NodeProto]:
     """The casts that make the roundings of some items, each once."""
-    wanted = {name: pair for item in items for name, pair in item.roundings.items()}
-    for name, (exact, code) in wanted.items():
-        yield helper.make_node("Cast", [exact], [f"{name}:low"], to=code)
-        yield helper.make_node("Cast", [f"{name}:low"], [name], to=_FLOAT)
+    wanted = {name: each for item in items for name, each in item.roundings.items()}
+    for name, rounding in wanted.items():
+        low = f"{name}:low"
+        yield helper.make_node("Cast", [rounding.exact], [low], to=rounding.code)
+        if rounding.widened:
+            yield helper.make_node("Cast", [low], [name], to=_FLOAT)
+        else:
+            # Before a node that has to run in float32, ONNX Runtime drops a cast that it can see.
+            yield helper.make_node("Identity", [low], [name])
 
 
 @dataclass(slots=True)
@@ -204,15 +223,17 @@ class _Known:
 class _Pairing:
     """One pair of models' state."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of both models
         self,
         floats: Mapping[int, tuple[int, ...]],
         neutral: frozenset[int],
         half: int,
         opset: int,
         *,
+        halves: frozenset[str],
         local: bool,
     ) -> None:
+        self._halves = halves
         self._floats = floats
         self._neutral = neutral
         self._half = half
@@ -242,6 +263,8 @@ class _Pairing:
             known.stored_of[a] = info.name
             if info.type.tensor_type.elem_type in HALF_CODES:
                 known.rounded[info.name] = info.type.tensor_type.elem_type
+            elif info.name in self._halves:
+                known.rounded[info.name] = self._half
             if parent is None:
                 known.clean.add(info.name)
         first, second = Lane(exact, paired.constants), Lane(half, paired.constants)
@@ -347,6 +370,8 @@ class _Pairing:
                 known.exact_of[main.output[slot]] = exact
                 if clean:
                     known.clean.add(main.output[slot])
+                if main.output[slot] in self._halves:
+                    known.rounded[main.output[slot]] = self._half
             if slot in wanted and number is not None:
                 names = {"exact": exact, "raw": raw or stored, "none": None}
                 result = names[local] if local in names else _suffixed(main, slot, local)
@@ -370,7 +395,7 @@ class _Pairing:
         if node.op_type != "Cast" or node.input[0] not in known.exact_of:
             return
         source, result = node.input[0], node.output[0]
-        lowering, code = node.name.startswith(LOWERED), cast_code(node)
+        lowering, code = node.name.startswith(LOWERED_CAST), cast_code(node)
         known.exact_of[result] = known.exact_of[source]
         if code in HALF_CODES:
             known.rounded[result] = code
@@ -398,7 +423,11 @@ class _Pairing:
             return "exact"
         operands = [name for name in reads_of(main) if name in known.exact_of]
         rounded = [name for name in operands if name in known.rounded]
-        rounds_out = any(lanes[1].rounded_of(name) is not None for name in main.output if name)
+        rounds_out = any(
+            name in self._halves or lanes[1].rounded_of(name) is not None
+            for name in main.output
+            if name
+        )
         if not rounds_out and not rounded:
             return "exact"
         if not any(bodies(main)) and all(name in known.clean for name in operands):
@@ -421,8 +450,9 @@ class _Pairing:
         code = known.rounded.get(name)
         if code is None:
             return exact
-        result = f"{exact}:rounded{code}"
-        item.roundings[result] = (exact, code)
+        widened = name not in self._halves
+        result = f"{exact}:{'rounded' if widened else 'half'}{code}"
+        item.roundings[result] = Rounding(exact, code, widened)
         return result
 
 

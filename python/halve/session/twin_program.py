@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from onnx import NodeProto
@@ -36,7 +36,8 @@ class Program:
     """A body's work in one run or both, cut into parts.
 
     `recasts` are casts of stored 16-bit values to float32 that a later part makes again rather
-    than that their results, which are twice as large, be kept until then.
+    than that their results, which are twice as large, be kept until then. `judged` has the last
+    step at which somebody asks whether a value was finite, which may be after it went.
     """
 
     def __init__(self, body: PairedBody, runs: str) -> None:
@@ -62,7 +63,10 @@ class Program:
         self.half_outputs = body.half_outputs if runs != EXACT else ()
         for name in (*self.outputs, *self.half_outputs):
             self.last[name] = len(self.steps)
+        self.judged = {name: place for place, item in enumerate(self.steps)
+                       for name in _judged(item, runs)}  # fmt: skip
         self.nbytes: dict[int, int] = {}
+        self.largest = 0
         self.parts: dict[int, Part] = {}
 
     def _recasts(self) -> dict[str, NodeProto]:
@@ -85,7 +89,7 @@ class Program:
         for node in self.nodes[place]:
             yield from (name for name in reads_of(node) if name not in item.roundings)
         if self.runs == BOTH:
-            yield from (exact for exact, _ in item.roundings.values())
+            yield from (rounding.exact for rounding in item.roundings.values())
         for output in item.outputs:
             yield from present(output, self.runs)
 
@@ -93,7 +97,7 @@ class Program:
         """Where a part that begins here ends: within the budget, by what is known of sizes."""
         if self.steps[start].control is not None:
             return start + 1
-        largest = max(self.nbytes.values(), default=budget)
+        largest = self.largest or budget
         limit = max(budget, _LARGEST_TIMES * largest)
         total, unknown, stop = 0, 0, start
         while stop < len(self.steps) and (stop == start or self.steps[stop].control is None):
@@ -103,6 +107,11 @@ class Program:
                 break
             stop += 1
         return stop
+
+    def learn(self, nbytes: Mapping[int, int]) -> None:
+        """Be told how many bytes of values some steps make."""
+        self.nbytes.update(nbytes)
+        self.largest = max(self.largest, *nbytes.values())
 
     def cut_anew(self, budget: int) -> int:
         """Forget the parts where, now that sizes are known, there could be far fewer; how many
@@ -156,10 +165,22 @@ def _local_reads(body: PairedBody) -> Iterator[str]:
     for item in body.items:
         for node in item.local:
             yield from (name for name in reads_of(node) if name not in item.roundings)
-        yield from (exact for exact, _ in item.roundings.values())
+        yield from (rounding.exact for rounding in item.roundings.values())
         if item.control is not None:
             for inner in item.control.bodies.values():
                 yield from _local_reads(inner)
+
+
+def _judged(item: Item, runs: str) -> Iterator[str]:
+    """What must be known to be finite or not where the step is measured, bodies included."""
+    if runs != HALF:
+        yield from item.exact_reads
+    if runs != EXACT:
+        yield from item.half_reads
+    if item.control is not None:
+        for body in item.control.bodies.values():
+            for inner in body.items:
+                yield from _judged(inner, runs)
 
 
 def _made_by_control(item: Item, runs: str) -> Iterator[str]:

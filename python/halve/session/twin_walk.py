@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
 
 from halve.errors import SessionError, UnsupportedModelError
-from halve.session.runtime import Session, load, make_value, run_values
+from halve.session.runtime import CPU_PROVIDER, Session, load, make_value, run_values
 from halve.session.twin_lane import Constant, reads_of
 from halve.session.twin_pair import (
     Item,
@@ -79,11 +79,13 @@ class Visitor(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkSettings:
-    """How parts are loaded. `weights` reads constants whose payload is elsewhere, and
-    `data_folder` is where ONNX Runtime finds it.
+    """How parts are loaded, and where they run. `weights` reads constants whose payload is
+    elsewhere, and `data_folder` is where ONNX Runtime finds it.
     """
 
     threads: int = 1
+    provider: str = CPU_PROVIDER
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     session_options: Mapping[str, str] = field(default_factory=dict)
     custom_op_library: Path | None = None
     data_folder: Path | None = None
@@ -263,10 +265,12 @@ class Walk:
             model,
             optimise=False,
             threads=settings.threads,
+            provider=settings.provider,
+            provider_options=settings.provider_options,
             custom_op_library=settings.custom_op_library,
             external_data_folder=settings.data_folder,
             session_options=settings.session_options,
-            shared_arena=True,
+            shared_arena=settings.provider == CPU_PROVIDER,
             where="twin run",
         )
 
@@ -281,24 +285,31 @@ class Walk:
         if part.start not in program.nbytes or part.stop - 1 not in program.nbytes:
             self._learn(program, part, frame)
         for name in part.dies:
+            if program.judged.get(name, -1) >= part.stop and name in frame.values:
+                self._is_finite(name, program.body, frame)  # and remember it
             frame.values.pop(name, None)
 
     def _learn(self, program: Program, part: Part, frame: Frame) -> None:
         found = dict.fromkeys(range(part.start, part.stop), 0)
         for name in part.fetch:
             found[program.maker[name]] += value_nbytes(frame.values[name])
-        program.nbytes.update(found)
+        program.learn(found)
 
     def _measure(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
         items = [item for item in program.steps[part.start : part.stop] if item.outputs]
-        values = [self._value(output, program, frame) for item in items for output in item.outputs]
+        views: dict[str, NDArray[Any] | None] = {}
+        values = [
+            self._value(output, program, frame, views) for item in items for output in item.outputs
+        ]
         if not values:
             return
         for value, finite in zip(values, visitor.look(values), strict=True):
             for name, known in zip((value.output.exact, value.output.stored), finite, strict=True):
                 if name is not None:
                     frame.finite[name] = known
-        reads = [self._reads(item, program, frame) for item in items for _ in item.outputs]
+        reads = []
+        for item in items:
+            reads += [self._reads(item, program, frame)] * len(item.outputs)
         visitor.settle(values, reads)
 
     def _reads(self, item: Item, program: Program, frame: Frame) -> tuple[bool, bool]:
@@ -310,19 +321,18 @@ class Walk:
         half = program.runs != EXACT and self._all_finite(item.half_reads, program, frame)
         return exact, half
 
-    def _value(self, output: TwinOutput, program: Program, frame: Frame) -> TwinValue:
-        names = set(present(output, program.runs))
-
-        def array(name: str | None) -> NDArray[Any] | None:
-            return self._array(name, program.body, frame) if name in names and name else None
-
-        return TwinValue(
-            output,
-            array(output.exact),
-            array(output.stored),
-            array(output.raw),
-            array(output.local),
-        )
+    def _value(
+        self,
+        output: TwinOutput,
+        program: Program,
+        frame: Frame,
+        views: dict[str, NDArray[Any] | None],
+    ) -> TwinValue:
+        for name in present(output, program.runs):
+            if name not in views:
+                views[name] = self._array(name, program.body, frame)
+        names = (output.exact, output.stored, output.raw, output.local)
+        return TwinValue(output, *(None if name is None else views.get(name) for name in names))
 
     def _array(self, name: str, body: PairedBody, frame: Frame) -> NDArray[Any] | None:
         value = frame.find(name)

@@ -45,7 +45,7 @@ def view_value(value: Any) -> NDArray[Any] | None:
     if size == 0:
         return np.empty(shape, dtype)
     memory = (ctypes.c_char * (size * dtype.itemsize)).from_address(value.data_ptr())
-    return np.frombuffer(memory, dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory)
 
 
 def value_nbytes(value: Any) -> int:

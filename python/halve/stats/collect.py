@@ -92,22 +92,23 @@ class Collector:
         for place, (value, seen) in enumerate(zip(values, self._seen, strict=True)):
             if seen.exact is None and seen.stored is None:
                 continue
-            found = self._output(value, seen, reads[place])
-            total = totals[place]
-            found = replace(
-                found,
-                total=total,
-                local=locals_[place],
-                passed=None if total is None else within(total, self.limits.tolerance),
-            )
+            found = self._output(value, seen, reads[place], (totals[place], locals_[place]))
             key = (value.output.node, value.output.slot)
             known = self.outputs.get(key)
             self.outputs[key] = found if known is None else merge_outputs(known, found)
         self._seen = []
 
-    def _output(self, value: TwinValue, seen: _Seen, reads: tuple[bool, bool]) -> OutputStatistics:
+    def _output(
+        self,
+        value: TwinValue,
+        seen: _Seen,
+        reads: tuple[bool, bool],
+        compared: tuple[Comparison | None, Comparison | None],
+    ) -> OutputStatistics:
         wanted = seen.exact is not None and self.limits.distribution
         exponents, count = _exponents(seen.exact) if wanted else ((), 0)
+        total, local = compared
+        tolerance = self.limits.tolerance
         return OutputStatistics(
             value.output.slot,
             value.output.name,
@@ -115,6 +116,10 @@ class Collector:
             shape=_shape(seen.exact, seen.stored),
             fp32=self._exact_run(seen, finite=reads[0]),
             fp16=self._half_run(value, seen, finite=reads[1]),
+            total=total,
+            local=local,
+            passed=None if total is None else within(total, tolerance),
+            close=None if total is None else _is_close(total, tolerance),
             exponents=exponents,
             sampled=count,
         )
@@ -182,7 +187,7 @@ class Collector:
         if half is None and output.local == output.exact:
             return _equal(total)
         rounded = local
-        if half is not None:
+        if half is not None and local.dtype == _FLOAT:
             rounded = np.empty(exact.shape, stored.dtype)
             cast_into(local, rounded, half, CastBounds(), threads=self.limits.threads)
         return self._compared([(rounded, exact)])[0]
@@ -201,7 +206,6 @@ def merge_outputs(first: OutputStatistics, second: OutputStatistics) -> OutputSt
     counts = dict(first.exponents)
     for exponent, count in second.exponents:
         counts[exponent] = counts.get(exponent, 0) + count
-    judged = [item.passed for item in (first, second) if item.passed is not None]
     return replace(
         first,
         shape=max(first.shape, second.shape, key=math.prod),
@@ -210,7 +214,8 @@ def merge_outputs(first: OutputStatistics, second: OutputStatistics) -> OutputSt
         fp16=_merged(first.fp16, second.fp16),
         total=merge_comparisons(first.total, second.total),
         local=merge_comparisons(first.local, second.local),
-        passed=all(judged) if judged else None,
+        passed=_all((first.passed, second.passed)),
+        close=_all((first.close, second.close)),
         exponents=tuple(sorted(counts.items())),
         sampled=first.sampled + second.sampled,
     )
@@ -222,7 +227,16 @@ def within(found: Comparison, tolerance: OutputTolerance) -> bool:
         return False
     if tolerance.cos_sim is not None:
         return found.cosine >= tolerance.cos_sim
+    return _is_close(found, tolerance)
+
+
+def _is_close(found: Comparison, tolerance: OutputTolerance) -> bool:
     return found.mismatches <= tolerance.ntol * found.elements
+
+
+def _all(judged: Sequence[bool | None]) -> bool | None:
+    known = [item for item in judged if item is not None]
+    return all(known) if known else None
 
 
 def _merged(first: RunStatistics | None, second: RunStatistics | None) -> RunStatistics | None:

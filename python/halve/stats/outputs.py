@@ -57,6 +57,7 @@ def _joined(first: OutputBlock, second: OutputBlock) -> OutputBlock:
     return replace(
         first,
         passed=first.passed and second.passed,
+        close=first.close and second.close,
         error=max(first.error, second.error),
         a_elements=first.a_elements + second.a_elements,
         b_elements=first.b_elements + second.b_elements,
@@ -76,4 +77,7 @@ def _block(
         mismatches = int(np.count_nonzero(value != reference))
     else:
         mismatches = max(value.size, reference.size)
-    return OutputBlock(trial.passed, trial.error, value.size, reference.size, mismatches, found)
+    allowed = tolerances.of(name).ntol * reference.size
+    close = value.shape == reference.shape and mismatches <= allowed
+    sizes = (value.size, reference.size)
+    return OutputBlock(trial.passed, close, trial.error, *sizes, mismatches, found)

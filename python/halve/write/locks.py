@@ -12,7 +12,7 @@ try:
 except ImportError:  # not a POSIX system: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["folder_lock", "try_lock", "unlock"]
+__all__ = ["file_lock", "folder_lock", "try_lock", "unlock"]
 
 
 def try_lock(folder: Path) -> int | None:
@@ -47,6 +47,31 @@ def folder_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[bool]:
+    """Hold a file's lock without waiting for it: False where another run has it; True, without
+    effect, where files have none.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        yield not _is_held(file.fileno())
+
+
+def _is_held(fd: int) -> bool:
+    """Whether another descriptor has the lock, which is this one's otherwise."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _flock(fd: int, *, wait: bool) -> bool:
