@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,9 @@ def test_the_reader_sees_every_form(tmp_path: Path) -> None:
     assert target_layer("halve.plan") == "plan"
     assert target_layer("halve.__version__") == "__init__"
     assert target_layer("onnx") is None
+
+
+def test_weights_are_cast_ahead_before_numpy_is_imported() -> None:
+    """Importing numpy takes longer than many a model's weights."""
+    code = "import halve.ahead, sys; sys.exit(bool({'numpy', 'onnx'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -137,6 +137,17 @@ def test_a_budget_ends_a_repair() -> None:
     few = replace(searched, max_trials=len(found.trials) + 3)
     outcome = repair(few, found, evaluator, Judge(40))
     assert not outcome.complete
+    assert outcome.passed
+    assert 40 in outcome.fp32
+    assert len(outcome.trials) <= len(found.trials) + 3 + 3 * COUNT.bit_length()
+
+
+def test_a_budget_does_not_make_a_judge_accept() -> None:
+    searched, evaluator = held_out_problem(), unlike(1)
+    found = search(searched, evaluator)
+    few = replace(searched, max_trials=len(found.trials) + 3)
+    outcome = repair(few, found, evaluator, Judge(COUNT))
+    assert not outcome.complete
     assert not outcome.passed
 
 

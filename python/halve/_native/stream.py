@@ -7,10 +7,9 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from halve import _core
-from halve._native import cuda
 from halve.errors import BackendUnavailableError, DataError, HalveError, OutputError
 from halve.types import CastCounts, CastJob, DType
 
@@ -140,8 +139,7 @@ class RunningStream:
         self._jobs, self._outputs = jobs, outputs
         self._origins = list({_key(job.ref.origin): job.ref.origin for job in jobs}.values())
         places = {_key(origin): i for i, origin in enumerate(self._origins)}
-        device = resources.device
-        self._caster = None if device is None else cuda.stream_caster(device)
+        self._caster = None if resources.device is None else _device_caster(resources.device)
         self._native = _core.Stream(
             [_place(origin) for origin in self._origins],
             [(places[_key(job.ref.origin)], *_native_work(job)) for job in jobs],
@@ -189,6 +187,13 @@ class RunningStream:
             found = _Failure(_Fault(failure[0]), *failure[1:])
             raise _error(found, self._jobs, self._origins, self._outputs)
         return StreamResult(tuple(CastCounts(*row) for row in counts), bytes_read, bytes_written)
+
+
+def _device_caster(device: int) -> Any:  # noqa: ANN401 - the compiled module has no types
+    # Here, because it imports numpy, and weights are cast ahead before that.
+    from halve._native.cuda import stream_caster
+
+    return stream_caster(device)
 
 
 def same_work(one: CastJob, other: CastJob) -> bool:

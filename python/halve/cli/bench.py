@@ -17,6 +17,7 @@ from halve.cli.flags import Flag
 from halve.cli.parser import Parser
 from halve.cli.paths import check_report_path
 from halve.cli.sample_flags import add_sample_flags, sample_request, spread
+from halve.cli.search_flags import PROVIDER_FLAGS
 from halve.errors import OptionError
 from halve.files import given_path
 from halve.report import write_json
@@ -72,27 +73,7 @@ FLAGS = (
         "threads inside a run (default 0: one a core)",
         values.whole("--threads"),
     ),
-    Flag(
-        "--provider",
-        "provider",
-        "NAME",
-        "ONNX Runtime's execution provider (default CPUExecutionProvider)",
-        values.last,
-    ),
-    Flag(
-        "--provider-option",
-        "provider_options",
-        "KEY=VALUE",
-        "an option of the provider; may be repeated",
-        values.settings("--provider-option"),
-    ),
-    Flag(
-        "--session-option",
-        "session_options",
-        "KEY=VALUE",
-        "a session configuration entry of ONNX Runtime; may be repeated",
-        values.settings("--session-option"),
-    ),
+    *PROVIDER_FLAGS,
     Flag("--device", "device", "N", "the device id (default 0)", values.whole("--device")),
     Flag(
         "--optimise",

@@ -17,6 +17,7 @@ from halve.search_types import OutputTolerance, Tolerances
 
 __all__ = [
     "FLAGS",
+    "PROVIDER_FLAGS",
     "TOLERANCE_FLAGS",
     "WITHOUT_FLAG",
     "ToleranceFlag",
@@ -57,6 +58,30 @@ def _feedback(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         pairs.append((output, name))
     return tuple(pairs)
 
+
+PROVIDER_FLAGS = (
+    Flag(
+        "--provider",
+        "provider",
+        "NAME",
+        "ONNX Runtime's execution provider (default CPUExecutionProvider)",
+        values.last,
+    ),
+    Flag(
+        "--provider-option",
+        "provider_options",
+        "KEY=VALUE",
+        "an option of the provider; may be repeated",
+        values.settings("--provider-option"),
+    ),
+    Flag(
+        "--session-option",
+        "session_options",
+        "KEY=VALUE",
+        "a session configuration entry of ONNX Runtime; may be repeated",
+        values.settings("--session-option"),
+    ),
+)
 
 FLAGS = (
     Flag(
@@ -133,27 +158,7 @@ FLAGS = (
         "end a trial after this time: it has failed (default: 20 float32 runs, a minute at least)",
         values.number("--trial-timeout"),
     ),
-    Flag(
-        "--provider",
-        "provider",
-        "NAME",
-        "ONNX Runtime's execution provider (default CPUExecutionProvider)",
-        values.last,
-    ),
-    Flag(
-        "--provider-option",
-        "provider_options",
-        "KEY=VALUE",
-        "an option of the provider; may be repeated",
-        values.settings("--provider-option"),
-    ),
-    Flag(
-        "--session-option",
-        "session_options",
-        "KEY=VALUE",
-        "a session configuration entry of ONNX Runtime; may be repeated",
-        values.settings("--session-option"),
-    ),
+    *PROVIDER_FLAGS,
     Flag(
         "--device",
         "devices",

@@ -72,11 +72,21 @@ class Algorithm:
         """Find a set that the final judge accepts, starting from one that it did not.
 
         The outcome has `passed` false where the judge refuses even all units in float32, or
-        where the budget ended before anything was accepted.
+        where the time ended before anything was accepted. Where the trials did, a few more go into
+        widening alone: all that was found so far would be lost without an accepted set.
         """
         self.verdict = Verdict(self.ledger, tuple(range(self.problem.samples)), judge=True)
         start = mask_of(failing, self.ledger.count) | self.ledger.given
-        return (yield from self._within_budget(self._repair_and_carry(start)))
+        outcome = yield from self._within_budget(self._repair_and_carry(start))
+        if outcome.complete or self.verdict.best is not None or self.ledger.unlimited:
+            return outcome
+        self.ledger.unlimited = True
+        return (yield from self._within_budget(self._widened_only(start)))
+
+    def _widened_only(self, start: int) -> Steps[tuple[int, int]]:
+        self._enter("repair")
+        yield from self._widened(start)
+        raise OutOfBudgetError
 
     def _within_budget(self, phases: Steps[tuple[int, int]]) -> Steps[SearchOutcome]:
         try:

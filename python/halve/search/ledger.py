@@ -103,6 +103,7 @@ class Ledger:
         self.answers: dict[int, dict[int, Answer]] = {}
         self.phase = "check"
         self.limit = math.inf
+        self.unlimited = problem.max_trials is None
         self.view = View(floats=self.given)
         self._fails = [0] * problem.samples
         self._closest = math.inf
@@ -170,7 +171,7 @@ class Ledger:
             self._estimate_limit(row.error, row.energy)
 
     def _run(self, fp32: int, samples: Iterable[int], note: Note, *, whole: bool) -> Steps[None]:
-        limit = self.problem.max_trials
+        limit = None if self.unlimited else self.problem.max_trials
         if limit is not None and len(self.rows) >= limit:
             raise OutOfBudgetError
         answers = self.answers.setdefault(fp32, {})

@@ -104,8 +104,11 @@ class Refiner:
 
     def run(self) -> Steps[None]:
         """Split until little is to be gained, or energies turn out not to add up."""
-        parameters = self.ledger.problem.parameters
+        problem = self.ledger.problem
+        parameters = problem.parameters
         most = 48 + parameters.refine_share * self.ledger.count
+        if problem.max_trials is not None:  # which leaves most of them to grow by what was learnt
+            most = min(most, problem.max_trials / 3)
         while self._splits < most and not self.interacting:
             chosen = self._worthwhile(parameters.refine_until)
             if chosen is None:
