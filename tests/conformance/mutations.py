@@ -66,6 +66,40 @@ def _sequence() -> ModelProto:
     )
 
 
+def _filled_sequence() -> ModelProto:
+    return text_model(
+        "g (float[4] x, int64 n, bool c) => (float[K] y)"
+        " { s = SequenceEmpty () t = Loop (n, c, s) <body = b (int64 i, bool ci, seq(float[4]) u)"
+        " => (bool co, seq(float[4]) v)"
+        " { co = Identity(ci) a = Mul(x, w) v = SequenceInsert(u, a) }>"
+        " y = ConcatFromSequence <axis = 0> (t) }",
+        weights={"w": _weight(4)},
+    )
+
+
+def _old() -> ModelProto:
+    """Forms that change with the opset."""
+    return text_model(
+        "g (float[2,3,4] x, float[3] w, int64[2] n) => (float[6,4] y)"
+        " { a = Mul <broadcast = 1, axis = 1> (x, w) b = PRelu (a, w) c = Reshape (b, n)"
+        " y = Softmax <axis = 1> (c) }",
+        weights={"w": _weight(3), "n": np.array([6, 4], np.int64)},
+        opset=6,
+        ir_version=3,
+    )
+
+
+def _batched_scan() -> ModelProto:
+    return text_model(
+        "g (float[2,4] s, float[2,3,4] xs) => (float[2,4] t, float[2,3,4] ys)"
+        ' { t, ys = Scan ("", s, xs) <num_scan_inputs = 1, body = b (float[4] u, float[4] v)'
+        " => (float[4] p, float[4] q) { p = Add (u, v) q = Mul (p, w) }> }",
+        weights={"w": _weight(4)},
+        opset=8,
+        ir_version=4,
+    )
+
+
 def _quantized() -> ModelProto:
     return text_model(
         "g (float[4] x) => (float[4] y) { q = QuantizeLinear(x, s, z)"
@@ -111,8 +145,11 @@ _MAKERS: tuple[Callable[[], ModelProto], ...] = (
     _loop,
     _function,
     _sequence,
+    _filled_sequence,
     _quantized,
     _typed,
+    _old,
+    _batched_scan,
     _external,
 )
 SEEDS: tuple[bytes, ...] = tuple(make().SerializeToString() for make in _MAKERS)

@@ -26,8 +26,9 @@ HEAD = """# Conformance
 Every model of the ONNX standard's own tests with a float32 input, output or initializer is
 converted by `pytest -m "slow or not slow" tests/conformance`: the result passes onnx's full check,
 runs, equals its lowering to float32 arithmetic, matches the float32 results, and converts to
-itself. Which cases are left out, or have a bound of their own, and why, stands in
-`tests/conformance/expectations.toml`.
+itself. To bfloat16, too, each converts, passes the check, and converts to itself, but for the large
+networks, which are not tried. Which cases are left out, or have a bound of their own, and why,
+stands in `tests/conformance/expectations.toml`.
 
 The table says what becomes of each operator in these models (onnx {version}): the schema version
 in force, the number of cases, and for each target whether its float operands become float16

@@ -26,7 +26,7 @@ def options_of(number: int) -> ConvertOptions:
     return ConvertOptions(
         target=TARGETS[number // 8 % 4],
         keep_io_types=number // 32 % 2 == 1,
-        dtype="bfloat16" if number % 5 == 0 else "float16",
+        dtype="bfloat16" if number % 3 == 0 else "float16",
     )
 
 

@@ -72,6 +72,15 @@ def _dims(*dims: int) -> Callable[[], ModelProto]:
     return make
 
 
+def _scan_of_too_many() -> ModelProto:
+    body = mlp().graph
+    return build(
+        [helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=-(1 << 62))],
+        {"x": (FLOAT, [2, 16])},
+        {"y": (FLOAT, None)},
+    )
+
+
 def _scale_without_a_type() -> ModelProto:
     scale = TensorProto(name="s", dims=[1])
     nodes = [helper.make_node("DequantizeLinear", ["q", "s"], ["y"])]
@@ -90,6 +99,7 @@ CASES: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "a cycle": (_cyclic, "cycle"),
     "functions call each other": (_recursive_functions, "calls itself"),
     "too many elements": (_dims(1 << 40, 1 << 40), "initializer 'w0'"),
+    "scan inputs below zero": (_scan_of_too_many, "num_scan_inputs of node 0"),
     "a scale without a type": (_scale_without_a_type, "constant 's' in the main graph"),
     "negative dimension": (_dims(-1, 16), "initializer 'w0'"),
 }

@@ -431,13 +431,35 @@ def test_trained_models(name: str, trained_model_dir: Path, tmp_path: Path) -> N
     assert all(out.cosine > 0.999 for s in verdict.samples for out in s.outputs)
 
 
-def scan_of_opset_8() -> ModelProto:
-    text = """g (float[1, 2] s, float[1, 3, 2] xs) => (float[1, 2] t, float[1, 3, 2] ys) {
-        t, ys = Scan ("", s, xs) <num_scan_inputs = 1,
-            body = b (float[2] u, float[2] v) => (float[2] p, float[2] q) {
-                p = Add (u, v) q = Exp (p) }>
-    }"""
-    return text_model(text, opset=8, ir_version=3)
+SCAN = """g (%sfloat[2, 2] s, float[2, 3, 2] xs) => (float[2, 2] t, float[2, 3, 2] ys)
+<float[2] w = {0.5, 2}> {
+    t, ys = Scan (%s, s, xs) <num_scan_inputs = 1, directions = [%d],
+        body = b (float[2] u, float[2] v) => (float[2] p, float[2] q) {
+            p = Add (u, v) q = Mul (p, w) }>
+}"""
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_batch_of_an_old_scan(backwards: bool) -> None:
+    model = text_model(SCAN % ("", '""', backwards), opset=8, ir_version=3)
+    high = raised(model)
+    onnx.checker.check_model(high, full_check=True)
+    rng = np.random.default_rng(3)
+    s, xs = dyadic(rng, 2, 2), dyadic(rng, 2, 3, 2)
+    session = ort.InferenceSession(high.SerializeToString(), providers=["CPUExecutionProvider"])
+    t, ys = session.run(None, {"s": s, "xs": xs})
+    order = [2, 1, 0] if backwards else [0, 1, 2]
+    sums = s[:, None] + np.cumsum(xs[:, order], axis=1)
+    np.testing.assert_array_equal(t, sums[:, -1])
+    np.testing.assert_array_equal(ys, sums * np.array([0.5, 2], np.float32))
+    result = convert(model, options=ConvertOptions(dtype="bfloat16", opset=16, target="any"))
+    rows = [(row.id, row.scope, row.type, row.dtype) for row in result.plan.nodes]
+    assert rows == [
+        (0, "", "Scan", "bfloat16"),
+        (1, "0.body", "Add", "bfloat16"),
+        (2, "0.body", "Mul", "bfloat16"),
+    ]
+    assert result.casts == ()
 
 
 def resize(scales: list[float] | None) -> ModelProto:
@@ -463,7 +485,10 @@ def training() -> ModelProto:
 
 
 REFUSED = {
-    "Scan of opset 8": (scan_of_opset_8(), "a batch dimension"),
+    "lengths": (
+        text_model(SCAN % ("int64[2] n, ", "n", 0), opset=8, ir_version=3),
+        "the lengths of its sequences",
+    ),
     "computed scales": (resize(None), "scales that are not constant"),
     "both directions": (resize([1, 1, 2, 0.5]), "enlarges one axis and reduces another"),
     "a parameter": (parameter(), "attribute 'axis' is a parameter of the function"),

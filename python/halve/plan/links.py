@@ -99,9 +99,15 @@ def _loop_links(owner: NodeInfo, body: Scope) -> list[Link]:
 
 
 def _scan_links(owner: NodeInfo, body: Scope) -> list[Link]:
-    count = attribute(owner.proto, "num_scan_inputs")
+    found = attribute(owner.proto, "num_scan_inputs")
+    count = int(found.i) if found is not None else 0
+    if not 0 <= count <= len(body.inputs):
+        raise ModelError(
+            f"num_scan_inputs of {owner.label()} is {count}; allowed: 0 to {len(body.inputs)}, the"
+            " number of its body's inputs; export the model again"
+        )
     first = 0 if owner.opset >= 9 else 1
-    states = len(body.inputs) - (int(count.i) if count is not None else 0)
+    states = len(body.inputs) - count
     links = [Link((first + k,), (k,), ((body, k),), ((body, k),)) for k in range(states)]
     links += [
         Link(in_slots=(first + k,), body_inputs=((body, k),))

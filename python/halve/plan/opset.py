@@ -41,12 +41,14 @@ from halve.plan.opset_forms import (
     Goal,
     changes,
     interpolation,
+    is_batched_scan,
     mark,
     origin,
     raised_form,
     refusal,
     single_node_model,
 )
+from halve.plan.opset_scan import scan_the_batch
 from halve.plan.scales import QUANTIZERS
 from halve.plan.schemas import normal_domain
 from halve.source import payload_index, text
@@ -272,6 +274,9 @@ class _Work:
     ) -> list[NodeProto]:
         """The nodes that stand for `node`, which is changed to be one of them."""
         if not changes(node, opset, self.goal):
+            return [node]
+        if is_batched_scan(node, opset):
+            scan_the_batch(node, self.goal, self.fresh)
             return [node]
         small = single_node_model(node, opset, types, self.goal)
         if node.op_type == "Resize" and opset == 10:

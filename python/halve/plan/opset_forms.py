@@ -2,7 +2,7 @@
 
 1. A node that the converter cannot express is refused, by its id in the file.
 2. What the converter leaves as it is although its meaning changes is corrected here: the axis of
-   Hardmax, the positions of Resize; or refused: Dropout's mask, Scan's batch dimension.
+   Hardmax, the positions of Resize; or refused: Dropout's mask.
 3. Before opset 7 an operand could begin at an axis of the other one: it gets sizes of 1 behind its
    own, for which the ranks of both must be known.
 """
@@ -37,6 +37,7 @@ __all__ = [
     "Goal",
     "changes",
     "interpolation",
+    "is_batched_scan",
     "mark",
     "origin",
     "raised_form",
@@ -44,6 +45,7 @@ __all__ = [
     "single_node_model",
 ]
 
+_PLAIN_SCAN_OPSET = 9
 # What onnx raises for a node that it cannot convert, or that is malformed.
 _REFUSED = (
     version_converter.ConvertError,
@@ -108,14 +110,19 @@ def changes(node: NodeProto, opset: int, goal: Goal) -> bool:
         before = defs.get_schema(node.op_type, opset, "").since_version
     except defs.SchemaError:
         return False  # a local function, or an operator that nobody knows
-    if node.op_type == "Scan" and before < 9:
-        raise refusal(node, goal, "Scan had a batch dimension before opset 9")
+    if is_batched_scan(node, opset):
+        return True
     if node.op_type in _SAME_FORM:
         return False
     try:
         return before != int(defs.get_schema(node.op_type, goal.opset, "").since_version)
     except defs.SchemaError:
         return True
+
+
+def is_batched_scan(node: NodeProto, opset: int) -> bool:
+    """Whether the node is a Scan of opset 8, which had a batch dimension."""
+    return node.op_type == "Scan" and opset < _PLAIN_SCAN_OPSET
 
 
 def refusal(node: NodeProto, goal: Goal, reason: str) -> UnsupportedModelError:
@@ -227,18 +234,19 @@ def raised_form(small: ModelProto, node: NodeProto, goal: Goal) -> GraphProto:
     before = small.opset_import[0].version
     _check_form(node, small.graph, before, goal)
     try:
+        _check_nodes(small.graph, before, goal)  # malformed ones can crash the converter
         graph = version_converter.convert_version(small, goal.opset).graph
         _correct(graph, node, before, goal)
-        _check_nodes(graph, goal)
+        _check_nodes(graph, goal.opset, goal)
     except _REFUSED as error:
-        raise refusal(node, goal, f"onnx's version converter says {error}") from error
+        raise refusal(node, goal, f"onnx says {error}") from error
     return graph
 
 
-def _check_nodes(graph: GraphProto, goal: Goal) -> None:
+def _check_nodes(graph: GraphProto, opset: int, goal: Goal) -> None:
     context = onnx.checker.C.CheckerContext()
     context.ir_version = goal.ir_version
-    context.opset_imports = {"": goal.opset}
+    context.opset_imports = {"": opset}
     for item in graph.node:
         onnx.checker.check_node(item, context)
 
