@@ -353,12 +353,16 @@ def _cell(row: Row) -> str:
 
 
 def table(rows: Sequence[Row], keep_io: bool) -> str:
-    """Markdown: a row a model, a column a tool: share of float16 and casts inserted."""
+    """Markdown: a row a model, a column a tool: share of float16 and casts inserted; then on how
+    many models a tool's result works.
+    """
     names = list(dict.fromkeys(row.model for row in rows))
     tools = list(dict.fromkeys(row.tool for row in rows))
     cells = {(row.model, row.tool): _cell(row) for row in rows if row.keep_io == keep_io}
     lines = [f"| | {' | '.join(tools)} |", "|---" * (len(tools) + 1) + "|"]
     lines += [f"| {n} | {' | '.join(cells[n, tool] for tool in tools)} |" for n in names]
+    works = [row.tool for row in rows if row.keep_io == keep_io and row.works]
+    lines.append(f"| right, of {len(names)} | {' | '.join(str(works.count(t)) for t in tools)} |")
     return "\n".join(lines)
 
 

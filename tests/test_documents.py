@@ -277,3 +277,30 @@ def test_the_reference_has_every_name() -> None:
     page = (ROOT / "docs" / "api.md").read_text("utf-8")
     for name in halve.__all__:
         assert name.startswith("__") or f"\n### halve.{name}\n" in page
+
+
+def cells(text: str, start: str) -> list[list[str]]:
+    """The cells of every row of a table that begins so."""
+    lines = [line for line in text.splitlines() if line.startswith(f"| {start}")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_against_others_has_the_figures_of_the_benchmarks() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    measured = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    (half, *peers, _, auto) = cells(measured, "right, of 17")[0][2:]
+    assert cells(readme, "exports of PyTorch")[0][1:] == [auto, *peers, half]
+
+    names = cells(measured, "| halve any |")[0]
+    both = cells(measured, "right, of 10")
+    for column, name in enumerate(
+        ("halve cuda", "onnxconverter-common", "ort-transformers", "ModelOpt AutoCast"), 1
+    ):
+        shown = cells(readme, "trained models")[0][column].split(", ")
+        assert shown == [row[names.index(name)] for row in both], name
+
+    for column, name in enumerate(("halve |", "onnxconverter-common |", "ort-transformers |"), 1):
+        shown = cells(readme, "a model of 2.5 GB")[0][column].split(", ")
+        # The first table of that benchmark is that of this model.
+        rows = cells(measured[measured.index("| 2.5 GB external") :], name)
+        assert shown == rows[0][1:3], name

@@ -75,7 +75,30 @@ def test_production_says_what_is_wrong(broken: str, tmp_path: Path) -> None:
     assert not output.exists()
 
 
+@pytest.mark.parametrize(("dtypes", "status"), [("mixed", 0), ("float16", 2), ("none", 1)])
+def test_gate(dtypes: str, status: int, tmp_path: Path) -> None:
+    """Open for the model that is right, shut for the one that is not, broken without one."""
+    source, built = DEMO / "model.onnx", tmp_path / "built.onnx"
+    keep = halve.ConvertOptions(keep_io_types=True)
+    if dtypes == "mixed":
+        halve.auto(source, built, DEMO, options=halve.SearchOptions(convert=keep))
+    elif dtypes == "float16":
+        halve.convert(source, built, options=keep)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    record = tmp_path / "gate.json"
+    done = subprocess.run(
+        ["sh", EXAMPLES / "gate.sh", built, source, DEMO, record],
+        env={**os.environ, "PATH": programs},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    if status != 1:
+        assert json.loads(record.read_text("utf-8"))["passed"] is (status == 0)
+
+
 def test_every_example_is_listed() -> None:
     text = (EXAMPLES / "README.md").read_text("utf-8")
-    for path in EXAMPLES.glob("*.py"):
+    for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")):
         assert f"({path.name})" in text

@@ -56,7 +56,9 @@ ALLOWED = {
     "stats": LEAVES | {"_native", "session", "compare", "source"},
     "manual_workspace": LEAVES | {"auto", "session"},
     "measure": LEAVES
-    | {"auto", "manual_workspace", "source", "plan", "write", "convert", "session", "stats"},
+    | {"auto", "manual_workspace", "manual_simplified", "simplify"}
+    | {"source", "plan", "write", "convert", "session", "stats"},
+    "manual_simplified": LEAVES | {"simplify"},
     "search": LEAVES | {"session", "compare", "plan", "source"},
     "bench": LEAVES | {"source", "plan", "session"},
     "from_torch": LEAVES | {"conversion"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,8 @@ from onnx import ModelProto, numpy_helper
 import halve
 from halve import ConvertOptions, auto_mixed_precision, float16
 from halve.cli.main import main
+from halve.from_torch import export_torch
+from halve.mix_precision import AutoMixPrecision
 from onnx_text import BFLOAT16, FLOAT, FLOAT16, io_types, ops, parse, weights
 
 PAGE = (Path(__file__).parents[1] / "docs" / "migrating.md").read_text("utf-8")
@@ -23,7 +27,10 @@ NET = """g (float[2] x) => (float[2] y) <float[2] w = {1.5, 70000}> {
     [first] a = Mul(x, w) [second] b = Tanh(a) [third] y = Exp(b)
 }"""
 DASH = "\N{EN DASH} "  # before the options of the function above
-HEADS = {"onnxconverter-common", "`onnxruntime.transformers.float16`", "AutoCast", "onnxmltools"}
+HEADS = {
+    "onnxconverter-common", "`onnxruntime.transformers.float16`", "AutoCast", "onnxmltools",
+    "onnxsim", "TopsIDEAS", "PyTorch",
+}  # fmt: skip
 X = np.array([0.5, -0.25], np.float32)
 SAMPLE = {"x": X}
 
@@ -328,8 +335,133 @@ def _fields(_: Path) -> None:
     assert (done.domain, done.model_version, done.doc_string) == ("here", 7, "words")
 
 
+SIM = "onnx-simplifier"
+FOLDED = """g (float[2] x) => (float[2] y) <float a = {1}, float b = {2}> {
+    c = Add(a, b) d = Identity(x) y = Mul(d, c)
+}"""
+
+
+def simplified(folder: Path, *flags: str) -> int:
+    """The exit status of a simplification, and its nodes."""
+    onnx.save(parse(FOLDED), folder / "m.onnx")
+    files = [str(folder / "m.onnx"), str(folder / "out.onnx")]
+    assert main(["simplify", *files, "--quiet", *flags]) == 0
+    return len(onnx.load(folder / "out.onnx").graph.node)
+
+
+@row(SIM, "`onnxsim IN OUT`", "`--skip-fuse-bn`", "`--save-as", "`--overwrite-input")
+def _simplify(tmp_path: Path) -> None:
+    assert simplified(tmp_path, "--skip-fuse-bn") == 1
+    result = halve.simplify(tmp_path / "m.onnx", skip_fuse_bn=True)
+    assert (result.nodes_before, result.nodes_after) == (3, 1)
+    simplify = halve.SimplifyOptions(skip_fuse_bn=True)
+    found = halve.convert(tmp_path / "m.onnx", options=ConvertOptions(simplify=simplify))
+    assert [node.id for node in found.plan.nodes] == [0, 1, 2]
+
+
+@row(SIM, "`--skip-optimization")
+def _skip(tmp_path: Path) -> None:
+    assert simplified(tmp_path, "--skip", "eliminate_identity,eliminate_nop_cast") == 2
+    with pytest.raises(halve.OptionError, match="eliminate_identity"):
+        halve.simplify(tmp_path / "m.onnx", skipped_optimizers=("none_such",))
+
+
+@row(SIM, "`check_n`", "`--input-data-path", "`--test-input-shape")
+def _compared(tmp_path: Path) -> None:
+    np.savez(tmp_path / "sample0_inputs.npz", x=X)
+    given = ["--rtol", "1e-3", "--atol", "1e-4"]
+    assert simplified(tmp_path, "--sample-dir", str(tmp_path), *given) == 1
+    onnx.save(parse(FOLDED.replace("[2]", "[N]")), tmp_path / "open.onnx")
+    files = [str(tmp_path / "open.onnx"), str(tmp_path / "open1.onnx"), "--quiet"]
+    assert main(["simplify", *files]) == 1
+    assert main(["simplify", *files, "--min-shapes", "x:[1]", "--max-shapes", "x:[4]"]) == 0
+
+
+@row(SIM, "`--custom-lib")
+def _simplify_library(tmp_path: Path) -> None:
+    onnx.save(parse(FOLDED), tmp_path / "m.onnx")
+    with pytest.raises(halve.HalveError, match=r"none\.so"):
+        halve.simplify(tmp_path / "m.onnx", custom_op_library=tmp_path / "none.so")
+
+
+TOPS = "TopsIDEAS"
+OVERFLOW = """g (float[2] x) => (float[2] y) <float up = {300000}, float down = {0.00001}> {
+    [far] a = Mul(x, up) [near] b = Mul(a, down) [last] y = Tanh(b)
+}"""
+
+
+def mix_precision(folder: Path, *flags: str) -> Path:
+    """The workspace that the command line of TopsIDEAS fills."""
+    np.savez(folder / "sample0_inputs.npz", x=X)
+    onnx.save(parse(OVERFLOW), folder / "m.onnx")
+    where = ["--sample_dir", str(folder), "--workspace", str(folder / "w"), "--quiet"]
+    command = ["mix_precision", "--input_onnx", str(folder / "m.onnx"), *where, *flags]
+    assert main(command) == 0
+    return folder / "w"
+
+
+@row(TOPS, "`mix_precision --input", "`--rtol`", "`--fp32_nodes", "`--resource", "`--compile")
+def _tops_auto(tmp_path: Path) -> None:
+    record = tmp_path / "out.json"
+    flags = ["--rtol", "y:1e-2", "--atol", "1e-2", "--fp32_nodes", "2", "--clean"]
+    flags += ["--output_json", str(record), "--resource_mode", "2c1t", "--device", "0"]
+    flags += ["--compile_options", '{"session.disable_prepacking": "1"}']
+    work = mix_precision(tmp_path, *flags)
+    assert json.loads(record.read_text("utf-8"))["fp32_nodes"] == [0, 1, 2]
+    plan = (work / "plan.json").rename(tmp_path / "plan.json")
+    again = mix_precision(tmp_path, "--clean", "--fp32_nodes", f"@{plan}")
+    assert (again / "deploy.onnx").is_file()
+
+
+@row(TOPS, "`--manual`", "`--op_id_filter`", "`--finalize`")
+def _tops_manual(tmp_path: Path) -> None:
+    record = tmp_path / "out.json"
+    flags = ["--manual", "--mode", "RAW", "--op_type_filter", "Mul", "--output_json", str(record)]
+    work = mix_precision(tmp_path, *flags)
+    (nodes,) = json.loads(record.read_text("utf-8"))["op_statistic"]
+    assert [*nodes] == ["0", "1"]
+    assert not (work / "deploy.onnx").exists()
+    mix_precision(tmp_path, "--finalize", "--fp32_nodes", "0,1")
+    assert (work / "deploy.onnx").is_file()
+
+
+@row(TOPS, "`AutoMixPrecision(", "`.run(", "`.finalize(")
+def _tops_module(tmp_path: Path) -> None:
+    onnx.save(parse(OVERFLOW), tmp_path / "m.onnx")
+    search = AutoMixPrecision(tmp_path / "m.onnx", ["x"], [[2]])
+    search.workspace = tmp_path / "w"
+    ids = search.run([[X], {"x": X}], None)
+    assert ids == [0, 1]
+    search.finalize(ids)
+    assert (tmp_path / "w" / "deploy.onnx").is_file()
+
+
+TORCH = "PyTorch"
+
+
+@row(TORCH, "`torch.onnx.export", "`module.bfloat16", "`torch.autocast", "`dynamo=", "`input_names")
+def _torch(tmp_path: Path) -> None:
+    torch = importlib.import_module("torch")
+    module, x = torch.nn.Linear(2, 2), torch.ones(1, 2)
+    halve.from_torch(module, (x,), tmp_path / "half.onnx")
+    names = {"input_names": ["x"], "output_names": ["y"], "opset": 17}
+    axes = {"dynamic_axes": {"x": {0: "n"}}}
+    given = {"exporter": "torchscript", "dtype": "bfloat16", **names, **axes}
+    brain = halve.from_torch(module, (x,), **given).model
+    assert io_types(brain) == {"x": BFLOAT16, "y": BFLOAT16}
+    single = export_torch(module, (x,), tmp_path / "m.onnx", input_names=["x"])
+    assert halve.auto(single, tmp_path / "mixed.onnx", [{"x": x.numpy()}]).verdict.passed
+
+
+def marked(key: tuple[str, str]) -> Any:
+    return pytest.param(key, marks=pytest.mark.torch if key[0] == TORCH else ())
+
+
 # Rows with the same first cell as another stand under one check.
 @pytest.mark.filterwarnings("ignore:.*(clipped|lowered to the maximum)")  # the wide weight
-@pytest.mark.parametrize("key", sorted({*rows()}), ids=lambda key: key[1][:40])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # PyTorch's
+@pytest.mark.parametrize(
+    "key", [marked(key) for key in sorted({*rows()})], ids=lambda key: key[1][:40]
+)
 def test_the_replacement_runs(key: tuple[str, str], tmp_path: Path) -> None:
     CHECKS[key](tmp_path)

@@ -19,8 +19,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolera
 from halve.auto.candidate import Judge
 from halve.auto.evaluators import make_evaluator
 from halve.auto.job import prepare
-from halve.auto.workspace import open_workspace
+from halve.auto.workspace import Workspace, open_workspace
+from halve.search_types import Evaluator
 
 _INTERVAL_S = 0.05
 
@@ -83,29 +85,40 @@ def options_for(provider: str, slots: int, trials: int | None = None) -> SearchO
     )
 
 
-def tried(source: Path, provider: str, slots: int, count: int) -> dict[str, Any]:
-    """`count` random sets, `slots` at a time; what is loaded once is loaded before the clock."""
-    samples = [Sample(0, encoder_feed())]
-    with open_workspace(None, clean=False) as workspace:
-        job = prepare(source, samples, options_for(provider, slots), workspace)
-        judge = Judge.prepare(source, samples, frozenset(), job.options, workspace)
-        evaluator = make_evaluator(job, judge, workspace)
+class Trials:
+    """A prepared model, and random sets of its units."""
+
+    def __init__(self, source: Path, provider: str, count: int, workspace: Workspace) -> None:
+        samples = [Sample(0, encoder_feed())]
+        self.workspace = workspace
+        self.job = prepare(source, samples, options_for(provider, 1), workspace)
+        self.judge = Judge.prepare(source, samples, frozenset(), self.job.options, workspace)
         random = np.random.default_rng(0)
-        sets = [
-            frozenset(np.flatnonzero(random.random(len(job.units)) < share).tolist())
+        self.everything = frozenset(range(len(self.job.units)))
+        self.sets = [
+            frozenset(np.flatnonzero(random.random(len(self.everything)) < share).tolist())
             for share in random.random(count)
         ]
-        with Memory() as memory, ThreadPoolExecutor(slots) as pool:
-            evaluator.run(frozenset(), 0)
-            evaluator.run(frozenset(range(len(job.units))), 0)
-            started_s = time.perf_counter()
-            trials = list(pool.map(lambda fp32: evaluator.run(fp32, 0), sets))
-            elapsed_s = time.perf_counter() - started_s
-        evaluator.close()
+
+    def evaluator(self, slots: int) -> Evaluator:
+        job = replace(self.job, options=replace(self.job.options, workers=slots))
+        return make_evaluator(job, self.judge, self.workspace)
+
+
+def tried(trials_of: Trials, slots: int) -> dict[str, Any]:
+    """All sets, `slots` at a time; what is loaded once is loaded before the clock."""
+    evaluator = trials_of.evaluator(slots)
+    with Memory() as memory, ThreadPoolExecutor(slots) as pool:
+        evaluator.run(frozenset(), 0)
+        evaluator.run(trials_of.everything, 0)
+        started_s = time.perf_counter()
+        trials = list(pool.map(lambda fp32: evaluator.run(fp32, 0), trials_of.sets))
+        elapsed_s = time.perf_counter() - started_s
+    evaluator.close()
     return {
         "slots": slots,
         "seconds": elapsed_s,
-        "trials_per_s": count / elapsed_s,
+        "trials_per_s": len(trials) / elapsed_s,
         "memory_bytes": memory.most,
         "failures": sum(bool(trial.failure) for trial in trials),
         "errors": [str(trial.error) for trial in trials],
@@ -143,8 +156,9 @@ def main() -> None:
         record["not_run"] = reason
         print("not run:", reason)
     with tempfile.TemporaryDirectory(prefix="halve-bench-") as name:
-        for rows in () if reason else rows_so_far(parsed, Path(name)):
-            record |= rows
+        for found in () if reason else rows_so_far(parsed, Path(name)):
+            record |= found
+            print(found["same_result"], found["times_one_slot"], flush=True)
             save(parsed.json, record)  # the time may end before the slots do
     save(parsed.json, record)
     if not record.get("same_result", True):
@@ -152,24 +166,33 @@ def main() -> None:
 
 
 def rows_so_far(parsed: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """After each number of slots: a row each, and what they say together."""
-    rows: list[dict[str, Any]] = []
-    hidden = ("kept", "errors")
+    """What is known after each number of slots was tried, and after each search."""
     source = folder / "encoder.onnx"
     onnx.save(encoder(parsed.layers), source)
-    for slots in map(int, parsed.slots.split(",")):
-        row = tried(source, parsed.provider, slots, parsed.sets)
-        rows.append(row | searched(source, parsed.provider, slots, parsed.trials))
-        print({key: value for key, value in rows[-1].items() if key not in hidden}, flush=True)
-        first = rows[0]
-        yield {
-            "weight_bytes": source.stat().st_size,
-            "same_result": all(row[key] == first[key] for row in rows for key in hidden),
-            "times_one_slot": {
-                row["slots"]: row["trials_per_s"] / first["trials_per_s"] for row in rows
-            },
-            "rows": rows,
-        }
+    rows: dict[int, dict[str, Any]] = {}
+    numbers = [int(text) for text in parsed.slots.split(",")]
+    with open_workspace(None, clean=False) as workspace:
+        trials = Trials(source, parsed.provider, parsed.sets, workspace)
+        for slots in numbers:
+            rows[slots] = tried(trials, slots)
+            yield summary(source, rows)
+    for slots in numbers:
+        rows[slots] |= searched(source, parsed.provider, slots, parsed.trials)
+        yield summary(source, rows)
+
+
+def summary(source: Path, rows: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """The rows, and what they say together."""
+    first = next(iter(rows.values()))
+    results = [[row[key] for row in rows.values() if key in row] for key in ("errors", "kept")]
+    return {
+        "weight_bytes": source.stat().st_size,
+        "same_result": all(item == found[0] for found in results for item in found),
+        "times_one_slot": {
+            slots: row["trials_per_s"] / first["trials_per_s"] for slots, row in rows.items()
+        },
+        "rows": list(rows.values()),
+    }
 
 
 def save(path: Path | None, record: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from halve.convert import convert, plan_model, rewrite_model
 from halve.errors import OptionError, SampleError
 from halve.files import given_path
 from halve.manual_options import ManualOptions
+from halve.manual_simplified import told_report
 from halve.manual_types import (
     ManualEvent,
     ManualReport,
@@ -41,6 +42,7 @@ from halve.session.twin_lane import tag_nodes
 from halve.session.twin_walk import TwinValue, WalkSettings
 from halve.session.type_oracle import with_runtime_types
 from halve.session.weight_store import WeightStore
+from halve.simplify import SimplifiedModel, simplified_model
 from halve.source import open_model
 from halve.stats import Collector, Limits, merge_model_outputs, model_outputs
 from halve.stats.collect import merge_outputs
@@ -49,6 +51,7 @@ from halve.write import build_model, write_model
 
 __all__ = ["finalize", "measure"]
 
+_PLAN = "plan.json"
 _LIMITS = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
 # What a report shows of the options where it is set; mode, thresholds and provider stand elsewhere.
 _SHOWN = ("exact_local", "threads", "provider_options", "session_options", "feedback")
@@ -87,6 +90,8 @@ def measure(
     rows = as_samples(samples)
     if not rows:
         raise SampleError("no samples were given; allowed: one or more")
+    if options.convert.simplify is not None:
+        return _measure_simplified(given, rows, options)
     check_provider(options.provider)
     _report(options, ManualEvent("prepare"))
     with (
@@ -99,6 +104,43 @@ def measure(
         job.files.save_plan(plan)
         report = _report_of(job, found, plan)
     return replace(report, prepare_s=prepared_s, elapsed_s=time.monotonic() - started)
+
+
+def _measure_simplified(
+    source: Path | ModelProto, samples: Sequence[Sample], options: ManualOptions
+) -> ManualReport:
+    """The report of the simplified model, in the ids of the file given."""
+    with _simplified(source, options, samples) as made:
+        shown = _shown(made.plan, options)
+        inner = replace(
+            options,
+            convert=made.options,
+            op_id_filter=None,
+            op_id_bypass=None,
+            op_type_filter=None,
+            op_type_bypass=None,
+        )
+        report = measure(made.path, samples, options=inner)
+        told = told_report(report, made, shown, options.convert.fp32_nodes)
+    if options.workspace is not None:
+        told.plan.save(options.workspace / _PLAN)
+    return told
+
+
+@contextmanager
+def _simplified(
+    source: str | os.PathLike[str] | ModelProto,
+    options: ManualOptions,
+    samples: Sequence[Sample] | None = None,
+    target: Path | None = None,
+) -> Iterator[SimplifiedModel]:
+    how = options.convert.simplify
+    if how is not None and samples is not None:
+        how = replace(how, samples=samples)
+    convert_options = replace(options.convert, simplify=how)
+    pairs = options.feedback
+    with simplified_model(source, convert_options, target=target, feedback=pairs) as made:
+        yield made
 
 
 def finalize(
@@ -116,6 +158,13 @@ def finalize(
     """
     options = options or ManualOptions()
     convert_options = with_runtime_types(options.convert)
+    if convert_options.simplify is not None:
+        with _simplified(source, options, target=Path(target)) as made:
+            inner = replace(options, convert=made.options)
+            told = made.file_result(finalize(made.path, target, options=inner))
+        if options.workspace is not None:
+            told.plan.save(options.workspace / _PLAN)
+        return told
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         digest = open_model(source, allow_links=convert_options.allow_links).digest
         files = ManualFiles(workspace, digest)

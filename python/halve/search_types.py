@@ -294,7 +294,8 @@ class SearchResult:
     """What a search found.
 
     `required` and `carried` are plan ids: nodes without which the verdict fails, and nodes that
-    are cheaper in float32 than the casts around them. `units` are all that could be decided,
+    are cheaper in float32 than the casts around them; `given` are those that the options keep
+    float32, which nothing was tried about. `units` are all that could be decided,
     `fp32` those that stay float32. `sensitivity` is the energy with only that unit in 16 bits,
     by unit, where it was measured. `evaluator` is "probe" or "sessions". `complete` is false
     where a budget ended the search early. `fp32_flop_share` is the share of all floating-point
@@ -317,6 +318,7 @@ class SearchResult:
     elapsed_s: float
     warnings: tuple[str, ...] = ()
     notes: Sequence[str] = ()
+    given: tuple[int, ...] = ()
 
     @property
     def runs(self) -> int:

@@ -91,6 +91,12 @@ def test_ids_of_the_search_are_told_apart(report: AutoReport) -> None:
     assert not {38} & set(record["fp32_nodes"])  # type: ignore[call-overload]
 
 
+def test_ids_that_the_user_gave_are_among_them(report: AutoReport) -> None:
+    given = replace(report, search=replace(report.search, given=(38,)))
+    assert given.as_json()["fp32_nodes"] == sorted([*report.fp32_nodes, 38])
+    assert [row.role for row in given.kept if row.node.id == 38] == ["given"]
+
+
 def test_kept_nodes_by_role_and_then_by_error(report: AutoReport) -> None:
     kept = report.kept
     assert [row.role for row in kept] == ["required"] * 4 + ["carried", "rule"]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+import halve
 from halve.cli.main import main
 from models import text_model
 
@@ -50,6 +51,24 @@ def test_on_convert_and_auto(file: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "1 float16, 2 float32, 0 without" in capsys.readouterr().out  # Identity is with Relu
     assert main(["auto", str(file), str(out), *samples, "--simplify", "--json"]) == 0
     assert "ids are those of the file given" in capsys.readouterr().out
+
+
+def test_on_manual(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids, names and operators are the file's, in flags, statistics, plan and deployable model."""
+    work = file.with_name("w")
+    given = ["manual", str(file), "--simplify", "--sample-dir", str(file.parent)]
+    given += ["--workspace", str(work)]
+    assert main([*given, "--fp32-nodes", "1", "--op-type-filter", "Relu", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    ((key, row),) = record["op_statistic"][0].items()
+    assert (key, row["id"], row["type"], row["precision"]) == ("1", 1, "Relu", "float32")
+    assert [output["name"] for output in row["outputs"]] == ["b"]
+    plan = halve.Plan.load(work / "plan.json")
+    assert [node.type for node in plan.nodes] == ["Identity", "Relu", "Exp"]
+    assert plan.nodes[1].dtype == "float32"
+    assert main([*given, "--fp32-nodes", f"@{work / 'plan.json'}", "--finalize"]) == 0
+    found = [node.op_type for node in onnx.load(work / "deploy.onnx").graph.node]
+    assert found == ["Cast", "Relu", "Cast", "Exp"]
 
 
 @pytest.mark.parametrize(

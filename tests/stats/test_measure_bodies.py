@@ -11,6 +11,7 @@ from onnx import ModelProto
 import halve
 from halve import ConvertOptions, ManualOptions, Sample
 from halve.manual_types import ManualReport, NodeStatistics
+from halve.session import twin_walk
 from onnx_text import parse
 
 F32 = np.float32
@@ -217,3 +218,22 @@ def test_what_an_input_holds_originates_nowhere(mode: str) -> None:
         for item in node.outputs:
             assert item.fp16 is not None
             assert (item.fp16.clip, item.fp16.inherited) == (0, 2), node.name
+
+
+def test_what_is_not_kept_is_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.array([1, 200, 0.1], F32)
+    feeds = [{"x": x * k, "c": np.array(True)} for k in (1, 2, 3)]
+    loads: list[object] = []
+    load = twin_walk.load
+
+    def counted(*args: Any, **keywords: Any) -> Any:
+        loads.append(args)
+        return load(*args, **keywords)
+
+    monkeypatch.setattr(twin_walk, "load", counted)
+    kept = measured(parse(BRANCHES), *feeds)
+    once = len(loads)
+    monkeypatch.setattr(twin_walk, "_KEPT_BYTES", -(1 << 30))
+    again = measured(parse(BRANCHES), *feeds)
+    assert len(loads) - once > once
+    assert again.samples == kept.samples

@@ -466,6 +466,7 @@ def _result(
         seed=job.options.seed,
         elapsed_s=elapsed_s,
         warnings=(*job.warnings, *delivery.result.warnings),
+        given=job.given_ids(),
     )
 
 

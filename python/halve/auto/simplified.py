@@ -50,6 +50,7 @@ class SimplifiedJob:
             plan=plan,
             required=self.model.file_ids(result.required),
             carried=self.model.file_ids(result.carried),
+            given=self.model.file_ids(result.given),
             units=tuple(self._unit(unit) for unit in result.units),
             evidence=tuple(
                 replace(row, nodes=self.model.file_ids(row.nodes)) for row in result.evidence

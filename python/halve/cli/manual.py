@@ -18,6 +18,7 @@ from halve.cli.parser import Parser, split_list
 from halve.cli.sample_flags import add_sample_flags, sample_request, spread
 from halve.cli.search_flags import FLAGS as SEARCH_FLAGS
 from halve.cli.search_flags import add_tolerance_flags, search_options
+from halve.cli.simplify_flags import add_simplify_flags
 from halve.errors import OptionError
 from halve.files import given_path
 from halve.manual_options import CPU_PROVIDER, ManualOptions
@@ -132,6 +133,7 @@ def make_parser() -> Parser:
     shared = [flag for flag in SEARCH_FLAGS if flag.field in (*_SHARED, *WITHOUT_EFFECT)]
     add_flags(parser.add_argument_group("running (as for halve auto)"), shared)
     add_convert_flags(parser)
+    add_simplify_flags(parser)
     return parser
 
 
@@ -230,6 +232,9 @@ def _finalize(parser: Parser, parsed: argparse.Namespace, source: Path) -> int:
         target = options.workspace / DEPLOY
     else:
         parser.error("--finalize needs --workspace W, whose deploy.onnx it writes, or --output OUT")
+    if options.convert.simplify is not None:  # what simplifies compares on samples
+        simplify = replace(options.convert.simplify, samples=sample_request(parsed).load(source))
+        options = replace(options, convert=replace(options.convert, simplify=simplify))
     result = finalize(source, target, options=options)
     report = ConversionReport.of(result, halve_version=__version__, source=source)
     show(report, quiet=parsed.quiet, as_json=parsed.json)

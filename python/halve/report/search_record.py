@@ -168,7 +168,7 @@ class AutoReport:
     def fp32_nodes(self) -> tuple[int, ...]:
         """Ids of the nodes that the search, or the user, keeps float32, ascending."""
         search = self.search
-        ids = {*search.required, *search.carried}
+        ids = {*search.required, *search.carried, *search.given}
         ids.update(id for index in search.fp32 for id in search.units[index].ids)
         return tuple(sorted(ids))
 
@@ -201,15 +201,14 @@ class AutoReport:
                 if id in by_id and id not in seen:
                     seen.add(id)
                     yield _from_evidence(by_id[id], row)
-        required, carried = set(self.search.required), set(self.search.carried)
+        roles = dict.fromkeys(self.search.given, "given")
+        roles |= dict.fromkeys(self.search.carried, "carried")
+        roles |= dict.fromkeys(self.search.required, "required")
         for node in self.search.plan.nodes:
-            if node.id in seen:
-                continue
-            if node.id in required or node.id in carried:
-                role = "required" if node.id in required else "carried"
+            role = roles.get(node.id, "rule")
+            found = node.dtype == "float32" or role in ("required", "carried")
+            if found and node.id not in seen:
                 yield KeptNode(node, role, "", node.reason)
-            elif node.dtype == "float32":
-                yield KeptNode(node, "rule", "", node.reason)
 
     def as_json(self) -> dict[str, object]:
         """The record as JSON values (schema version 1); equal records give equal values."""

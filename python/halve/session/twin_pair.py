@@ -47,6 +47,7 @@ __all__ = [
     "Control",
     "Item",
     "PairedBody",
+    "Rounding",
     "TwinOutput",
     "Workload",
     "pair_models",

@@ -22,7 +22,7 @@ _UNKNOWN_STEPS = 4
 
 @dataclass(slots=True)
 class Part:
-    """Steps that one session does."""
+    """Steps that one session does; `held_bytes` is about what it takes while it is kept."""
 
     start: int
     stop: int
@@ -30,6 +30,7 @@ class Part:
     feeds: tuple[str, ...]
     fetch: tuple[str, ...]
     dies: tuple[str, ...]
+    held_bytes: int
 
 
 class Program:
@@ -114,14 +115,14 @@ class Program:
         self.largest = max(self.largest, *nbytes.values())
 
     def cut_anew(self, budget: int) -> int:
-        """Forget the parts where, now that sizes are known, there could be far fewer; how many
-        sessions went.
+        """Forget the parts where, now that sizes are known, there could be far fewer; the bytes
+        that are held no more.
         """
         start, wanted = 0, 0
         while start < len(self.steps):
             start, wanted = self.next_stop(start, budget), wanted + 1
         if len(self.parts) > wanted + wanted // 4:
-            gone = sum(part.session is not None for part in self.parts.values())
+            gone = sum(part.held_bytes for part in self.parts.values())
             self.parts.clear()
             return gone
         return 0

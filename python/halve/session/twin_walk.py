@@ -45,9 +45,14 @@ __all__ = [
     "WalkSettings",
 ]
 
-_BUDGET_BYTES = 4 << 20
-# A session takes about 0.1 MB; where there are many parts, values are large and loading is cheap.
-_KEPT_SESSIONS = 128
+# Large enough that a thousand values of a megabyte make a hundred parts.
+_BUDGET_BYTES = 32 << 20
+# Sessions are kept within this and what the constants take; others are loaded again for each
+# sample, which costs about 2 ms.
+_KEPT_BYTES = 32 << 20
+_SESSION_BYTES = 100_000
+# A session has the constants that it reads, and packs them.
+_TIMES_CONSTANTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ class Walk:
         self._work = work
         self._settings = settings
         self._programs: dict[tuple[int, str], Program] = {}
-        self._kept = 0
+        self._room = _KEPT_BYTES + _TIMES_CONSTANTS * _constant_bytes(work.main)
         self._constants: dict[int, Any] = {}
         self._constant_finite: dict[int, bool] = {}
 
@@ -159,7 +164,7 @@ class Walk:
 
         program = self._program(body, runs)
         if program.nbytes:
-            self._kept -= program.cut_anew(self._settings.budget_bytes)
+            self._room += program.cut_anew(self._settings.budget_bytes)
         start = 0
         while start < len(program.steps):
             control = program.steps[start].control
@@ -168,9 +173,9 @@ class Walk:
             part = program.parts.get(start)
             if part is None:
                 part = self._make_part(program, start, frame)
-                if self._kept < _KEPT_SESSIONS:
+                if part.held_bytes <= self._room:
                     program.parts[start] = part
-                    self._kept += part.session is not None
+                    self._room -= part.held_bytes
             self._run_part(program, part, frame, visitor)
             start = part.stop
         outputs = [self.value(name, body, frame) for name in program.outputs]
@@ -234,11 +239,12 @@ class Walk:
         constants = {n: c for n in outer if (c := _constant_of(n, program.body, frame)) is not None}
         feeds = tuple(name for name in outer if name not in constants)
         dies = tuple(name for name, place in program.last.items() if start <= place < stop)
-        session = None
+        session, held = None, 0
         if fetch:
             types = {name: _type_of(frame.find(name), name) for name in feeds}
             session = self._load(nodes, constants.values(), types, fetch)
-        return Part(start, stop, session, feeds, fetch, dies)
+            held += _SESSION_BYTES + _TIMES_CONSTANTS * sum(map(_nbytes, constants.values()))
+        return Part(start, stop, session, feeds, fetch, dies, held)
 
     def _load(
         self,
@@ -366,6 +372,17 @@ class Walk:
 
 def _finite(array: NDArray[Any] | None) -> bool:
     return array is None or bool(np.isfinite(array).all())
+
+
+def _nbytes(constant: Constant) -> int:
+    size: int = constant.ByteSize()
+    return size
+
+
+def _constant_bytes(body: PairedBody) -> int:
+    own = sum(map(_nbytes, body.constants.values()))
+    inner = (each for item in body.items if item.control for each in item.control.bodies.values())
+    return own + sum(map(_constant_bytes, inner))
 
 
 def _constant_of(name: str, body: PairedBody, frame: Frame) -> Constant | None:

@@ -73,6 +73,8 @@ class Collector:
     limits: Limits
     outputs: dict[tuple[int, int], OutputStatistics] = field(default_factory=dict)
     _seen: list[_Seen] = field(default_factory=list)
+    _scratch: NDArray[np.uint16] = field(default_factory=lambda: np.empty(0, np.uint16))
+    _used: int = 0
 
     def look(self, values: Sequence[TwinValue]) -> list[tuple[bool, bool]]:
         """See halve.session.twin_walk.Visitor."""
@@ -174,10 +176,19 @@ class Collector:
                 item if item is not None or seen.second is None else _unchanged(seen.second)
                 for item, seen in zip(found, self._seen, strict=True)
             ]
+        self._used = 0
         rows = zip(values, self._seen, totals, strict=True)
-        return [None if t is None else self._exact_local(v, s, t) for v, s, t in rows]
+        known = [None if t is None else self._exact_local(v, s, t) for v, s, t in rows]
+        pairs = [item if isinstance(item, tuple) else None for item in known]
+        found = self._compared(pairs)
+        return [
+            new if isinstance(item, tuple) else item for item, new in zip(known, found, strict=True)
+        ]
 
-    def _exact_local(self, value: TwinValue, seen: _Seen, total: Comparison) -> Comparison | None:
+    def _exact_local(
+        self, value: TwinValue, seen: _Seen, total: Comparison
+    ) -> Comparison | _Pair | None:
+        """An output's local run compared, where that is known, or what is to be compared."""
         output, exact, stored, local = value.output, seen.exact, seen.stored, value.local
         if exact is None or stored is None or local is None or local.shape != exact.shape:
             return None
@@ -186,11 +197,19 @@ class Collector:
         half = _half_of(stored)
         if half is None and output.local == output.exact:
             return _equal(total)
-        rounded = local
-        if half is not None and local.dtype == _FLOAT:
-            rounded = np.empty(exact.shape, stored.dtype)
-            cast_into(local, rounded, half, CastBounds(), threads=self.limits.threads)
-        return self._compared([(rounded, exact)])[0]
+        if half is None or local.dtype != _FLOAT:
+            return local, exact
+        rounded = self._space(local.size).view(stored.dtype).reshape(local.shape)
+        cast_into(local, rounded, half, CastBounds(), threads=self.limits.threads)
+        return rounded, exact
+
+    def _space(self, size: int) -> NDArray[np.uint16]:
+        """Room for rounded values, which is used again for the next part: fresh memory is slow."""
+        if self._used + size > self._scratch.size:
+            self._scratch, self._used = np.empty(max(size, 2 * self._scratch.size), np.uint16), 0
+        space = self._scratch[self._used : self._used + size]
+        self._used += size
+        return space
 
 
 def _own_pair(value: TwinValue, seen: _Seen) -> _Pair | None:
