@@ -237,3 +237,23 @@ def test_what_is_not_kept_is_loaded_again(monkeypatch: pytest.MonkeyPatch) -> No
     again = measured(parse(BRANCHES), *feeds)
     assert len(loads) - once > once
     assert again.samples == kept.samples
+
+
+def test_a_node_that_the_opset_makes_several_of() -> None:
+    """Raised to opset 13, a Softmax over several axes is one among a Flatten and a Reshape."""
+    text = """g (float[2, 3, 4] x) => (float[2, 3, 4] y) {
+        [twice] a = Add(x, x)
+        [soft] b = Softmax<axis = 1>(a)
+        [last] y = Mul(b, x)
+    }"""
+    x = np.linspace(-3.0, 3.0, 24, dtype=F32).reshape(2, 3, 4)
+    convert = ConvertOptions(target="any", dtype="bfloat16", keep_io_types=True)
+    nodes = by_name(measured(parse(text, opset=9), {"x": x}, convert=convert))
+    flat = np.exp(2 * x.reshape(2, 12).astype(np.float64))
+    most = (flat / flat.sum(axis=1, keepdims=True)).max()
+    (soft,) = nodes["soft"].outputs
+    assert soft.fp32 is not None
+    assert soft.fp32.max_abs == pytest.approx(most, rel=1e-6)
+    assert soft.local is not None
+    assert 0 < soft.local_error < 0.01
+    assert nodes["last"].outputs[0].total is not None

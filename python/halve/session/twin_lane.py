@@ -153,30 +153,12 @@ class Lane:
                 self._keys[id(node)] = (number, seen[number])
         self._all = _sorted(nodes)
         self._casts = {node.input[0]: node for node in self._all if is_lowering_cast(node)}
-        tagged = [node for node in self._all if self.key(node) is not None]
-        made = {name for node in tagged for name in self._made(node)}
-        self.leading = [node for node in self._all
-                        if self.key(node) is None and not made.issuperset(node.output)]  # fmt: skip
-        self.nodes = tagged
-        self.places = {self._keys[id(node)]: place for place, node in enumerate(tagged)}
+        self.nodes = [node for node in self._all if self.key(node) is not None]
+        self.places = {self._keys[id(node)]: place for place, node in enumerate(self.nodes)}
 
     def key(self, node: NodeProto) -> tuple[int, int] | None:
         """A tagged node's id, and which of the instances of a function's body it is in."""
         return self._keys.get(id(node))
-
-    def _made(self, node: NodeProto) -> list[str]:
-        return [*node.output, *(cast.output[0] for cast in self.followers(node))]
-
-    def followers(self, node: NodeProto) -> list[NodeProto]:
-        """The casts that lowering put behind a node."""
-        found: list[NodeProto] = []
-        waiting = list(node.output)
-        while waiting:
-            cast = self._casts.get(waiting.pop())
-            if cast is not None:
-                found.append(cast)
-                waiting.append(cast.output[0])
-        return found
 
     def rounded_of(self, name: str) -> str | None:
         """The 16-bit tensor that an output is rounded to, where it is."""

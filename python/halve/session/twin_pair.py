@@ -271,20 +271,21 @@ class _Pairing:
         first, second = Lane(exact, paired.constants), Lane(half, paired.constants)
         for node in first.constants:
             self._pair_constant(node, second, paired)
-        groups = second.by_rank(first)
-        self._start(groups.get(-1, []), first, paired, known)
+        own, groups = first.by_rank(first), second.by_rank(first)
+        self._start(own.get(-1, []), groups.get(-1, []), paired, known)
         for place, node in enumerate(first.nodes):
-            self._pair_node(node, groups.get(place, []), (first, second), paired, known)
+            both = own.get(place, []), groups.get(place, [])
+            self._pair_node(node, both, (first, second), paired, known)
         return paired
 
     def _start(
-        self, nodes: list[NodeProto], first: Lane, paired: PairedBody, known: _Known
+        self, exact: list[NodeProto], half: list[NodeProto], paired: PairedBody, known: _Known
     ) -> None:
         """Casts of inputs and constants, which follow no source node."""
-        for node in nodes:
+        for node in half:
             self._learn(node, known)
-        if nodes or first.leading:
-            paired.items.append(Item(exact=first.leading, half=nodes))
+        if exact or half:
+            paired.items.append(Item(exact=exact, half=half))
 
     def _pair_constant(self, node: NodeProto, lane: Lane, paired: PairedBody) -> None:
         number = tag_of(node)
@@ -300,11 +301,13 @@ class _Pairing:
     def _pair_node(
         self,
         node: NodeProto,
-        group: list[NodeProto],
+        groups: tuple[list[NodeProto], list[NodeProto]],
         lanes: tuple[Lane, Lane],
         paired: PairedBody,
         known: _Known,
     ) -> None:
+        """`groups` are the nodes of each run that are done for it, itself among them."""
+        own, group = groups
         main = next((n for n in group if lanes[1].key(n) == lanes[0].key(node)), None)
         item = Item(exact_reads=tuple(reads_of(node)))
         if main is not None:
@@ -312,9 +315,8 @@ class _Pairing:
         if self._is_stepped(node, main):
             item.control = self._control(node, main, paired, known)
         else:
-            item.exact = [node]
             self._note_whole(node)
-        item.exact += lanes[0].followers(node)
+        item.exact = [n for n in own if item.control is None or n is not node]
         item.half = [n for n in group if item.control is None or n is not main]
         self._outputs(item, node, main, lanes, known)
         for each in item.half:
