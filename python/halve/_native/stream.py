@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import os
@@ -234,7 +235,7 @@ def _error(
 ) -> HalveError | MemoryError | RuntimeError:
     match failure.fault:
         case _Fault.OPEN_READ | _Fault.READ | _Fault.SHORT:
-            return _read_error(failure, jobs, _name(origins[failure.number]))
+            return _read_error(failure, jobs, origins[failure.number])
         case _Fault.OPEN_WRITE | _Fault.RESERVE | _Fault.WRITE:
             return _write_error(failure, outputs[failure.number])
         case _Fault.BACKEND:
@@ -253,7 +254,8 @@ def _name(place: Path | bytes | bytearray) -> str:
     return str(place) if isinstance(place, Path) else "memory"
 
 
-def _read_error(failure: _Failure, jobs: Sequence[CastJob], name: str) -> DataError:
+def _read_error(failure: _Failure, jobs: Sequence[CastJob], origin: Path | bytes) -> DataError:
+    name = _name(origin)
     tensor = f" ({jobs[failure.job].ref.where})" if failure.job != LITERAL else ""
     if failure.fault is _Fault.OPEN_READ:
         return DataError(
@@ -266,9 +268,16 @@ def _read_error(failure: _Failure, jobs: Sequence[CastJob], name: str) -> DataEr
             "check the disk and try again"
         )
     return DataError(
-        f"{name}: ends at byte {failure.offset}, in the middle of a payload{tensor}; "
+        f"{name}: ends at byte {_end(origin, failure.offset)}, where a payload goes on{tensor}; "
         "the file is shorter than when it was opened: restore it and run again"
     )
+
+
+def _end(origin: Path | bytes, offset: int) -> int:
+    """Where a file ends; a payload that begins behind that was read from its own beginning on."""
+    with contextlib.suppress(OSError):
+        return min(offset, origin.stat().st_size) if isinstance(origin, Path) else offset
+    return offset
 
 
 def _write_error(failure: _Failure, output: Output) -> OutputError:
