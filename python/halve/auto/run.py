@@ -12,11 +12,13 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.auto.borders import border_of
 from halve.auto.candidate import Judge, judge_settings
 from halve.auto.choice import settle_evaluator
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
+from halve.auto.raised import raised_job
 from halve.auto.records import AutoResult, Border
 from halve.auto.simplified import simplified_job
 from halve.auto.validating import checked
@@ -51,7 +53,6 @@ from halve.write import check_target
 
 __all__ = ["auto", "judge_options", "search", "search_model", "verify_plan"]
 
-_HALF_LIMITS = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
 _Path = str | os.PathLike[str]
 
 
@@ -83,6 +84,9 @@ def search(
     if options.convert.simplify is not None:
         with simplified_job(_source(source), samples, options) as job:
             return job.told(search(job.path, job.samples, options=job.options))
+    with raised_job(_source(source), samples, options) as raised:
+        if raised is not None:
+            return raised.told(search(raised.path, raised.samples, options=raised.options))
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         result, _ = _searched(_source(source), as_samples(samples), options, workspace)
     return result
@@ -105,6 +109,10 @@ def auto(
     if options.convert.simplify is not None:
         with simplified_job(model, samples, options, target=path) as job:
             return job.told_auto(auto(job.path, path, job.samples, options=job.options))
+    with raised_job(model, samples, options, target=path) as raised:
+        if raised is not None:
+            found = auto(raised.path, path, raised.samples, options=raised.options)
+            return raised.told_auto(found)
     check_target(open_model(model, allow_links=options.convert.allow_links), path)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         result, delivery = _searched(model, as_samples(samples), options, workspace, name=path.name)
@@ -228,26 +236,7 @@ class _Delivery:
         return () if judged_as_is else loading_notes(target, settings)
 
     def borders(self, casts: Sequence[CastRow]) -> tuple[Border, ...]:
-        limit = _HALF_LIMITS[self._job.options.convert.dtype]
-        return tuple(_border(cast, self._job, limit) for cast in casts)
-
-
-def _border(cast: CastRow, job: Job, limit: float) -> Border:
-    known = None if cast.scope else job.statistics.get(cast.tensor)
-    largest = None if known is None else known.max_abs
-    elements = None
-    if known is not None:
-        elements = 1
-        for size in known.shape:
-            elements *= size
-    return Border(
-        tensor=cast.tensor,
-        scope=cast.scope,
-        to="float32" if cast.to == 1 else job.options.convert.dtype,
-        nbytes=None if elements is None else 6 * elements,
-        max_abs=largest,
-        headroom=limit / largest if largest else None,
-    )
+        return tuple(border_of(cast, self._job) for cast in casts)
 
 
 def _searched(
@@ -397,12 +386,11 @@ def _check_error(error: CheckError, job: Job) -> VerdictError:
 def _depends(job: Job) -> dict[str, object]:
     """What answers depend on, beside the problem."""
     options = job.options
-    record = job.plan.options
     tolerances = {"": options.tolerances.default, **options.tolerances.outputs}
     return {
         "model_hash": job.model.digest,
         "runtime": describe_runtime().version,
-        "convert": dict(record),
+        "convert": job.plan.record()["options"],
         "blocked": [
             list(options.convert.op_block),
             list(options.convert.node_block),

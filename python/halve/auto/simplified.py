@@ -20,11 +20,15 @@ __all__ = ["SimplifiedJob", "simplified_job"]
 
 @dataclass(frozen=True, slots=True)
 class SimplifiedJob:
-    """What to search in place of the file given, and how to tell what was found."""
+    """What to search in place of the file given, and how to tell what was found.
+
+    `note` says why, where no warning of the model does.
+    """
 
     model: SimplifiedModel
     options: SearchOptions
     workspace: Path | None
+    note: str = ""
 
     @property
     def path(self) -> Path:
@@ -41,10 +45,6 @@ class SimplifiedJob:
         plan = self.model.file_plan(result.plan)
         if self.workspace is not None:
             plan.save(self.workspace / "plan.json")
-        note = (
-            f"the model was simplified first, from {len(plan.nodes)} nodes to "
-            f"{len(self.model.origins)}; ids are those of the file given"
-        )
         return replace(
             result,
             plan=plan,
@@ -56,7 +56,7 @@ class SimplifiedJob:
                 replace(row, nodes=self.model.file_ids(row.nodes)) for row in result.evidence
             ),
             warnings=(*self.model.warnings, *result.warnings),
-            notes=(*result.notes, note),
+            notes=(*result.notes, *filter(None, (self.note,))),
         )
 
     def told_auto(self, result: AutoResult) -> AutoResult:
@@ -92,4 +92,9 @@ def simplified_job(
     how = replace(options.convert.simplify or SimplifyOptions(), samples=given)
     told = replace(options.convert, simplify=how)
     with simplified_model(source, told, target=target, feedback=options.feedback) as model:
-        yield SimplifiedJob(model, replace(options, convert=model.options), options.workspace)
+        note = (
+            f"the model was simplified first, from {len(model.plan.nodes)} nodes to "
+            f"{len(model.origins)}; ids are those of the file given"
+        )
+        found = replace(options, convert=model.options)
+        yield SimplifiedJob(model, found, options.workspace, note)
