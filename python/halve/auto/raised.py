@@ -21,7 +21,7 @@ from halve.source import open_model
 from halve.types import CastJob, Plan, RewrittenModel, SourceModel
 from halve.write import check_target, write_model
 
-__all__ = ["raised_job"]
+__all__ = ["RaisedFile", "raised_job"]
 
 
 @dataclass(frozen=True, slots=True)
