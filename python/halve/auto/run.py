@@ -377,9 +377,13 @@ def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
 def _check_error(error: CheckError, job: Job) -> VerdictError:
     kept = job.options.convert.keep_io_types
     hint = "" if kept is True else " (only its inputs and outputs were cast): use --keep-io-types"
+    golden = (
+        "; its golden outputs are not what the float32 model gives here: without them the sample is"
+        " judged by the float32 run"
+    )
     return VerdictError(
         f"{error}; all nodes were float32{hint}, or give samples and a tolerance that the float32"
-        " model meets"
+        f" model meets{'' if job.samples[error.sample].outputs is None else golden}"
     )
 
 
