@@ -185,7 +185,9 @@ def _native_io(_: Path) -> None:
 def _native_blocks(_: Path) -> None:
     theirs = pytest.importorskip("onnxruntime.transformers.float16")
     names = tuple(theirs.DEFAULT_OP_BLOCK_LIST)
-    assert len({*names} ^ {*float16.DEFAULT_OP_BLOCK_LIST}) == 2
+    # Two names in ONNX Runtime 1.31; older releases differ by the first alone.
+    differing = {*names} ^ {*float16.DEFAULT_OP_BLOCK_LIST}
+    assert {"Resize"} <= differing <= {"Resize", "TreeEnsemble"}
     done = types(op_block=(*names, "Tanh"), node_block=(re.escape("first"),))
     assert done == {"first": "float32", "second": "float32", "third": "float16"}
 

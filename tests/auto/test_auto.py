@@ -273,7 +273,7 @@ def test_what_is_written_is_what_was_judged(tmp_path: Path) -> None:
 def test_golden_outputs_are_what_counts() -> None:
     model, x = worked_example(), normal(1, 16)
     wrong = Sample(0, {"x": x}, {"y": np.full((1, 16), 9, np.float32)})
-    with pytest.raises(VerdictError, match="sample 0 fails its check .* golden outputs are not"):
+    with pytest.raises(VerdictError, match=r"sample 0 fails its check .* golden outputs are not"):
         halve.search(model, [wrong], options=SearchOptions(convert=KEPT))
 
 
