@@ -285,3 +285,40 @@ def test_weights_beside_the_model(tmp_path: Path) -> None:
     result = halve.simplify(file, tmp_path / "out" / ".." / "simple.onnx")
     assert result.nodes_after == 1
     assert (tmp_path / "m.data").is_file()
+
+
+@pytest.mark.huge
+def test_a_model_of_more_than_2_gib(tmp_path: Path) -> None:
+    """Weights pass from file to file, in a conversion as well."""
+    rows, count = 8192, 9
+    names = [f"w{k}" for k in range(count)]
+    nodes = [
+        onnx.helper.make_node("MatMul", [f"v{k}", name], [f"v{k + 1}"])
+        for k, name in enumerate(names)
+    ]
+    nodes += [onnx.helper.make_node("Identity", [f"v{count}"], ["y"])]
+    model = build(nodes, {"v0": (1, [1, rows])}, {"y": (1, [1, rows])}, {})
+    values = GENERATOR.standard_normal((rows, rows), np.float32) / np.float32(rows**0.5)
+    with (tmp_path / "m.data").open("wb") as file:
+        for number, name in enumerate(names):
+            values[0, 0] = number  # equal ones would become one
+            file.write(values.data)
+            tensor = onnx.TensorProto(name=name, data_type=1, dims=[rows, rows])
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            place = {
+                "location": "m.data",
+                "offset": number * values.nbytes,
+                "length": values.nbytes,
+            }
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
+            model.graph.initializer.append(tensor)
+    onnx.save(model, tmp_path / "m.onnx")
+    result = halve.simplify(tmp_path / "m.onnx", tmp_path / "simple.onnx")
+    assert (result.nodes_before, result.nodes_after) == (count + 1, count)
+    assert all(row.error <= 1 for row in result.outputs)
+    options = ConvertOptions(simplify=SimplifyOptions())
+    done = halve.convert(tmp_path / "m.onnx", tmp_path / "half.onnx", options=options)
+    assert done.summary.rows[0].counts.elements == rows * rows
+    size = sum(path.stat().st_size for path in done.summary.files)
+    assert size == pytest.approx(count * values.nbytes / 2, rel=0.01)
