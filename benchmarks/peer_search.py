@@ -1,7 +1,8 @@
 """onnxconverter-common's search in a process of its own.
 
 Reads a pickle (model path, feed, target path, emulated) from standard input, writes the model that
-was found, and prints a JSON object: `trials`, and `apart_s`, the seconds spent on emulation alone.
+was found, and prints a JSON object, also where the search fails: `trials`, and `apart_s`, the
+seconds spent on emulation alone.
 
 The CPU provider computes float16 nodes in float32, so that the search as it is hardly sees what it
 looks for. With `emulated`, each of its candidates runs as a model whose float16 tensors are really
@@ -10,7 +11,6 @@ rounded: the search that one would see on a provider that computes in float16.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
@@ -81,12 +81,16 @@ def main() -> None:
     source, feed, target, emulated = pickle.load(sys.stdin.buffer)
     watched = _Watched(emulated)
     auto_mixed_precision.get_tensor_values_using_ort = watched
-    with Path(os.devnull).open("w", encoding="utf-8") as null, contextlib.redirect_stdout(null):
-        found = auto_mixed_precision.auto_convert_mixed_precision(
-            onnx.load(source), feed, keep_io_types=True, **TOLERANCE
-        )
-    onnx.save(found, target)
-    print(json.dumps({"trials": watched.trials, "apart_s": watched.apart_s}))
+    said = sys.stdout
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as sys.stdout:
+            found = auto_mixed_precision.auto_convert_mixed_precision(
+                onnx.load(source), feed, keep_io_types=True, **TOLERANCE
+            )
+        onnx.save(found, target)
+    finally:
+        sys.stdout = said
+        print(json.dumps({"trials": watched.trials, "apart_s": watched.apart_s}))
 
 
 if __name__ == "__main__":
