@@ -323,7 +323,12 @@ def _row(
     if not found:
         return "", {}, ""
     chosen = [_settled(node, decisions) for node, _ in found]
-    half = frozenset.intersection(*(decision.half_vars for decision in chosen))
+    half, kept = set[str](), set[str]()
+    for (_, slots), decision in zip(found, chosen, strict=True):
+        used = {var for _, _, var in slots}
+        half |= used & decision.half_vars
+        kept |= used - decision.half_vars
+    half -= kept  # that no instance with a float operand there keeps
     if not half:
         return "float32", {}, next((d.reason for d in chosen if d.reason), "")
     operands = {
