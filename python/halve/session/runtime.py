@@ -227,6 +227,8 @@ def run(
                 names = fetch or [port.name for port in session.outputs]
                 return run_whole(session.inner, ports, ready, names, options)
             return list(session.inner.run(fetch, ready, options))
+    except SessionError:
+        raise
     except runtime_errors(runtime_module()) as error:
         raise _run_error(session, handle, error) from error
 

@@ -82,7 +82,7 @@ def _refusal(port: Port) -> SessionError:
 
 def _texts(texts: NDArray[Any]) -> Any:
     encoded = [str(text).encode() for text in texts.flat]
-    fill = helper.make_tensor("texts", TensorProto.STRING, texts.shape, encoded)
+    fill = TensorProto(data_type=TensorProto.STRING, dims=texts.shape, string_data=encoded)
     node = helper.make_node("Constant", [], ["made"], value=fill)
     made = helper.make_tensor_type_proto(TensorProto.STRING, None)
     return _session(_model(node, [], made)).run_with_ort_values(None, {})[0]
