@@ -293,6 +293,25 @@ MODELS["a sequence of sequences' lengths beside floats"] = odd(
     np.arange(4, dtype=np.float32),
 )  # fmt: skip
 
+MODELS["an optional that is not given"] = odd(
+    """g (optional(float[2]) o, float[2] x) => (float[2] y, bool h, bool never) {
+        h = OptionalHasElement(o) never = OptionalHasElement()
+        y = If(h) <then_branch = t () => (float[2] p) { a = OptionalGetElement(o) p = Exp(a) },
+                   else_branch = e () => (float[2] q) { q = Sin(x) }> }""",
+    None, X, opset=18,
+)  # fmt: skip
+MODELS["an optional sequence that a loop hands on"] = odd(
+    """g (int64 n, optional(seq(float[2])) o, float[2] x) => (float[2] y, int64 m) {
+        yes = Constant<value = bool {1}>() a = Sin(x)
+        p = Loop(n, yes, o) <body = b (int64 k, bool go, optional(seq(float[2])) u)
+            => (bool more, optional(seq(float[2])) v) {
+            more = Identity(go) s = OptionalGetElement(u) t = SequenceInsert(s, a)
+            v = Optional(t) }>
+        s2 = OptionalGetElement(p) m = SequenceLength(s2)
+        i = Constant<value_int = -1>() c = SequenceAt(s2, i) y = Mul(c, x) }""",
+    np.array(2), [X, X + 1], X,
+)  # fmt: skip
+
 # Quantised values.
 MODELS["weights of four bits, by blocks"] = odd(
     """g (float[2, 4] x) => (float[2, 3] y) <float[2, 3] s = {0.5, 0.25, 1, 2, 0.5, 1}> {
