@@ -183,11 +183,25 @@ def test_bfloat16_inputs_alone_beside_whatever_a_model_takes() -> None:
         assert y.tolist() == [1, 1]
 
 
-def test_what_has_no_value_beside_bfloat16_outputs() -> None:
-    with pytest.raises(
-        SessionError, match=r"'o' is optional\(seq\(tensor\(float\)\)\).*keep_io_types"
-    ):
-        run(load(text_model(MIXED)), mixed_feeds() | {"o": None})  # type: ignore[arg-type]
+def test_an_optional_without_a_value_beside_bfloat16_outputs() -> None:
+    model = text_model(
+        "g (bfloat16[2] b, optional(float[2]) o) => (bfloat16[2] y, bool h, optional(float[2]) p) {"
+        " h = OptionalHasElement (o) y = Identity (b) p = Identity (o) }"
+    )
+    y, h, p = run(load(model), {"b": np.ones(2, BF16), "o": None})  # type: ignore[dict-item]
+    assert y.dtype == BF16
+    assert (h.item(), p) == (False, None)
+
+
+def test_maps_have_no_value_beside_bfloat16_outputs() -> None:
+    model = text_model(
+        """g (bfloat16[2] b, map(string, float) m) => (bfloat16[2] y, float[1, 2] z) {
+        y = Identity (b)
+        z = ai.onnx.ml.DictVectorizer <string_vocabulary = ["a", "b"]> (m) }""",
+        domains={"ai.onnx.ml": 1},
+    )
+    with pytest.raises(SessionError, match=r"'m' is map\(string,tensor\(float\)\).*keep_io_types"):
+        run(load(model), {"b": np.ones(2, BF16), "m": {"a": 1.0}})  # type: ignore[dict-item]
 
 
 def test_scalars_integers_and_texts() -> None:

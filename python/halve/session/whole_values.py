@@ -4,7 +4,8 @@
    of plain arrays only. It makes the others here itself: a sequence by a model that is one
    SequenceConstruct, texts by one that is a Constant. A sequence is read through an Identity.
 2. Else only the bfloat16 inputs need be such values.
-3. Maps, and optionals without a value, cannot be made or read as values.
+3. An optional without a value is not fed, and comes out as None. Maps cannot be made or read as
+   values.
 """
 
 # ruff: noqa: ANN401 - ONNX Runtime's objects have no type outside it
@@ -44,7 +45,8 @@ def run_whole(
     if not plain and not any(is_bfloat16(ports[name]) for name in names):
         given = {n: _value(ports[n], v) if is_bfloat16(ports[n]) else v for n, v in feeds.items()}
         return list(inner.run(names, given, run))
-    values = {name: _value(ports[name], content) for name, content in feeds.items()}
+    fed = {name: content for name, content in feeds.items() if content is not None}
+    values = {name: _value(ports[name], content) for name, content in fed.items()}
     made = inner.run_with_ort_values(names, values, run)
     return [_content(ports[name], value) for name, value in zip(names, made, strict=True)]
 
@@ -54,7 +56,7 @@ def _is_plain(kind: str) -> bool:
 
 
 def _value(port: Port, content: Any) -> Any:
-    if content is None or isinstance(content, dict):
+    if isinstance(content, dict):
         raise _refusal(port)
     if isinstance(content, list | tuple):
         return _sequence(port, content)
@@ -65,6 +67,8 @@ def _value(port: Port, content: Any) -> Any:
 
 
 def _content(port: Port, value: Any) -> Any:
+    if not value.has_value():
+        return None
     if value.is_tensor():
         return from_value(value, port.name)
     if value.is_tensor_sequence():
@@ -75,7 +79,7 @@ def _content(port: Port, value: Any) -> Any:
 def _refusal(port: Port) -> SessionError:
     return SessionError(
         f"{port.name!r} is {port.type}: beside bfloat16 outputs ONNX Runtime takes and gives no"
-        " maps, and no optionals without a value; allowed: tensors and sequences; keep the model's"
+        " maps; allowed: tensors and sequences; keep the model's"
         " outputs float32 (keep_io_types)"
     )
 
