@@ -110,6 +110,8 @@ def changes(node: NodeProto, opset: int, goal: Goal) -> bool:
     """Whether another version of the node's operator is in force at the new opset."""
     if normal_domain(node.domain) or opset >= goal.opset:
         return False
+    if not isinstance(node.op_type, str):
+        return False  # bytes that are no text, where nothing runs: nobody knows it
     try:
         before = defs.get_schema(node.op_type, opset, "").since_version
     except defs.SchemaError:
