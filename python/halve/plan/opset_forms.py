@@ -108,22 +108,23 @@ def origin(node: NodeProto) -> int:
 
 def changes(node: NodeProto, opset: int, goal: Goal) -> bool:
     """Whether another version of the node's operator is in force at the new opset."""
-    if normal_domain(node.domain) or opset >= goal.opset:
+    # An operator's name may be no text where nothing runs: nobody knows it then.
+    if normal_domain(node.domain) or opset >= goal.opset or not isinstance(node.op_type, str):
         return False
-    if not isinstance(node.op_type, str):
-        return False  # bytes that are no text, where nothing runs: nobody knows it
-    try:
-        before = defs.get_schema(node.op_type, opset, "").since_version
-    except defs.SchemaError:
+    before = _since(node.op_type, opset)
+    if before is None:
         return False  # a local function, or an operator that nobody knows
     if is_batched_scan(node, opset):
         return True
-    if node.op_type in _SAME_FORM:
-        return False
+    return node.op_type not in _SAME_FORM and before != _since(node.op_type, goal.opset)
+
+
+def _since(op_type: str, opset: int) -> int | None:
+    """The opset from which on the operator has been what it is at this one."""
     try:
-        return before != int(defs.get_schema(node.op_type, goal.opset, "").since_version)
+        return int(defs.get_schema(op_type, opset, "").since_version)
     except defs.SchemaError:
-        return True
+        return None
 
 
 def is_batched_scan(node: NodeProto, opset: int) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
 
 from halve.plan.schemas import normal_domain
+from halve.source.names import set_name
 from halve.source.scopes import body_nodes, function_path
 
 __all__ = ["settle_parameters"]
@@ -155,7 +156,7 @@ def _give(node: NodeProto, values: _Values) -> None:
     for attr in node.attribute:
         own = AttributeProto()
         own.CopyFrom(values.get(attr.ref_attr_name, attr) if attr.ref_attr_name else attr)
-        own.name = attr.name
+        set_name(own, attr.name)
         if not own.ref_attr_name:
             settled.append(own)
     del node.attribute[:]

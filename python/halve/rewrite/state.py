@@ -12,7 +12,7 @@ from halve.errors import OptionError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
 from halve.source import iter_function_tensors, payload_index, set_payload
-from halve.source.names import replace_name, set_value_name, stem
+from halve.source.names import replace_name, set_name, stem
 from halve.source.scopes import subgraphs
 from halve.types import CastJob, CastRow, DType, Plan, SourceModel
 
@@ -225,7 +225,7 @@ class Rewriting:
             if isinstance(body, FunctionProto):
                 replace_name(body, "output", reader.slot, name)
             else:
-                set_value_name(body.output[reader.slot], name)
+                set_name(body.output[reader.slot], name)
         self.changed = self.changed or bool(readers)
 
     def insert(self, node: NodeProto, after: Value) -> None:
