@@ -1,17 +1,16 @@
-"""Small valid models that are merely unusual, each with inputs that run it."""
+"""Small valid models of unusual structure, each with inputs that run it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from onnx import ModelProto
 
 from models import text_model
 
-__all__ = ["MODELS", "Odd"]
+__all__ = ["LOCAL", "MODELS", "M", "Odd", "X", "Y", "odd"]
 
 X = np.array([0.5, -1.25], np.float32)
 M = np.array([[0.5, -1.25, 2], [1, 0.25, -0.75]], np.float32)
@@ -312,153 +311,79 @@ MODELS["an optional sequence that a loop hands on"] = odd(
     np.array(2), [X, X + 1], X,
 )  # fmt: skip
 
-# Quantised values.
-MODELS["weights of four bits, by blocks"] = odd(
-    """g (float[2, 4] x) => (float[2, 3] y) <float[2, 3] s = {0.5, 0.25, 1, 2, 0.5, 1}> {
-        w = DequantizeLinear<axis = 0, block_size = 2>(q, s) y = MatMul(x, w) }""",
-    np.ones((2, 4), np.float32), opset=21, ir_version=10,
-    weights={"q": np.arange(-6, 6).reshape(4, 3).astype(ml_dtypes.int4)},
-)  # fmt: skip
-MODELS["values of eight bits that are floats"] = odd(
-    """g (float[2] x) => (float[2] y) <float s = {0.5}> {
-        z = Constant<value = float8e4m3fn {0}>() q = QuantizeLinear(x, s, z)
-        d = DequantizeLinear(q, s, z) c = Cast<to = 17>(d) e = Cast<to = 1>(c) y = Exp(e) }""",
-    X, opset=19, ir_version=9,
-)  # fmt: skip
-MODELS["values of two bits"] = odd(
-    """g (float[2] x) => (float[2] y) <float s = {0.5}> {
-        q = QuantizeLinear<output_dtype = 25>(x, s) d = DequantizeLinear(q, s) y = Exp(d) }""",
-    X, opset=25, ir_version=13,
-)  # fmt: skip
-MODELS["a scale that is a weight as well"] = odd(
-    """g (float[2] x) => (float[2] y) <float s = {0.5}, uint8 z = {128}> {
-        q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = Mul(d, s) }""",
+# Names, domains, declarations.
+MODELS["functions that differ by their overload"] = odd(
+    "g (float[2] x) => (float[2] y) { a = local.f:one(x) y = local.f:two(a) }",
     X,
+    functions="""<domain: "local", overload: "one", opset_import: ["" : 21]>
+    f (u) => (v) { v = Sin(u) }
+    <domain: "local", overload: "two", opset_import: ["" : 21]>
+    f (u) => (v) { c = Cast<to = 11>(u) d = Exp(c) v = Cast<to = 1>(d) }""",
+    opset=21, ir_version=10, domains=LOCAL,
 )  # fmt: skip
-MODELS["a dynamic quantisation"] = odd(
-    """g (float[2, 3] x) => (float[2, 2] y) <int8[3, 2] w = {1, 2, 3, 4, 5, 6}, float ws = {0.5}> {
-        q, s, z = DynamicQuantizeLinear(x) m = MatMulInteger(q, w, z) f = Cast<to = 1>(m)
-        t = Mul(s, ws) y = Mul(f, t) }""",
-    M,
-)  # fmt: skip
-
-# Operators of other domains.
-MODELS["trees, scalers and a map of scores"] = odd(
-    """g (float[1, 2] x) => (float[n, 2] y, int64[n] label, seq(map(int64, float)) scores) {
-        a = Exp(x)
-        b = ai.onnx.ml.Scaler<offset = [0.5, 0.25], scale = [2.0, 4.0]>(a)
-        y = ai.onnx.ml.Normalizer<norm = "L2">(b)
-        label, p = ai.onnx.ml.LinearClassifier<classlabels_ints = [0, 1],
-            coefficients = [0.5, -0.5, 0.25, 1.0], intercepts = [0.0, 0.5], multi_class = 0,
-            post_transform = "NONE">(y)
-        scores = ai.onnx.ml.ZipMap<classlabels_int64s = [0, 1]>(p) }""",
-    M[:1, :2], domains={"ai.onnx.ml": 2},
-)  # fmt: skip
-MODELS["labels, one hot"] = odd(
-    """g (string[2] t, float[2] x) => (float[2] y, float[2, 2] h) {
-        f = ai.onnx.ml.LabelEncoder<keys_strings = ["a", "b"], values_floats = [0.5, 2.0]>(t)
-        y = Mul(f, x) h = ai.onnx.ml.OneHotEncoder<cats_strings = ["a", "b"]>(t) }""",
-    np.array(["a", "b"], object), X, domains={"ai.onnx.ml": 2},
-)  # fmt: skip
-MODELS["a dictionary as an input"] = odd(
-    """g (map(string, float) d, float[2] x) => (float[1, 2] y) {
-        f = ai.onnx.ml.DictVectorizer<string_vocabulary = ["a", "b"]>(d) y = Mul(f, x) }""",
-    {"a": 0.5, "b": 2.0}, X, domains={"ai.onnx.ml": 1},
-)  # fmt: skip
-MODELS["imputed, binarised, gathered"] = odd(
-    """g (float[1, 3] x) => (float[1, n] y, float[1, 3] z) <int64[2] at = {0, 2}> {
-        a = ai.onnx.ml.Imputer<imputed_value_floats = [0.5], replaced_value_float = 2.0>(x)
-        z = ai.onnx.ml.Binarizer<threshold = 0.75>(a)
-        b = ai.onnx.ml.ArrayFeatureExtractor(a, at) y = Exp(b) }""",
-    M[:1], domains={"ai.onnx.ml": 1},
-)  # fmt: skip
-MODELS["operators of the runtime"] = odd(
-    """g (float[2, 4] x) => (float[2, 4] y, float[2, 4] z)
-    <float[4, 4] w = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}, float[4] b = {1, 2, 3, 4}> {
-        a = com.microsoft.FusedMatMul<alpha = 0.5>(x, w) c = com.microsoft.BiasGelu(a, b)
-        d = com.microsoft.QuickGelu(c) y = com.microsoft.FastGelu(d, b)
-        z = com.microsoft.Gelu(y) }""",
-    np.ones((2, 4), np.float32), domains={"com.microsoft": 1},
-)  # fmt: skip
-MODELS["a skip, with statistics left out"] = odd(
-    """g (float[1, 2, 4] x, float[1, 2, 4] s) => (float[1, 2, 4] y, float[1, 2, 4] sum)
-    <float[4] one = {1, 1, 1, 1}, float[4] nil = {0, 0, 0, 0}> {
-        y, , , sum = com.microsoft.SkipLayerNormalization(x, s, one, nil) }""",
-    np.arange(8, dtype=np.float32).reshape(1, 2, 4), np.ones((1, 2, 4), np.float32),
+MODELS["a function that stands for an operator of the runtime"] = odd(
+    "g (float[2] x) => (float[2] y) { a = Sin(x) y = com.microsoft.QuickGelu(a) }",
+    X,
+    functions="""<domain: "com.microsoft", opset_import: ["" : 17]>
+    QuickGelu (u) => (v) {
+        k = Constant<value_float = 1.702>() a = Mul(u, k) b = Sigmoid(a) v = Mul(u, b) }""",
     domains={"com.microsoft": 1},
 )  # fmt: skip
-MODELS["a quantiser of the runtime"] = odd(
-    """g (float[2] x) => (float[2] y) <float s = {0.0625}, uint16 z = {32768}> {
-        q = com.microsoft.QuantizeLinear(x, s, z) y = com.microsoft.DequantizeLinear(q, s, z) }""",
-    X, domains={"com.microsoft": 1},
+MODELS["functions within functions within branches"] = odd(
+    """g (bool c, float[2] x) => (float[2] y) {
+        y = If(c) <then_branch = t () => (float[2] p) { p = local.four(x) },
+                   else_branch = e () => (float[2] q) { a = local.two(x) q = local.four(a) }> }""",
+    Y, X,
+    functions="""<domain: "local", opset_import: ["" : 17]>
+    two (u) => (v) { v = Add(u, u) }
+    <domain: "local", opset_import: ["" : 17, "local" : 1]>
+    four (u) => (v) { a = local.two(u) v = local.two(a) }""",
+    domains=LOCAL,
+)  # fmt: skip
+MODELS["an input handed out through casts that do nothing"] = odd(
+    """g (float[2] x) => (float[2] y, float[2] z) {
+        a = Cast<to = 1>(x) b = Identity(a) y = Cast<to = 1>(b) z = Identity(x) }""",
+    X,
+)  # fmt: skip
+MODELS["both kinds of half"] = odd(
+    """g (float[2] x, float16[2] h) => (float[2] y, float16[2] z, float[2] v) {
+        a = Cast<to = 1>(h) b = Mul(a, x) z = Cast<to = 10>(b) c = Cast<to = 16>(b)
+        y = Cast<to = 1>(c) d = Sin(h) v = Cast<to = 1>(d) }""",
+    X, X.astype(np.float16),
 )  # fmt: skip
 
-# Types that meet.
-MODELS["shapes computed in floats"] = odd(
-    """g (float[1, 1, 2, 2] x) => (float[1, 1, a, b] y)
-    <float[4] twice = {1, 1, 2, 2}, float[0] none = {}> {
-        s = Shape(x) f = Cast<to = 1>(s) g1 = Mul(f, twice) t = Cast<to = 7>(g1)
-        e = Exp(x) y = Resize<mode = "nearest">(e, none, , t) }""",
-    np.ones((1, 1, 2, 2), np.float32),
-)  # fmt: skip
-MODELS["one weight as scales of a resize and as a factor"] = odd(
-    """g (float[1, 1, 2, 2] x, float[4] z) => (float[1, 1, a, b] y, float[4] v)
-    <float[4] s = {1, 1, 2, 2}> { y = Resize<mode = "nearest">(x, , s) v = Mul(z, s) }""",
-    np.ones((1, 1, 2, 2), np.float32), np.arange(4, dtype=np.float32),
-)  # fmt: skip
-MODELS["powers of mixed types"] = odd(
-    """g (float[2] x, int64[2] i, double[2] d) => (float[2] y, int64[2] j, float[2] z) {
-        a = Exp(x) y = Pow(a, i) j = Pow(i, y) z = Pow(a, d) }""",
-    X, np.array([1, 2]), np.array([2.0, 1.0]),
-)  # fmt: skip
-MODELS["doubles between floats"] = odd(
-    """g (float[2] x) => (float[2] y) <double[2] w = {0.5, 2}> {
-        a = Sin(x) d = Cast<to = 11>(a) e = Mul(d, w) f = Cast<to = 1>(e) y = Add(f, a) }""",
-    X,
-)  # fmt: skip
-MODELS["half between floats, by the author"] = odd(
-    """g (float[2] x) => (float[2] y, float16[2] z) {
-        a = Sin(x) z = Cast<to = 10>(a) b = Exp(z) c = Cast<to = 1>(b) y = Mul(c, x) }""",
-    X,
-)  # fmt: skip
-MODELS["a type like another's"] = odd(
-    """g (int64[2] i, float[2] x, double[2] d) => (float[2] y, double[2] e) {
-        a = CastLike(i, x) y = Mul(a, x) b = CastLike(x, d) e = Add(b, d) }""",
-    np.array([1, 2]), X, np.ones(2), opset=19, ir_version=9,
-)  # fmt: skip
-MODELS["a ratio that is a weight as well"] = odd(
-    """g (float[2] x) => (float[2] y) <float r = {0.5}> {
-        no = Constant<value = bool {0}>() a = Dropout(x, r, no) y = Mul(a, r) }""",
-    X,
-)  # fmt: skip
-MODELS["a fill value of its own"] = odd(
-    """g (float[2] x) => (float[2, 2] y, float[2] z) {
-        s = Shape(x) a = ConstantOfShape(s) b = ConstantOfShape<value = float[1] {0.1}>(s)
-        c = Add(a, b) z = Mul(c, x) two = Concat<axis = 0>(s, s)
-        m = ConstantOfShape<value = float[1] {1}>(two) y = EyeLike(m) }""",
-    X,
-)  # fmt: skip
-MODELS["every kind of constant"] = odd(
-    """g (float[2] x) => (float[2] y, string[1] t) {
-        a = Constant<value_floats = [0.5, 2.0]>() b = Constant<value_float = 3.0>()
-        i = Constant<value_ints = [1, 0]>() t = Constant<value_strings = ["a"]>()
-        g1 = Gather(x, i) c = Mul(g1, a) y = Add(c, b) }""",
-    X,
-)  # fmt: skip
-MODELS["a bound that is left out"] = odd(
-    """g (float[2] x) => (float[2] y, float[2] z) <float high = {0.25}> {
-        y = Clip(x, , high) z = Max(x) }""",
-    X,
-)  # fmt: skip
-MODELS["an input with a default"] = odd(
-    """g (float[2] x, float[2] w) => (float[2] y, float[2] w) <float[2] w = {0.5, 2}> {
-        y = Mul(x, w) }""",
-    X,
-)  # fmt: skip
-MODELS["a recurrent net with operands left out"] = odd(
-    """g (float[3, 1, 2] x, float[1, 8, 2] w, float[1, 8, 2] r, float[1, 6] p)
-        => (float[1, 1, 2] h, float[1, 1, 2] c) {
-        , h, c = LSTM<hidden_size = 2>(x, w, r, , , , , p) }""",
-    np.ones((3, 1, 2), np.float32), np.full((1, 8, 2), 0.25, np.float32),
-    np.full((1, 8, 2), -0.25, np.float32), np.full((1, 6), 0.5, np.float32),
-)  # fmt: skip
+
+def nested(depth: int) -> Odd:
+    """Branches within branches, each reading a value and a weight of the main graph."""
+    body = "y = Mul(a, w)"
+    for number in range(depth):
+        body = f"""y = If(c) <then_branch = t () => (float[2] y{number}) {{
+            {body.replace("y =", f"y{number} =", 1)} }},
+            else_branch = e () => (float[2] z{number}) {{ z{number} = Add(a, w) }}>"""
+    text = (
+        f"g (bool c, float[2] x) => (float[2] y) <float[2] w = {{0.5, 2}}> {{ a = Sin(x) {body} }}"
+    )
+    return odd(text, Y, X)
+
+
+MODELS["twelve branches deep"] = nested(12)
+
+
+def declared() -> Odd:
+    """Types declared of inner values, of some twice and of one that does not exist."""
+    found = odd(
+        """g (bool c, float[2] x) => (float[2] y) { a = Sin(x)
+            y = If(c) <then_branch = t () => (float[2] p) { b = Exp(a) p = Exp(b) },
+                       else_branch = e () => (float[2] q) { q = Cos(a) }> }""",
+        Y, X,
+    )  # fmt: skip
+    for name in ("a", "a", "nobody"):
+        info = found.model.graph.value_info.add(name=name)
+        info.type.tensor_type.elem_type = 1
+        info.type.tensor_type.shape.dim.add(dim_value=2)
+    inner = found.model.graph.node[1].attribute[0].g.value_info.add(name="b")
+    inner.type.tensor_type.elem_type = 1
+    return found
+
+
+MODELS["declarations, some twice"] = declared()

@@ -415,10 +415,11 @@ def _connect(scope: Scope, node: NodeInfo) -> None:
 
 
 def _slot_types(node: NodeInfo, kind: str, count: int) -> tuple[tuple[str, int], ...]:
-    if node.calls_function:  # every operand of a call has a type of its own
-        return tuple((f"call#{kind}{slot}", UNKNOWN) for slot in range(count))
     if node.rule is None:
+        if node.calls_function:  # every operand of a call has a type of its own
+            return tuple((f"call#{kind}{slot}", UNKNOWN) for slot in range(count))
         return (("", UNKNOWN),) * count
+    # That of a function with the name of an operator has the operator's: runtimes may run that.
     types = node.rule.slot_types(kind, count)
     row = SEQUENCE_OPERATORS.get((node.domain, node.op_type))
     return types if row is None else one_variable(row, types)

@@ -240,7 +240,7 @@ def decide(
     reason = blocked or ("" if foreign else _unfit(node))
     if reason:
         return Decision(frozenset(), reason)
-    if node.calls_function or foreign:
+    if (node.calls_function and node.rule is None) or foreign:
         return Decision(frozenset(wanted))
     able = [var for var in wanted if var and _allows(node, var, half)]
     kept = wishes.kept_variables(node)

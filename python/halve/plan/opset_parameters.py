@@ -103,7 +103,7 @@ class _Copies:
         values = _values(function, node)
         del node.attribute[:]
         identity = b"".join(
-            values[name].SerializeToString(deterministic=True) for name in sorted(values)
+            values[name].SerializeToString(deterministic=True) for name in sorted(values, key=repr)
         )
         known = self.made.setdefault(key, {})
         new = None
