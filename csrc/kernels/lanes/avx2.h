@@ -85,9 +85,11 @@ struct Avx2Lanes {
     return ones(_mm256_cmp_pd(a.low, b.low, _CMP_LE_OQ)) +
            ones(_mm256_cmp_pd(a.high, b.high, _CMP_LE_OQ));
   }
-  static HALVE_INLINE void store_counts(uint64_t* p, C counts) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), counts.low);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 4), counts.high);
+  static HALVE_INLINE uint64_t sum_of(C counts) {
+    uint64_t lanes[4];
+    const __m256i sum = _mm256_add_epi64(counts.low, counts.high);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), sum);
+    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
   }
 
   static HALVE_INLINE F load_float(Float32, const char* p) {
@@ -122,6 +124,23 @@ struct Avx2Lanes {
   static HALVE_INLINE int less_equal(F a, F b) {
     return ones(_mm256_cmp_ps(a.first, b.first, _CMP_LE_OQ)) +
            ones(_mm256_cmp_ps(a.second, b.second, _CMP_LE_OQ));
+  }
+  static HALVE_INLINE F add(F a, F b) {
+    return {_mm256_add_ps(a.first, b.first), _mm256_add_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE F sub(F a, F b) {
+    return {_mm256_sub_ps(a.first, b.first), _mm256_sub_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE F plus_product(F c, F a, F b) {
+    return {_mm256_fmadd_ps(a.first, b.first, c.first),
+            _mm256_fmadd_ps(a.second, b.second, c.second)};
+  }
+  static HALVE_INLINE F minus_abs(F x) { return either(x, setf(-0.0F)); }
+  static HALVE_INLINE F either(F a, F b) {
+    return {_mm256_or_ps(a.first, b.first), _mm256_or_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE bool any_sign(F x) {
+    return _mm256_movemask_ps(_mm256_or_ps(x.first, x.second)) != 0;
   }
   static HALVE_INLINE D first_half(F x) { return widen(x.first); }
   static HALVE_INLINE D second_half(F x) { return widen(x.second); }

@@ -49,7 +49,9 @@ struct Avx512Lanes {
   static HALVE_INLINE int less_equal(D a, D b) {
     return ones(_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ));
   }
-  static HALVE_INLINE void store_counts(uint64_t* p, C counts) { _mm512_storeu_si512(p, counts); }
+  static HALVE_INLINE uint64_t sum_of(C counts) {
+    return static_cast<uint64_t>(_mm512_reduce_add_epi64(counts));
+  }
 
   static HALVE_INLINE F load_float(Float32, const char* p) { return _mm512_loadu_ps(p); }
   static HALVE_INLINE F load_float(Float16, const char* p) { return _mm512_cvtph_ps(half_line(p)); }
@@ -64,6 +66,14 @@ struct Avx512Lanes {
   static HALVE_INLINE int less(F a, F b) { return ones(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)); }
   static HALVE_INLINE int less_equal(F a, F b) {
     return ones(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ));
+  }
+  static HALVE_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static HALVE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static HALVE_INLINE F plus_product(F c, F a, F b) { return _mm512_fmadd_ps(a, b, c); }
+  static HALVE_INLINE F minus_abs(F x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0F)); }
+  static HALVE_INLINE F either(F a, F b) { return _mm512_or_ps(a, b); }
+  static HALVE_INLINE bool any_sign(F x) {
+    return _mm512_movepi32_mask(_mm512_castps_si512(x)) != 0;
   }
   static HALVE_INLINE D first_half(F x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
   static HALVE_INLINE D second_half(F x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }

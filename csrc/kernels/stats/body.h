@@ -2,16 +2,12 @@
 // README.md beside this file says why the results are those of the definition.
 #pragma once
 
+#include "../lanes/stage.h"
 #include "definition.h"
 
 namespace halve::kernels {
 namespace {
 
-constexpr uint64_t kGroupElements = 128;  // takes the fast path or is left to the definition
-constexpr uint64_t kLineBytes = 64;
-// One page ahead, because the processor's own prefetching stops at the end of a page. Reaching
-// past the array is harmless: a prefetch never faults.
-constexpr uint64_t kPrefetchBytes = 4096;
 
 // Sixteen elements as float32, which every type of at most 32 bits fits.
 template <class V, class T>
