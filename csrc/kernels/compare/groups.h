@@ -73,8 +73,8 @@ HALVE_NOINLINE void define_maxima(const char* a, const char* b, uint64_t index,
 
 // Mismatches and maxima of a finite group; returns the mismatches.
 template <class V, class A, class B>
-HALVE_NOINLINE uint64_t settle_group(const char* a, const char* b, uint64_t index,
-                                     CompareRule rule, CompareTotals& totals) {
+HALVE_NOINLINE uint64_t settle_group(const char* a, const char* b, uint64_t index, CompareRule rule,
+                                     CompareTotals& totals) {
   Limits<V> limits(rule, totals);
   int mismatches = 0;
   for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
@@ -83,7 +83,7 @@ HALVE_NOINLINE uint64_t settle_group(const char* a, const char* b, uint64_t inde
     const auto error = V::abs(V::sub(V::load(A{}, at_a), y));
     const auto size = V::abs(y);
     mismatches += V::less(V::add(limits.atol, V::mul(limits.rtol, size)), error);
-    if (!exceeds<V, A::kExact && B::kExact>(error, size, limits)) continue;
+    if (!exceeds < V, A::kExact && B::kExact > (error, size, limits)) continue;
     define_maxima<A, B>(at_a, at_b, index + i, totals);
     limits.follow(totals);
   }
@@ -147,8 +147,7 @@ HALVE_INLINE bool take_special_group(const char* a, const char* b, CompareRule r
   Specials<V> found;
   int mismatches = 0;
   for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
-    mismatches +=
-        special_step<V, A, B>(a + A::kBytes * i, b + B::kBytes * i, limits, next, found);
+    mismatches += special_step<V, A, B>(a + A::kBytes * i, b + B::kBytes * i, limits, next, found);
   }
   if (V::any_less(V::set(double_of(kLargestBits)), found.both)) return false;
   found.add_to(totals);

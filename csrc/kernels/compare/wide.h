@@ -1,4 +1,5 @@
-// The fast path of pairings with a float64: everything in float64.
+// The path that takes every pair in float64: pairings with a float64, and those of narrow.h where
+// most groups hold something to count.
 #pragma once
 
 #include "groups.h"
@@ -6,46 +7,70 @@
 namespace halve::kernels {
 namespace {
 
-constexpr uint64_t kStrideElements = 32;  // whole cache lines of every type
-
-// Above the maxima so far where a pair of the group is.
+// What a group's pairs reach.
 template <class V>
-struct Excess {
-  typename V::D error, relative;
+struct WideReach {
+  typename V::D error, relative;  // above the maxima so far where a pair is
 };
 
 template <class V, class A, class B>
 HALVE_INLINE void wide_step(const char* a, const char* b, const Limits<V>& limits,
-                            VectorSums<V>& sums, Excess<V>& excess, typename V::C& mismatches) {
+                            VectorSums<V>& sums, WideReach<V>& reach, typename V::C& mismatches) {
+  constexpr bool kExact = A::kExact && B::kExact;
   const auto x = V::load(A{}, a);
   const auto y = V::load(B{}, b);
   const auto error = V::abs(V::sub(x, y));
   const auto size = V::abs(y);
   const auto allowed = V::add(limits.atol, V::mul(limits.rtol, size));
   mismatches = V::count_less(mismatches, allowed, error);
-  excess.error = V::max(error, excess.error);
-  excess.relative = V::max(V::div(error, size), excess.relative);
+  reach.error = V::max(error, reach.error);
+  if constexpr (kExact) {
+    const auto beyond = V::minus_product(error, limits.max_rel, size);
+    reach.relative = V::max(beyond, reach.relative);
+  } else {
+    reach.relative = V::max(V::div(error, size), reach.relative);
+  }
   sums.aa = add_product<V, A::kExact>(sums.aa, x, x);
   sums.bb = add_product<V, B::kExact>(sums.bb, y, y);
-  sums.ab = V::add(sums.ab, V::mul(x, y));
+  sums.ab = add_product<V, kExact>(sums.ab, x, y);
   sums.ee = V::add(sums.ee, V::mul(error, error));
-}
-
-// Each line once: a step of eight elements is a line of float64, and a part of one otherwise.
-template <class V, class T>
-HALVE_INLINE void prefetch_step(const char* p, uint64_t element) {
-  if (T::kBytes * element % kLineBytes == 0) V::prefetch(p + kPrefetchBytes);
 }
 
 template <class V, class A, class B>
 HALVE_INLINE void wide_stride(const char* a, const char* b, const Limits<V>& limits,
-                              VectorSums<V>& sums, Excess<V>& excess, typename V::C& mismatches) {
+                              VectorSums<V>& sums, WideReach<V>& reach, typename V::C& mismatches) {
   HALVE_UNROLL
   for (uint64_t i = 0; i < kStrideElements; i += kSumLanes) {
-    prefetch_step<V, A>(a + A::kBytes * i, i);
-    prefetch_step<V, B>(b + B::kBytes * i, i);
-    wide_step<V, A, B>(a + A::kBytes * i, b + B::kBytes * i, limits, sums, excess, mismatches);
+    wide_step<V, A, B>(a + A::kBytes * i, b + B::kBytes * i, limits, sums, reach, mismatches);
   }
+}
+
+// A whole group, whose mismatches it adds, staged one stride ahead as narrow_group does.
+template <class V, class A, class B>
+HALVE_INLINE WideReach<V> wide_group(const char* a, const char* b, Stage& stage_a, Stage& stage_b,
+                                     const Limits<V>& limits, VectorSums<V>& sums,
+                                     typename V::C& mismatches) {
+  using X = Staged<A>;
+  using Y = Staged<B>;
+  constexpr uint64_t kLast = kGroupElements - kStrideElements;
+  const char *x = staged<A>(a, stage_a), *y = staged<B>(b, stage_b);
+  WideReach<V> reach{V::set(0.0), V::set(0.0)};
+  stage_stride<V, A>(a, 0, stage_a);
+  stage_stride<V, B>(b, 0, stage_b);
+  for (uint64_t i = 0; i < kLast; i += kStrideElements) {
+    stage_stride<V, A>(a, i + kStrideElements, stage_a);
+    stage_stride<V, B>(b, i + kStrideElements, stage_b);
+    wide_stride<V, X, Y>(x + X::kBytes * i, y + Y::kBytes * i, limits, sums, reach, mismatches);
+  }
+  wide_stride<V, X, Y>(x + X::kBytes * kLast, y + Y::kBytes * kLast, limits, sums, reach,
+                       mismatches);
+  return reach;
+}
+
+template <class V, bool kExact>
+HALVE_INLINE bool exceeds(const WideReach<V>& reach, const Limits<V>& limits) {
+  const auto bound = kExact ? V::set(0.0) : limits.max_rel;
+  return V::any_less(limits.max_abs, reach.error) | V::any_less(bound, reach.relative);
 }
 
 // A block's whole groups; returns how many elements those are.
@@ -53,30 +78,27 @@ template <class V, class A, class B>
 HALVE_INLINE uint64_t take_wide_groups(const char* a, const char* b, uint64_t n, uint64_t index,
                                        CompareRule rule, VectorSums<V>& sums,
                                        CompareTotals& totals) {
-  const auto zero = V::set(0.0);
+  using X = Staged<A>;
+  using Y = Staged<B>;
   Limits<V> limits(rule, totals);
+  Stage stage_a, stage_b;
   typename V::C mismatches = V::no_count();
   uint64_t done = 0;
   for (; n - done >= kGroupElements; done += kGroupElements) {
-    const char* group_a = a + A::kBytes * done;
-    const char* group_b = b + B::kBytes * done;
+    const char *p = a + A::kBytes * done, *q = b + B::kBytes * done;
+    const char *x = staged<A>(p, stage_a), *y = staged<B>(q, stage_b);
     VectorSums<V> next = sums;
-    Excess<V> excess{zero, zero};
     typename V::C counted = mismatches;
-    for (uint64_t i = 0; i < kGroupElements; i += kStrideElements) {
-      wide_stride<V, A, B>(group_a + A::kBytes * i, group_b + B::kBytes * i, limits, next, excess,
-                           counted);
-    }
+    const auto reach = wide_group<V, A, B>(p, q, stage_a, stage_b, limits, next, counted);
     if (!V::all_finite(next.ee)) [[unlikely]] {
-      define_group<V, A, B>(group_a, group_b, index + done, rule, sums, totals);
+      define_group<V, X, Y>(x, y, index + done, rule, sums, totals);
       limits.follow(totals);
       continue;
     }
     sums = next;
     mismatches = counted;
-    if (V::any_less(limits.max_abs, excess.error) |
-        V::any_less(limits.max_rel, excess.relative)) [[unlikely]] {
-      settle_group<V, A, B>(group_a, group_b, index + done, rule, totals);  // counted already
+    if (exceeds < V, X::kExact && Y::kExact > (reach, limits)) [[unlikely]] {
+      settle_group<V, X, Y>(x, y, index + done, rule, totals);  // mismatches are counted already
       limits.follow(totals);
     }
   }
