@@ -35,12 +35,14 @@ HALVE_INLINE const char* staged(const char* p, const Stage& stage) {
   return reinterpret_cast<const char*>(stage.values);
 }
 
-// Fetches the stride at element i of the group at `p`, and brings it into `stage` where need be.
+// Brings the stride at element i of the group at `p` into `stage` where need be, and fetches what
+// lies `ahead` of it.
 template <class V, class T>
-HALVE_INLINE void stage_stride(const char* p, uint64_t i, Stage& stage) {
+HALVE_INLINE void stage_stride(const char* p, uint64_t i, Stage& stage,
+                               uint64_t ahead = kPrefetchBytes) {
   const char* at = p + T::kBytes * i;
   for (uint64_t line = 0; line < T::kBytes * kStrideElements; line += kLineBytes) {
-    V::prefetch(at + line + kPrefetchBytes);
+    V::prefetch(at + line + ahead);
   }
   if constexpr (T::kBytes == 2) {
     V::store(stage.values + i, V::load_float(T{}, at));
