@@ -8,49 +8,50 @@
 namespace halve::kernels {
 namespace {
 
-// Which path takes the next block of a pairing that has both: in the one, a group with something to
-// count is gone through twice.
-class Path {
- public:
-  [[nodiscard]] HALVE_INLINE bool wide() const { return wide_blocks_ > 0; }
-  HALVE_INLINE void end_wide() { --wide_blocks_; }
-  HALVE_INLINE void end_narrow(uint64_t again) {
-    if (again > kOftenAgain) wide_blocks_ = kWideBlocks;
-  }
+// What a chunk's groups are held against, and which path takes the next block of a pairing that has
+// both: in the narrow one, a group with something to count is gone through twice.
+template <class V>
+struct Limits {
+  WideLimits<V> wide;
+  NarrowBounds<V> narrow;
+  uint64_t wide_blocks = 0;  // how many go the wide way next
 
- private:
-  static constexpr uint64_t kOftenAgain = kBlockElements / kGroupElements / 4;
-  static constexpr uint64_t kWideBlocks = 15;  // then one shows whether to go on so
-
-  uint64_t wide_blocks_ = 0;
+  HALVE_INLINE Limits(CompareRule rule, const CompareTotals& totals)
+      : wide(rule, totals), narrow(rule, totals) {}
 };
 
-// A block's whole groups by the path's choice; returns how many elements those are.
+// Groups of a block that are looked at again, more than which the wide path takes what follows; and
+// after how many blocks one shows whether that is still so.
+constexpr uint64_t kOftenAgain = kBlockElements / kGroupElements / 4, kWideBlocks = 15;
+
+// A block's whole groups; returns how many elements those are.
 template <class V, class A, class B>
-HALVE_INLINE uint64_t take_either_groups(const char* a, const char* b, uint64_t n, uint64_t index,
-                                         CompareRule rule, VectorSums<V>& sums, Path& path,
-                                         CompareTotals& totals) {
-  if (path.wide()) {
-    path.end_wide();
-    return take_wide_groups<V, A, B>(a, b, n, index, rule, sums, totals);
+HALVE_INLINE uint64_t take_groups(const char* a, const char* b, uint64_t n, uint64_t index,
+                                  CompareRule rule, Limits<V>& limits, VectorSums<V>& sums,
+                                  typename V::C& mismatches, CompareTotals& totals) {
+  if constexpr (A::kExact && B::kExact) {
+    if (limits.wide_blocks == 0) {
+      uint64_t again = 0;
+      limits.narrow.follow(totals);
+      const uint64_t done =
+          take_narrow_groups<V, A, B>(a, b, n, index, rule, limits.narrow, sums, totals, again);
+      if (again > kOftenAgain) limits.wide_blocks = kWideBlocks;
+      return done;
+    }
+    --limits.wide_blocks;
   }
-  uint64_t again = 0;
-  const uint64_t done = take_narrow_groups<V, A, B>(a, b, n, index, rule, sums, totals, again);
-  path.end_narrow(again);
-  return done;
+  limits.wide.follow(totals);
+  return take_wide_groups<V, A, B>(a, b, n, index, rule, limits.wide, sums, mismatches, totals);
 }
 
 // Whole groups of a block, and what is left over of the last one by the definition.
 template <class V, class A, class B>
 HALVE_INLINE void compare_block(const char* a, const char* b, uint64_t n, uint64_t index,
-                                CompareRule rule, Path& path, CompareTotals& totals) {
+                                CompareRule rule, Limits<V>& limits, typename V::C& mismatches,
+                                CompareTotals& totals) {
   VectorSums<V> sums = no_sums<V>();
-  uint64_t done;
-  if constexpr (A::kExact && B::kExact) {
-    done = take_either_groups<V, A, B>(a, b, n, index, rule, sums, path, totals);
-  } else {
-    done = take_wide_groups<V, A, B>(a, b, n, index, rule, sums, totals);
-  }
+  const uint64_t done =
+      take_groups<V, A, B>(a, b, n, index, rule, limits, sums, mismatches, totals);
   LaneSums lanes = stored<V>(sums);
   define_pairs<A, B>(a + A::kBytes * done, b + B::kBytes * done, n - done, index + done, rule,
                      lanes, totals);
@@ -60,12 +61,16 @@ HALVE_INLINE void compare_block(const char* a, const char* b, uint64_t n, uint64
 template <class V, class A, class B>
 HALVE_NOINLINE void compare_chunk(const char* a, const char* b, uint64_t n, CompareRule rule,
                                   CompareTotals& totals) {
-  Path path;
+  Limits<V> limits(rule, totals);
+  typename V::C mismatches = V::no_count();
   for (uint64_t done = 0; done < n; done += kBlockElements) {
     const uint64_t part = n - done < kBlockElements ? n - done : kBlockElements;
-    compare_block<V, A, B>(a + A::kBytes * done, b + B::kBytes * done, part, done, rule, path,
-                           totals);
+    compare_block<V, A, B>(a + A::kBytes * done, b + B::kBytes * done, part, done, rule, limits,
+                           mismatches, totals);
   }
+  uint64_t lanes[kSumLanes];
+  V::store_counts(lanes, mismatches);
+  for (const uint64_t count : lanes) totals.mismatches += count;
 }
 
 template <class V>

@@ -13,12 +13,12 @@ struct VectorSums {
   typename V::D aa, bb, ab, ee;
 };
 
-// What a group is held against, one copy a lane.
+// What a group is held against in float64, one copy a lane.
 template <class V>
-struct Limits {
+struct WideLimits {
   typename V::D rtol, atol, max_abs, max_rel;
 
-  HALVE_INLINE Limits(CompareRule rule, const CompareTotals& totals)
+  HALVE_INLINE WideLimits(CompareRule rule, const CompareTotals& totals)
       : rtol(V::set(rule.rtol)), atol(V::set(rule.atol)) {
     follow(totals);
   }
@@ -53,7 +53,7 @@ HALVE_INLINE typename V::D add_product(typename V::D sum, typename V::D x, typen
 
 // Whether a pair of eight may exceed the maxima so far; never false where one does.
 template <class V, bool kExact>
-HALVE_INLINE bool exceeds(typename V::D error, typename V::D size, const Limits<V>& limits) {
+HALVE_INLINE bool exceeds(typename V::D error, typename V::D size, const WideLimits<V>& limits) {
   const bool further = V::any_less(limits.max_abs, error);
   if constexpr (kExact) {
     return further | V::any_less(V::set(0.0), V::minus_product(error, limits.max_rel, size));
@@ -75,7 +75,7 @@ HALVE_NOINLINE void define_maxima(const char* a, const char* b, uint64_t index,
 template <class V, class A, class B>
 HALVE_NOINLINE uint64_t settle_group(const char* a, const char* b, uint64_t index, CompareRule rule,
                                      CompareTotals& totals) {
-  Limits<V> limits(rule, totals);
+  WideLimits<V> limits(rule, totals);
   int mismatches = 0;
   for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
     const char *at_a = a + A::kBytes * i, *at_b = b + B::kBytes * i;
@@ -117,7 +117,7 @@ struct Specials {
 // The steps of both fast paths, for any values but pairs of infinities, where no maximum can be
 // exceeded; returns the mismatches.
 template <class V, class A, class B>
-HALVE_INLINE int special_step(const char* a, const char* b, const Limits<V>& limits,
+HALVE_INLINE int special_step(const char* a, const char* b, const WideLimits<V>& limits,
                               VectorSums<V>& sums, Specials<V>& found) {
   const auto x = V::load(A{}, a);
   const auto y = V::load(B{}, b);
@@ -142,7 +142,7 @@ HALVE_INLINE bool take_special_group(const char* a, const char* b, CompareRule r
   if (rule.equal_nan || totals.max_abs_error != infinity || totals.max_rel_error != infinity) {
     return false;
   }
-  const Limits<V> limits(rule, totals);
+  const WideLimits<V> limits(rule, totals);
   VectorSums<V> next = sums;
   Specials<V> found;
   int mismatches = 0;

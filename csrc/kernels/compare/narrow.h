@@ -13,32 +13,34 @@ constexpr double kSlack = 1.0 - 0x1p-22;
 
 // What no pair of an ordinary group exceeds, one copy a lane.
 template <class V>
-struct Bounds {
+struct NarrowBounds {
   typename V::F rtol, atol, max_rel;
   typename V::D max_square;  // of max_abs_error
   bool tolerance;            // whether what keeps to the maxima may be a mismatch
   bool relative;             // whether any relative difference may still be the largest
 
-  HALVE_INLINE Bounds(CompareRule rule, const CompareTotals& totals)
-      : rtol(below(rule.rtol)), atol(below(rule.atol)) {
-    follow(rule, totals);
+  HALVE_INLINE NarrowBounds(CompareRule rule, const CompareTotals& totals)
+      : rtol(below(rule.rtol)), atol(below(rule.atol)), rule_(rule) {
+    follow(totals);
   }
-  HALVE_INLINE void follow(CompareRule rule, const CompareTotals& totals) {
+  HALVE_INLINE void follow(const CompareTotals& totals) {
     max_rel = below(totals.max_rel_error);
     max_square = V::set(totals.max_abs_error * totals.max_abs_error);
     relative = totals.max_rel_error != double_of(kInfinityBits);
-    tolerance = totals.max_rel_error > rule.rtol * kSlack && totals.max_abs_error > rule.atol;
+    tolerance = totals.max_rel_error > rule_.rtol * kSlack && totals.max_abs_error > rule_.atol;
   }
 
  private:
   static HALVE_INLINE typename V::F below(double bound) {
     return V::setf(float_at_most(bound * kSlack));
   }
+
+  CompareRule rule_;
 };
 
 // What a group's pairs reach.
 template <class V>
-struct Reach {
+struct NarrowReach {
   typename V::F beyond;  // has a sign where a bound of float32 is exceeded
   typename V::D square;  // the largest squared difference
 };
@@ -59,8 +61,8 @@ HALVE_INLINE typename V::D add_narrow(const char* a, const char* b, VectorSums<V
 
 // Sixteen pairs of float32.
 template <class V, bool kTolerance, bool kRelative>
-HALVE_INLINE void narrow_step(const char* a, const char* b, const Bounds<V>& bounds,
-                              VectorSums<V>& sums, Reach<V>& reach) {
+HALVE_INLINE void narrow_step(const char* a, const char* b, const NarrowBounds<V>& bounds,
+                              VectorSums<V>& sums, NarrowReach<V>& reach) {
   const auto y = V::load_float(Float32{}, b);
   const auto less = V::minus_abs(V::sub(V::load_float(Float32{}, a), y));
   const auto size = V::abs(y);
@@ -77,19 +79,20 @@ HALVE_INLINE void narrow_step(const char* a, const char* b, const Bounds<V>& bou
 }
 
 template <class V, bool kTolerance, bool kRelative>
-HALVE_INLINE void narrow_stride(const char* a, const char* b, const Bounds<V>& bounds,
-                                VectorSums<V>& sums, Reach<V>& reach) {
+HALVE_INLINE void narrow_stride(const char* a, const char* b, const NarrowBounds<V>& bounds,
+                                VectorSums<V>& sums, NarrowReach<V>& reach) {
   narrow_step<V, kTolerance, kRelative>(a, b, bounds, sums, reach);
   narrow_step<V, kTolerance, kRelative>(a + 64, b + 64, bounds, sums, reach);
 }
 
 // Stages one stride ahead, so that its stores are done when it is loaded.
 template <class V, class A, class B, bool kTolerance, bool kRelative>
-HALVE_INLINE Reach<V> narrow_group(const char* a, const char* b, Stage& stage_a, Stage& stage_b,
-                                   const Bounds<V>& bounds, VectorSums<V>& sums) {
+HALVE_INLINE NarrowReach<V> narrow_group(const char* a, const char* b, Stage& stage_a,
+                                         Stage& stage_b, const NarrowBounds<V>& bounds,
+                                         VectorSums<V>& sums) {
   constexpr uint64_t kLast = kGroupElements - kStrideElements;
   const char *x = staged<A>(a, stage_a), *y = staged<B>(b, stage_b);
-  Reach<V> reach{V::setf(0.0F), V::set(0.0)};
+  NarrowReach<V> reach{V::setf(0.0F), V::set(0.0)};
   stage_stride<V, A>(a, 0, stage_a);
   stage_stride<V, B>(b, 0, stage_b);
   for (uint64_t i = 0; i < kLast; i += kStrideElements) {
@@ -102,8 +105,8 @@ HALVE_INLINE Reach<V> narrow_group(const char* a, const char* b, Stage& stage_a,
 }
 
 template <class V, class A, class B>
-HALVE_INLINE Reach<V> reach_of(const char* a, const char* b, Stage& stage_a, Stage& stage_b,
-                               const Bounds<V>& bounds, VectorSums<V>& sums) {
+HALVE_INLINE NarrowReach<V> reach_of(const char* a, const char* b, Stage& stage_a, Stage& stage_b,
+                                     const NarrowBounds<V>& bounds, VectorSums<V>& sums) {
   if (!bounds.relative) {
     return narrow_group<V, A, B, true, false>(a, b, stage_a, stage_b, bounds, sums);
   }
@@ -117,18 +120,17 @@ HALVE_INLINE Reach<V> reach_of(const char* a, const char* b, Stage& stage_a, Sta
 // looked at again.
 template <class V, class A, class B>
 HALVE_INLINE uint64_t take_narrow_groups(const char* a, const char* b, uint64_t n, uint64_t index,
-                                         CompareRule rule, VectorSums<V>& sums,
-                                         CompareTotals& totals, uint64_t& again) {
-  Bounds<V> bounds(rule, totals);
+                                         CompareRule rule, NarrowBounds<V>& bounds,
+                                         VectorSums<V>& sums, CompareTotals& totals,
+                                         uint64_t& again) {
   Stage stage_a, stage_b;
   uint64_t done = 0;
   for (; n - done >= kGroupElements; done += kGroupElements) {
     const char *p = a + A::kBytes * done, *q = b + B::kBytes * done;
     const char *x = staged<A>(p, stage_a), *y = staged<B>(q, stage_b);
     VectorSums<V> next = sums;
-    const Reach<V> reach = reach_of<V, A, B>(p, q, stage_a, stage_b, bounds, next);
-    const bool finite = V::all_finite(next.ee);
-    if (finite) [[likely]] {
+    const auto reach = reach_of<V, A, B>(p, q, stage_a, stage_b, bounds, next);
+    if (V::all_finite(next.ee)) [[likely]] {
       sums = next;
       const bool beyond = V::any_sign(reach.beyond);
       if (!(beyond | V::any_less(bounds.max_square, reach.square))) [[likely]]
@@ -138,7 +140,7 @@ HALVE_INLINE uint64_t take_narrow_groups(const char* a, const char* b, uint64_t 
       define_group<V, Float32, Float32>(x, y, index + done, rule, sums, totals);
     }
     ++again;
-    bounds.follow(rule, totals);
+    bounds.follow(totals);
   }
   return done;
 }

@@ -14,7 +14,7 @@ struct WideReach {
 };
 
 template <class V, class A, class B>
-HALVE_INLINE void wide_step(const char* a, const char* b, const Limits<V>& limits,
+HALVE_INLINE void wide_step(const char* a, const char* b, const WideLimits<V>& limits,
                             VectorSums<V>& sums, WideReach<V>& reach, typename V::C& mismatches) {
   constexpr bool kExact = A::kExact && B::kExact;
   const auto x = V::load(A{}, a);
@@ -37,7 +37,7 @@ HALVE_INLINE void wide_step(const char* a, const char* b, const Limits<V>& limit
 }
 
 template <class V, class A, class B>
-HALVE_INLINE void wide_stride(const char* a, const char* b, const Limits<V>& limits,
+HALVE_INLINE void wide_stride(const char* a, const char* b, const WideLimits<V>& limits,
                               VectorSums<V>& sums, WideReach<V>& reach, typename V::C& mismatches) {
   HALVE_UNROLL
   for (uint64_t i = 0; i < kStrideElements; i += kSumLanes) {
@@ -48,7 +48,7 @@ HALVE_INLINE void wide_stride(const char* a, const char* b, const Limits<V>& lim
 // A whole group, whose mismatches it adds, staged one stride ahead as narrow_group does.
 template <class V, class A, class B>
 HALVE_INLINE WideReach<V> wide_group(const char* a, const char* b, Stage& stage_a, Stage& stage_b,
-                                     const Limits<V>& limits, VectorSums<V>& sums,
+                                     const WideLimits<V>& limits, VectorSums<V>& sums,
                                      typename V::C& mismatches) {
   using X = Staged<A>;
   using Y = Staged<B>;
@@ -68,7 +68,7 @@ HALVE_INLINE WideReach<V> wide_group(const char* a, const char* b, Stage& stage_
 }
 
 template <class V, bool kExact>
-HALVE_INLINE bool exceeds(const WideReach<V>& reach, const Limits<V>& limits) {
+HALVE_INLINE bool exceeds(const WideReach<V>& reach, const WideLimits<V>& limits) {
   const auto bound = kExact ? V::set(0.0) : limits.max_rel;
   return V::any_less(limits.max_abs, reach.error) | V::any_less(bound, reach.relative);
 }
@@ -76,13 +76,11 @@ HALVE_INLINE bool exceeds(const WideReach<V>& reach, const Limits<V>& limits) {
 // A block's whole groups; returns how many elements those are.
 template <class V, class A, class B>
 HALVE_INLINE uint64_t take_wide_groups(const char* a, const char* b, uint64_t n, uint64_t index,
-                                       CompareRule rule, VectorSums<V>& sums,
-                                       CompareTotals& totals) {
+                                       CompareRule rule, WideLimits<V>& limits, VectorSums<V>& sums,
+                                       typename V::C& mismatches, CompareTotals& totals) {
   using X = Staged<A>;
   using Y = Staged<B>;
-  Limits<V> limits(rule, totals);
   Stage stage_a, stage_b;
-  typename V::C mismatches = V::no_count();
   uint64_t done = 0;
   for (; n - done >= kGroupElements; done += kGroupElements) {
     const char *p = a + A::kBytes * done, *q = b + B::kBytes * done;
@@ -102,7 +100,6 @@ HALVE_INLINE uint64_t take_wide_groups(const char* a, const char* b, uint64_t n,
       limits.follow(totals);
     }
   }
-  totals.mismatches += V::sum_of(mismatches);
   return done;
 }
 

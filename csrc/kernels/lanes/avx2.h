@@ -88,11 +88,9 @@ struct Avx2Lanes {
     return ones(_mm256_cmp_pd(a.low, b.low, _CMP_LE_OQ)) +
            ones(_mm256_cmp_pd(a.high, b.high, _CMP_LE_OQ));
   }
-  static HALVE_INLINE uint64_t sum_of(C counts) {
-    uint64_t lanes[4];
-    const __m256i sum = _mm256_add_epi64(counts.low, counts.high);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), sum);
-    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+  static HALVE_INLINE void store_counts(uint64_t* p, C counts) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), counts.low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 4), counts.high);
   }
 
   static HALVE_INLINE F load_float(Float32, const char* p) {

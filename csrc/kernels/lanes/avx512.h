@@ -52,9 +52,7 @@ struct Avx512Lanes {
   static HALVE_INLINE int less_equal(D a, D b) {
     return ones(_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ));
   }
-  static HALVE_INLINE uint64_t sum_of(C counts) {
-    return static_cast<uint64_t>(_mm512_reduce_add_epi64(counts));
-  }
+  static HALVE_INLINE void store_counts(uint64_t* p, C counts) { _mm512_storeu_si512(p, counts); }
 
   static HALVE_INLINE F load_float(Float32, const char* p) { return _mm512_loadu_ps(p); }
   static HALVE_INLINE F load_float(Float16, const char* p) { return _mm512_cvtph_ps(half_line(p)); }
