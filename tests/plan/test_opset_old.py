@@ -11,7 +11,6 @@ from onnx import ModelProto, helper
 
 from halve.convert import convert
 from halve.errors import UnsupportedModelError
-from halve.options import ConvertOptions
 from models import FLOAT, build, dyadic
 from plan.raising import BF16, ort, raised
 
@@ -94,15 +93,8 @@ def test_the_first_opset_is_raised(op: str) -> None:
     onnx.checker.check_model(written, full_check=True)
 
 
-@pytest.mark.parametrize("as_operand", [False, True])
-def test_the_first_split_is_raised(as_operand: bool) -> None:
-    attributes = {"axis": 1} | ({} if as_operand else {"split": [1, 2]})
-    inputs = [X, np.array([1, 2])] if as_operand else [X]
-    model = first("Split", [X], 2, **attributes)
-    if as_operand:  # by the schema of opset 1 its sizes are floats, which no later one takes
-        model.graph.node[0].input.append("sizes")
-        model.graph.initializer.append(onnx.numpy_helper.from_array(inputs[1], "sizes"))
-    high = raised(model)
+def test_the_first_split_is_raised() -> None:
+    high = raised(first("Split", [X], 2, axis=1, split=[1, 2]))
     session = ort.InferenceSession(high.SerializeToString(), providers=["CPUExecutionProvider"])
     made = session.run(None, {"x0": X})
     for part, wanted in zip(made, np.split(X, [1], 1), strict=True):
@@ -113,6 +105,7 @@ def test_the_first_split_is_raised(as_operand: bool) -> None:
     ("op", "inputs", "attributes", "words"),
     [
         ("Tile", [X, ROW[:1], ROW[:1]], {}, "repeats along an axis that an operand tells"),
+        ("Split", [X, ROW[:2]], {"axis": 1}, "its sizes are an operand of the data's type"),
         ("GlobalLpPool", [X], {"p": 1.5}, "its norm 1.5 is a fraction"),
     ],
 )
@@ -121,14 +114,6 @@ def test_what_has_no_later_form_is_refused(
 ) -> None:
     with pytest.raises(UnsupportedModelError, match=rf"node 0 \({op} 'node'\).*{words}"):
         convert(first(op, inputs, **attributes), options=BF16)
-
-
-def test_sizes_of_a_split_have_no_place_from_opset_2_to_12() -> None:
-    model = first("Split", [X], 2, axis=1)
-    model.graph.node[0].input.append("sizes")
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2]), "sizes"))
-    with pytest.raises(UnsupportedModelError, match=r"node 0 \(Split 'node'\).*an operand"):
-        convert(model, options=ConvertOptions(opset=11, target="any"))
 
 
 def test_a_broadcast_by_attributes_is_raised() -> None:

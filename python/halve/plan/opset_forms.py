@@ -153,7 +153,7 @@ def single_node_model(
     item.attribute.extend(attr for attr in node.attribute if not _is_gone(attr, node))
     item.input.extend(f"i{slot}" if name else "" for slot, name in enumerate(node.input))
     item.output.extend(f"o{slot}" if name else "" for slot, name in enumerate(node.output))
-    opset, obstacle = oldest_convertible(item, opset, goal.opset)
+    opset, obstacle = oldest_convertible(item, opset)
     if obstacle:
         raise refusal(node, goal, obstacle)
     graph = GraphProto(name="node", node=[item])
