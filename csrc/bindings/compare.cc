@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "halve/ratio.h"
 #include "halve/read.h"
 #include "halve/stats.h"
 #include "tuples.h"
@@ -85,6 +86,19 @@ py::tuple compare_at_many(int backend, const std::vector<CompareJob>& jobs, doub
   return py::make_tuple(static_cast<int>(status), rows);
 }
 
+py::tuple ratios_at(int a_type, std::uintptr_t a, int b_type, std::uintptr_t b, std::uint64_t n,
+                    double rtol, double atol) {
+  RatioTotals totals;
+  Status status = Status::kOk;
+  {
+    const py::gil_scoped_release release;
+    status = measure_ratios(static_cast<FloatType>(a_type), reinterpret_cast<const void*>(a),
+                            static_cast<FloatType>(b_type), reinterpret_cast<const void*>(b), n,
+                            rtol, atol, totals);
+  }
+  return py::make_tuple(static_cast<int>(status), totals.worst, totals.sum_fourth);
+}
+
 // For benchmarks: what reading the same bytes costs.
 std::uint64_t xor_at(std::uintptr_t p, std::uint64_t nbytes) {
   const py::gil_scoped_release release;
@@ -112,6 +126,10 @@ void register_compare(py::module_& module) {
              py::arg("atol"), py::arg("equal_nan"), py::arg("threads"),
              "As compare, for each (a_type, a, b_type, b, elements) of `jobs`; returns the status "
              "and a list of totals. Releases the GIL.");
+  module.def("ratios", &ratios_at, py::arg("a_type"), py::arg("a"), py::arg("b_type"), py::arg("b"),
+             py::arg("n"), py::arg("rtol"), py::arg("atol"),
+             "How much of a tolerance n elements at two addresses use; returns the status, the "
+             "largest share and the sum of RatioTotals. Releases the GIL.");
   module.def("xor_words", &xor_at, py::arg("p"), py::arg("nbytes"),
              "The exclusive or of the 8-byte words at an address. Releases the GIL.");
 }

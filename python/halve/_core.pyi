@@ -66,6 +66,9 @@ def compare_many(
     equal_nan: bool,
     threads: int,
 ) -> tuple[int, list[_CompareTotals]]: ...
+def ratios(
+    a_type: int, a: int, b_type: int, b: int, n: int, rtol: float, atol: float
+) -> tuple[int, float, float]: ...
 def xor_words(p: int, nbytes: int) -> int: ...
 
 # csrc/bindings/wire.cc

@@ -21,6 +21,7 @@ __all__ = [
     "compare_pairs",
     "measure_array",
     "measure_arrays",
+    "measure_ratios",
     "read_array",
 ]
 
@@ -58,9 +59,9 @@ def compare_arrays(  # noqa: PLR0913 - arrays, rule, and two independent options
     status, totals = _core.compare(
         backend_number(backend),
         FLOAT_TYPES[a.dtype],
-        a.ctypes.data,
+        address(a),
         FLOAT_TYPES[b.dtype],
-        b.ctypes.data,
+        address(b),
         a.size,
         rtol,
         atol,
@@ -140,6 +141,30 @@ def measure_arrays(
     if status != 0:
         raise ComparisonError(f"thresholds are ge {ge}, le {le}; allowed: numbers that are not NaN")
     return [TensorStatistics(*row) for row in rows]
+
+
+def measure_ratios(
+    a: NDArray[Any], b: NDArray[Any], *, rtol: float, atol: float
+) -> tuple[float, float]:
+    """The largest share of a tolerance that an element uses, and the sum of the shares' fourth
+    powers, each divided by the largest first (csrc/include/halve/ratio.h); both inf where a share
+    is. On the calling thread, without the GIL.
+
+    Both are contiguous, in the same order, of as many elements, of a dtype in FLOAT_TYPES.
+
+    Raises:
+        ComparisonError: the sizes differ, or a tolerance is negative, NaN or infinite.
+    """
+    if a.size != b.size:
+        raise ComparisonError(f"compare of {a.size} elements with {b.size}; allowed: equal sizes")
+    status, worst, total = _core.ratios(
+        FLOAT_TYPES[a.dtype], address(a), FLOAT_TYPES[b.dtype], address(b), a.size, rtol, atol
+    )
+    if status != 0:
+        raise ComparisonError(
+            f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"
+        )
+    return worst, total
 
 
 def address(x: NDArray[Any]) -> int:
