@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from halve._native.compare import FLOAT_TYPES, measure_ratios
+from halve._native.compare import FLOAT_TYPES, compare_arrays, compare_with_ratios
 from halve.errors import ComparisonError
 
 RTOL, ATOL = 1e-2, 1e-3
@@ -25,6 +26,14 @@ def shares(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     found[np.isnan(found)] = np.inf
     found[x == y] = 0
     return found
+
+
+def measure_ratios(
+    a: NDArray[Any], b: NDArray[Any], *, rtol: float, atol: float
+) -> tuple[float, float]:
+    found, worst, total = compare_with_ratios(a, b, rtol=rtol, atol=atol)
+    np.testing.assert_equal(astuple(found), astuple(compare_arrays(a, b, rtol=rtol, atol=atol)))
+    return worst, total
 
 
 def values(size: int, seed: int) -> NDArray[np.float64]:

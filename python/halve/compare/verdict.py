@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halve._native.compare import FLOAT_TYPES, compare_arrays, measure_ratios
+from halve._native.compare import FLOAT_TYPES, compare_with_ratios
 from halve._native.device_arrays import open_device_array
 from halve.compare.array import compare
 from halve.compare.device import ratios_on_device
@@ -60,13 +60,9 @@ def compare_on(
 
 
 def _device_ratio(value: Any, reference: Any, tolerance: OutputTolerance) -> tuple[float, float]:  # noqa: ANN401 - any library's array
-    """As _worst_ratio, on a device."""
+    """As _powers, of arrays on a device."""
     worst, total = ratios_on_device(value, reference, rtol=tolerance.rtol, atol=tolerance.atol)
-    if worst == math.inf:
-        return math.inf, math.inf
-    size = open_device_array("b", reference).size
-    mean = (total / max(size, 1)) ** (1 / _POWER)
-    return worst, (worst * mean) * (worst * mean)
+    return _powers(worst, total, open_device_array("b", reference).size)
 
 
 def _judge(
@@ -79,10 +75,10 @@ def _judge(
     if reference.dtype not in FLOAT_TYPES:
         return _judge_exact(name, value, reference, tolerance)
     value, reference = _plain(value), _plain(reference)
-    found = compare_arrays(value, reference, rtol=tolerance.rtol, atol=tolerance.atol, threads=1)
-    return _verdict(
-        name, found, tolerance, lambda: _worst_ratio(value, reference, tolerance, found)
+    found, worst, total = compare_with_ratios(
+        value, reference, rtol=tolerance.rtol, atol=tolerance.atol
     )
+    return _verdict(name, found, tolerance, lambda: _powers(worst, total, found.elements))
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
@@ -135,16 +131,13 @@ def _ratio(difference: float, allowed: float) -> float:
     return difference / allowed if allowed > 0 else math.inf
 
 
-def _worst_ratio(
-    value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance, found: Comparison
-) -> tuple[float, float]:
-    """The largest error of an element, and the errors' power mean, squared."""
-    if found.max_abs_error == 0:
-        return 0.0, 0.0
-    worst, total = measure_ratios(value, reference, rtol=tolerance.rtol, atol=tolerance.atol)
+def _powers(worst: float, total: float, elements: int) -> tuple[float, float]:
+    """The largest error of an element, and the errors' power mean, squared; `total` is the sum of
+    their powers, each divided by the largest first.
+    """
     if worst == math.inf:
         return math.inf, math.inf
-    mean = (total / max(found.elements, 1)) ** (1 / _POWER)
+    mean = (total / max(elements, 1)) ** (1 / _POWER)
     return worst, (worst * mean) * (worst * mean)  # `**` would raise where the square is inf
 
 

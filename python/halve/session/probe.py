@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from halve.compare.verdict import compare_outputs
 from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.canary import check_canary
+from halve.session.feeds import check_feeds
 from halve.session.gates import BORDER, MASK, Rounding, gate_units
 from halve.session.providers import CPU_PROVIDER
 from halve.session.runtime import Run, load, run
@@ -135,7 +137,12 @@ class Probe:
         self._lock = threading.Lock()
         self._closed = False
         self._samples = tuple(samples)
+        self._outputs_of = [port.name for port in self._session.outputs]
         self._feeds = [self._rounded_feeds(sample.inputs) for sample in samples]
+        # What is fed back differs from step to step, and is looked at in each.
+        self._checked = not settings.feedback
+        if self._checked:
+            self._feeds = [self._ready(feeds) for feeds in self._feeds]
         self._references = [self._reference(sample) for sample in samples]
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
@@ -164,10 +171,11 @@ class Probe:
                 item.end()
 
     def _reference(self, sample: Sample) -> Outputs:
-        names = [port.name for port in self._session.outputs]
+        names = self._outputs_of
         if sample.outputs is None:
             mask = self._mask(frozenset(range(self._count)))
-            return self._outputs(sample.inputs, mask, rounded=False)
+            feeds = self._ready(sample.inputs) if self._checked else sample.inputs
+            return self._outputs(feeds, mask, rounded=False)
         missing = [name for name in names if name not in sample.outputs]
         if missing:
             raise SampleError(
@@ -178,9 +186,10 @@ class Probe:
 
     def _mask(self, fp32: UnitSet) -> Outputs:
         mask, border = np.ones(self._count, np.bool_), np.zeros(self._count, np.bool_)
-        for unit in fp32:
-            mask[unit] = False
-            border[self._readers.get(unit, [])] = True
+        if not fp32:
+            return {MASK: mask, BORDER: border}
+        mask[list(fp32)] = False
+        border[list(chain.from_iterable(self._readers.get(unit, ()) for unit in fp32))] = True
         return {MASK: mask, BORDER: border}
 
     def _outputs(
@@ -188,8 +197,7 @@ class Probe:
     ) -> Outputs:
         def step(feeds: Mapping[str, NDArray[Any]]) -> Outputs:
             values = self._run({**feeds, **mask})
-            names = [port.name for port in self._session.outputs]
-            outputs = dict(zip(names, values, strict=True))
+            outputs = dict(zip(self._outputs_of, values, strict=True))
             return self._rounded_outputs(outputs) if rounded else outputs
 
         return roll(step, inputs, self.settings.feedback)
@@ -201,10 +209,16 @@ class Probe:
                 raise SessionError(f"{self._session.where}: the search was ended")
             self._running.add(handle)
         try:
-            return run(self._session, feeds, handle=handle)
+            return run(self._session, feeds, handle=handle, checked=self._checked)
         finally:
             with self._lock:
                 self._running.discard(handle)
+
+    def _ready(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Feeds as the model wants them, without the masks."""
+        session = self._session
+        ports = [port for port in session.inputs if port.name not in (MASK, BORDER)]
+        return check_feeds(ports, session.optional, feeds, session.where)
 
     def _rounded_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         names = self.settings.half_inputs
