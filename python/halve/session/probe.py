@@ -25,8 +25,9 @@ from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.canary import check_canary
 from halve.session.feeds import check_feeds
-from halve.session.gates import BORDER, MASK, Rounding, gate_units
+from halve.session.gates import BORDER, MASK, REGION, gate_units
 from halve.session.providers import CPU_PROVIDER
+from halve.session.rounded_nodes import Rounding
 from halve.session.runtime import Run, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
@@ -92,10 +93,13 @@ class Probe:
         settings: ProbeSettings,
         *,
         store: WeightStore | None = None,
+        elements: Mapping[str, int] | None = None,
     ) -> None:
         """Gate `model`, which is changed, load it, and run the float32 references.
 
-        With a `store` the model is one without its payload, which is written there.
+        With a `store` the model is one without its payload, which is written there. `elements` are
+        the counts of elements of main-graph values; where they are known to be small, trials
+        take less time.
 
         `samples` are in the source's types; golden outputs, where a sample has them, are what it
         is compared with.
@@ -115,10 +119,11 @@ class Probe:
             rounding,
             assume_fused=settings.assume_fused,
             weights=store,
+            elements=elements,
         )
         mapped = MAPPED if settings.mapped else {}
         self._session = load(
-            gated if store is None else store.settle(gated),
+            gated.model if store is None else store.settle(gated.model),
             provider=settings.provider,
             provider_options=settings.provider_options,
             optimise=settings.optimise,
@@ -131,6 +136,7 @@ class Probe:
         self.units = tuple(units)
         self._count = len(units)
         self._readers = _readers(units)
+        self._regions = np.array([(r.start, r.stop) for r in gated.regions], np.intp).reshape(-1, 2)
         self.settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
@@ -186,11 +192,19 @@ class Probe:
 
     def _mask(self, fp32: UnitSet) -> Outputs:
         mask, border = np.ones(self._count, np.bool_), np.zeros(self._count, np.bool_)
-        if not fp32:
-            return {MASK: mask, BORDER: border}
-        mask[list(fp32)] = False
-        border[list(chain.from_iterable(self._readers.get(unit, ()) for unit in fp32))] = True
-        return {MASK: mask, BORDER: border}
+        if fp32:
+            mask[list(fp32)] = False
+            readers = chain.from_iterable(self._readers.get(unit, ()) for unit in fp32)
+            border[list(readers)] = True
+        return {MASK: mask, BORDER: border, REGION: self._alike(mask, border)}
+
+    def _alike(self, mask: NDArray[np.bool_], border: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """REGION of the masks (see Gated)."""
+        if not len(self._regions):
+            return np.zeros(0, np.bool_)
+        half, lean = _counts(mask, self._regions), _counts(~border, self._regions)
+        whole = self._regions[:, 1] - self._regions[:, 0]
+        return np.concatenate([(half == whole) & (lean == whole), half == 0])
 
     def _outputs(
         self, inputs: Mapping[str, NDArray[Any]], mask: Outputs, *, rounded: bool
@@ -217,7 +231,7 @@ class Probe:
     def _ready(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Feeds as the model wants them, without the masks."""
         session = self._session
-        ports = [port for port in session.inputs if port.name not in (MASK, BORDER)]
+        ports = [port for port in session.inputs if port.name not in (MASK, BORDER, REGION)]
         return check_feeds(ports, session.optional, feeds, session.where)
 
     def _rounded_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -240,6 +254,13 @@ class Probe:
         with np.errstate(over="ignore"):
             result: NDArray[Any] = array.astype(_HALF_TYPES[self.settings.half])
         return result.astype(np.float32)
+
+
+def _counts(flags: NDArray[np.bool_], ranges: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many are true in each range."""
+    sums = np.concatenate([[0], np.cumsum(flags)])
+    found: NDArray[np.intp] = sums[ranges[:, 1]] - sums[ranges[:, 0]]
+    return found
 
 
 def _readers(units: Sequence[Unit]) -> dict[int, list[int]]:
