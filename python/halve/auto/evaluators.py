@@ -24,7 +24,7 @@ from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 from halve.session.steps import Outputs
-from halve.source import open_model
+from halve.source import open_model, text
 
 __all__ = ["build_probe", "build_sessions", "evaluator_name", "make_evaluator"]
 
@@ -131,7 +131,10 @@ def build_sessions(
 
 
 def _elements(job: Job) -> dict[str, int]:
-    return {name: math.prod(shape) for (scope, name), shape in job.shapes.items() if not scope}
+    weights = {text(tensor.name) for tensor in job.model.proto.graph.initializer}
+    return {
+        name: math.prod(item.shape) for name, item in job.statistics.items() if name not in weights
+    }
 
 
 def _probe_settings(job: Job, timeout_s: float) -> ProbeSettings:

@@ -66,8 +66,8 @@ class Gated:
 
     MASK is bool[units], true where a unit is 16-bit. BORDER is bool[units], too, true at a 16-bit
     unit with `sources` where one of them is float32. REGION is bool[2 * regions]: for each of
-    `regions`, which are ranges of units, whether all of it is 16-bit and at no border; then for
-    each whether all of it is float32.
+    `regions`, which are ranges of units, whether all of it is 16-bit and at no border, and whether
+    all of it is float32.
     """
 
     model: ModelProto
@@ -190,12 +190,13 @@ class _Gates:
         return [Item(originals, unit, bool(bodies))]
 
     def _regions(self, items: Sequence[Item], scope: Scope) -> list[Region]:
-        """Rule 8."""
-        if scope.path or not isinstance(scope.body, GraphProto):
+        """Rule 8; a function, which may be called from several places, has none."""
+        if not isinstance(scope.body, GraphProto) or scope.outermost.path:
             return []
         outputs = [info.name for info in scope.body.output]
-        self.regions = find_regions(items, lambda item: self._sizes.small(item, scope), outputs)
-        return self.regions
+        found = find_regions(items, lambda item: self._sizes.small(item, scope), outputs)
+        self.regions += found
+        return found
 
     def _gated(self, items: Iterable[Item], scope: Scope, cast: set[str]) -> list[NodeProto]:
         """Items with a gate for each unit; `cast` are the results of Casts before them."""
@@ -214,16 +215,16 @@ class _Gates:
     def _region(self, region: Region, items: Sequence[Item], scope: Scope) -> NodeProto:
         """The `If` of a region (rule 8)."""
         number = self.regions.index(region)
-        name, count = f"halve.region{number}", len(self.regions)
+        name = f"halve.region{number}"
         alike = self._region_branch(self._float_items(items), region, scope)
         mixed = self._region_branch(self._mixed_items(region, items, scope), region, scope)
         outputs = [self._name(output) for output in region.outputs]
-        float32 = self._condition(REGION, count + number, scope)
+        float32 = self._condition(REGION, 2 * number + 1, scope)
         gate = if_node(f"{name}.float32", float32, outputs, alike, mixed)
         half = self._half_items(items, scope, region)
         return if_node(
             name,
-            self._condition(REGION, number, scope),
+            self._condition(REGION, 2 * number, scope),
             region.outputs,
             half,
             graph_of("else", [gate], outputs),

@@ -98,8 +98,8 @@ class Probe:
         """Gate `model`, which is changed, load it, and run the float32 references.
 
         With a `store` the model is one without its payload, which is written there. `elements` are
-        the counts of elements of main-graph values; where they are known to be small, trials
-        take less time.
+        the counts of elements of the main graph's values, without weights; where they are small,
+        trials take less time.
 
         `samples` are in the source's types; golden outputs, where a sample has them, are what it
         is compared with.
@@ -136,7 +136,7 @@ class Probe:
         self.units = tuple(units)
         self._count = len(units)
         self._readers = _readers(units)
-        self._regions = np.array([(r.start, r.stop) for r in gated.regions], np.intp).reshape(-1, 2)
+        self._region_ends = np.array([(r.start, r.stop) for r in gated.regions], np.intp).ravel()
         self.settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
@@ -200,11 +200,13 @@ class Probe:
 
     def _alike(self, mask: NDArray[np.bool_], border: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """REGION of the masks (see Gated)."""
-        if not len(self._regions):
-            return np.zeros(0, np.bool_)
-        half, lean = _counts(mask, self._regions), _counts(~border, self._regions)
-        whole = self._regions[:, 1] - self._regions[:, 0]
-        return np.concatenate([(half == whole) & (lean == whole), half == 0])
+        ends = self._region_ends
+        flags = np.zeros(len(ends), np.bool_)
+        if len(ends):
+            # `reduceat` wants every end to be an index.
+            flags[0::2] = np.logical_and.reduceat(np.append(mask & ~border, True), ends)[0::2]
+            flags[1::2] = ~np.logical_or.reduceat(np.append(mask, False), ends)[0::2]
+        return flags
 
     def _outputs(
         self, inputs: Mapping[str, NDArray[Any]], mask: Outputs, *, rounded: bool
@@ -254,13 +256,6 @@ class Probe:
         with np.errstate(over="ignore"):
             result: NDArray[Any] = array.astype(_HALF_TYPES[self.settings.half])
         return result.astype(np.float32)
-
-
-def _counts(flags: NDArray[np.bool_], ranges: NDArray[np.intp]) -> NDArray[np.intp]:
-    """How many are true in each range."""
-    sums = np.concatenate([[0], np.cumsum(flags)])
-    found: NDArray[np.intp] = sums[ranges[:, 1]] - sums[ranges[:, 0]]
-    return found
 
 
 def _readers(units: Sequence[Unit]) -> dict[int, list[int]]:

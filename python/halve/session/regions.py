@@ -65,22 +65,24 @@ class Region:
     outputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many elements the values of the main graph have, by name; no others are known."""
+    """How many elements values have, by name; those of the main graph are known, if any are."""
 
-    elements: Mapping[str, int]
+    def __init__(self, elements: Mapping[str, int]) -> None:
+        """Counts of main-graph values that are no weights."""
+        self._elements = elements
+        # What a body computes is taken to be as large as the largest value outside: where that is
+        # wrong, trials take longer.
+        self._largest = max(elements.values(), default=math.inf)
 
     def small_reading(self, unit: Unit, nodes: Sequence[NodeProto], scope: Scope) -> bool:
         """Whether rounding what a unit reads is cheaper than asking whether to."""
-        if scope.path:
-            return False
         names = {
             node.input[slot]
             for info, node in zip(unit.nodes, nodes, strict=True)
             for slot in info.in_slots
         }
-        return self._sum(name for name in names if scope.owner_of(name) is None) <= _SMALL
+        return self._sum((name for name in names if scope.owner_of(name) is None), scope) <= _SMALL
 
     def small(self, item: Item, scope: Scope) -> bool:
         """Whether an item may be in a region: three copies of it cost next to nothing."""
@@ -98,10 +100,11 @@ class Sizes:
             for info, node in zip(item.unit.nodes, item.nodes, strict=True)
             for slot in info.out_slots
         }
-        return self._sum(made) <= _SMALL
+        return self._sum(made, scope) <= _SMALL
 
-    def _sum(self, names: Iterable[str]) -> float:
-        return sum(self.elements.get(name, math.inf) for name in names)
+    def _sum(self, names: Iterable[str], scope: Scope) -> float:
+        unknown = self._largest if scope.path else math.inf
+        return sum(self._elements.get(name, unknown) for name in names)
 
 
 def _count(scope: Scope, name: str) -> int:
