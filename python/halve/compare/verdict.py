@@ -83,6 +83,8 @@ def _judge(
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
     """Contiguous in C order and of a type that the kernels read: itself where it is."""
+    if array.dtype in FLOAT_TYPES and array.flags.c_contiguous:
+        return array
     dtype = array.dtype if array.dtype in FLOAT_TYPES else np.dtype(np.float32)
     return np.asarray(array, dtype, order="C")
 

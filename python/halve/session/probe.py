@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ class Probe:
         self.units = tuple(units)
         self._count = len(units)
         self._readers = _readers(units)
-        self._region_ends = np.array([(r.start, r.stop) for r in gated.regions], np.intp).ravel()
+        self._regions = [(region.start, region.stop) for region in gated.regions]
         self.settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
@@ -191,22 +190,18 @@ class Probe:
         return {name: sample.outputs[name] for name in names}
 
     def _mask(self, fp32: UnitSet) -> Outputs:
-        mask, border = np.ones(self._count, np.bool_), np.zeros(self._count, np.bool_)
-        if fp32:
-            mask[list(fp32)] = False
-            readers = chain.from_iterable(self._readers.get(unit, ()) for unit in fp32)
-            border[list(readers)] = True
-        return {MASK: mask, BORDER: border, REGION: self._alike(mask, border)}
-
-    def _alike(self, mask: NDArray[np.bool_], border: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """REGION of the masks (see Gated)."""
-        ends = self._region_ends
-        flags = np.zeros(len(ends), np.bool_)
-        if len(ends):
-            # `reduceat` wants every end to be an index.
-            flags[0::2] = np.logical_and.reduceat(np.append(mask & ~border, True), ends)[0::2]
-            flags[1::2] = ~np.logical_or.reduceat(np.append(mask, False), ends)[0::2]
-        return flags
+        # Bytes: numpy takes longer for the few that most trials have.
+        mask, border = bytearray(b"\1") * self._count, bytearray(self._count)
+        for unit in fp32:
+            mask[unit] = 0
+            for reader in self._readers.get(unit, ()):
+                border[reader] = 1
+        region = bytearray()
+        for ends in self._regions:
+            half = mask.find(0, *ends) < 0 and border.find(1, *ends) < 0
+            region += bytes((half, mask.find(1, *ends) < 0))
+        flags = {MASK: mask, BORDER: border, REGION: region}
+        return {name: np.frombuffer(held, np.bool_) for name, held in flags.items()}
 
     def _outputs(
         self, inputs: Mapping[str, NDArray[Any]], mask: Outputs, *, rounded: bool

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -191,15 +190,14 @@ class Run:
         self.ended = reason
         self._options.terminate = True
 
-    @contextlib.contextmanager
-    def limit(self) -> Iterator[Any]:
+    def limit(self) -> contextlib.AbstractContextManager[Any]:
         """ONNX Runtime's options of the run, under the time limit."""
         if self.timeout_s is None:
-            yield self._options
-            return
-        reason = f"it passed its time limit of {self.timeout_s:g} s"
-        with _WATCHDOG.limit(self.timeout_s, functools.partial(self.end, reason)):
-            yield self._options
+            return contextlib.nullcontext(self._options)
+        return _WATCHDOG.limit(self.timeout_s, self._overdue, self._options)
+
+    def _overdue(self) -> None:
+        self.end(f"it passed its time limit of {self.timeout_s:g} s")
 
 
 def run(
