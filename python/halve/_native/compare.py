@@ -155,11 +155,8 @@ def compare_with_ratios(
     """
     if a.size != b.size:
         raise ComparisonError(f"compare of {a.size} elements with {b.size}; allowed: equal sizes")
-    # Asking an array for its address takes longer than comparing a small one.
-    pair = FLOAT_TYPES[a.dtype], address(a), FLOAT_TYPES[b.dtype], address(b), a.size
-    status, totals = _core.compare(backend_number(None), *pair, rtol, atol, False, 1)
-    if status == 0:
-        status, worst, total = _core.ratios(*pair, rtol, atol)
+    backend, a_type, b_type = backend_number(None), FLOAT_TYPES[a.dtype], FLOAT_TYPES[b.dtype]
+    status, totals, worst, total = _core.judge(backend, a_type, a, b_type, b, rtol, atol)
     if status != 0:
         raise ComparisonError(
             f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"

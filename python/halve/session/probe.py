@@ -136,6 +136,9 @@ class Probe:
         self._count = len(units)
         self._readers = _readers(units)
         self._regions = [(region.start, region.stop) for region in gated.regions]
+        self._region_of = {
+            unit: number for number, region in enumerate(gated.regions) for unit in region
+        }
         self.settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
@@ -192,14 +195,17 @@ class Probe:
     def _mask(self, fp32: UnitSet) -> Outputs:
         # Bytes: numpy takes longer for the few that most trials have.
         mask, border = bytearray(b"\1") * self._count, bytearray(self._count)
+        touched = set(fp32)
         for unit in fp32:
             mask[unit] = 0
             for reader in self._readers.get(unit, ()):
                 border[reader] = 1
-        region = bytearray()
-        for ends in self._regions:
+                touched.add(reader)
+        region = bytearray(b"\1\0") * len(self._regions)
+        for number in {self._region_of[unit] for unit in touched if unit in self._region_of}:
+            ends = self._regions[number]
             half = mask.find(0, *ends) < 0 and border.find(1, *ends) < 0
-            region += bytes((half, mask.find(1, *ends) < 0))
+            region[2 * number : 2 * number + 2] = half, mask.find(1, *ends) < 0
         flags = {MASK: mask, BORDER: border, REGION: region}
         return {name: np.frombuffer(held, np.bool_) for name, held in flags.items()}
 
