@@ -7,6 +7,8 @@ an operator does inside itself (the state of an LSTM, GRU or RNN) is not rounded
 
 from __future__ import annotations
 
+import logging
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -22,18 +25,21 @@ from halve._native.cast import cast_into
 from halve.compare.verdict import compare_outputs
 from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
+from halve.session.blocked_layout import keep_blocks
 from halve.session.canary import check_canary
 from halve.session.feeds import check_feeds
 from halve.session.gates import BORDER, MASK, REGION, gate_units
 from halve.session.providers import CPU_PROVIDER
 from halve.session.rounded_nodes import Rounding
-from halve.session.runtime import Run, load, run
+from halve.session.runtime import Run, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
 from halve.session.weight_store import MAPPED, WeightStore
 from halve.types import CastBounds, DType
 
 __all__ = ["Probe", "ProbeSettings", "weight_rounding"]
+
+_LOGGER = logging.getLogger(__name__)
 
 _HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_dtypes.bfloat16}
 # Quantised islands stay as they are written: ONNX Runtime's fusion of them reaches across the gates
@@ -120,18 +126,7 @@ class Probe:
             weights=store,
             elements=elements,
         )
-        mapped = MAPPED if settings.mapped else {}
-        self._session = load(
-            gated.model if store is None else store.settle(gated.model),
-            provider=settings.provider,
-            provider_options=settings.provider_options,
-            optimise=settings.optimise,
-            threads=settings.threads,
-            custom_op_library=settings.custom_op_library,
-            external_data_folder=None if store is None else store.folder,
-            session_options=_OPTIONS | mapped | dict(settings.session_options),
-            where="search probe",
-        )
+        self._session = _load(gated.model, settings, store)
         self.units = tuple(units)
         self._count = len(units)
         self._readers = _readers(units)
@@ -257,6 +252,48 @@ class Probe:
         with np.errstate(over="ignore"):
             result: NDArray[Any] = array.astype(_HALF_TYPES[self.settings.half])
         return result.astype(np.float32)
+
+
+def _load(model: ModelProto, settings: ProbeSettings, store: WeightStore | None) -> Session:
+    """The gated model's session."""
+    if store is None and settings.optimise == "all" and settings.provider == CPU_PROVIDER:
+        return _load_in_blocks(model, settings)
+    mapped = MAPPED if settings.mapped else {}
+    return load(
+        model if store is None else store.settle(model),
+        optimise=settings.optimise,
+        external_data_folder=None if store is None else store.folder,
+        session_options=_OPTIONS | mapped | dict(settings.session_options),
+        **_common(settings),
+    )
+
+
+def _load_in_blocks(model: ModelProto, settings: ProbeSettings) -> Session:
+    """As ONNX Runtime optimises the model, without the changes of layout at gates."""
+    options = _OPTIONS | dict(settings.session_options)
+    with tempfile.TemporaryDirectory(prefix="halve-probe-") as folder:
+        path = Path(folder) / "optimised.onnx"
+        session = load(
+            model, optimise="all", optimised=path, session_options=options, **_common(settings)
+        )
+        optimised = onnx.load(path)
+    if not keep_blocks(optimised):
+        return session
+    try:
+        return load(optimised, optimise="disabled", session_options=options, **_common(settings))
+    except SessionError as error:  # its own names and types in bodies do not always load again
+        _LOGGER.info("trials change layouts at every gate: %s", error)
+        return session
+
+
+def _common(settings: ProbeSettings) -> dict[str, Any]:
+    return {
+        "provider": settings.provider,
+        "provider_options": settings.provider_options,
+        "threads": settings.threads,
+        "custom_op_library": settings.custom_op_library,
+        "where": "search probe",
+    }
 
 
 def _readers(units: Sequence[Unit]) -> dict[int, list[int]]:
