@@ -222,12 +222,16 @@ def run(
     if not checked:
         ready = check_feeds(session.inputs, session.optional, feeds, session.where)
     try:
-        if session.bfloat16:
-            return _run_with_values(session, ready, fetch)
-        if handle is None:
-            return list(session.inner.run(fetch, ready))
-        with handle.limit() as options:
+        with contextlib.nullcontext() if handle is None else handle.limit() as options:
+            if session.bfloat16:
+                from halve.session.whole_values import run_whole
+
+                ports = {p.name: p for p in (*session.inputs, *session.optional, *session.outputs)}
+                names = fetch or [port.name for port in session.outputs]
+                return run_whole(session.inner, ports, ready, names, options)
             return list(session.inner.run(fetch, ready, options))
+    except SessionError:
+        raise
     except runtime_errors(runtime_module()) as error:
         raise _run_error(session, handle, error) from error
 
@@ -328,18 +332,6 @@ def _upload_bfloat16(ort: ModuleType, array: NDArray[Any], provider: str, device
     )
     cuda.copy_to_device(device, value.data_ptr(), array)
     return value
-
-
-def _run_with_values(
-    session: Session, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None
-) -> list[NDArray[Any]]:
-    """As run, for models with bfloat16 inputs or outputs, which plain arrays cannot carry."""
-    from halve.session.values import from_value, to_value
-
-    ort = runtime_module()
-    values = {name: to_value(ort, array) for name, array in feeds.items()}
-    results = session.inner.run_with_ort_values(fetch, values)
-    return [from_value(value, session.where) for value in results]
 
 
 def check_provider(provider: str) -> None:
