@@ -35,7 +35,7 @@ def keep_blocks(model: ModelProto) -> bool:
     before = _reorders(model.graph)
     if not before:
         return False
-    names = Names()
+    names = Names("halve.blocks")
     _own_names(model.graph, {}, names, outermost=True)
     _Keeper(names).graph(model.graph, {})
     _drop_unread(model.graph)

@@ -46,16 +46,17 @@ _SPLIT_BY_INPUT = 13
 
 
 class Names:
-    """Names that nothing else has."""
+    """Names that nothing else has: they begin with `prefix`, which makes two of these differ."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
         """None was made yet."""
+        self._prefix = prefix
         self._count = 0
 
     def __call__(self, base: str) -> str:
         """A new name, for what stands for `base`."""
         self._count += 1
-        return f"halve.{self._count}.{base}"
+        return f"{self._prefix}.{self._count}.{base}"
 
 
 @dataclass(slots=True)

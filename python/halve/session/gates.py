@@ -91,7 +91,7 @@ def gate_units(  # noqa: PLR0913 - what is gated, and how
     `assume_fused`, what goes from one node of a unit to another is not rounded. `elements` says how
     many elements values of the main graph have, for what is made of small ones.
     """
-    names = Names()
+    names = Names("halve")
     rounder = Rounder(half, rounding, weights or InlineWeights(), names, assume_fused)
     worker = _Gates(model, tuple(units), rounder, Sizes(elements or {}))
     return Gated(worker.run(), tuple(region.units for region in worker.regions))
