@@ -30,6 +30,7 @@ from halve.types import DType
 __all__ = ["TwinModels", "TwinOutputs", "TwinSession"]
 
 _HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_dtypes.bfloat16}
+_OTHER_FLOATS = ("tensor(double)", "tensor(float16)", "tensor(bfloat16)")
 # A fed-back value of the 16-bit run, among the inputs of a step.
 _MARK = "16:"
 
@@ -115,7 +116,9 @@ class TwinSession:
         self.whole = work.whole
         store = models.source_store
         folder = None if store is None else store.folder
-        self._walk = Walk(work, replace(settings, data_folder=folder))
+        others = any(port.type in _OTHER_FLOATS for port in self.inputs)
+        how = replace(settings, data_folder=folder, local_runs=models.local, other_floats=others)
+        self._walk = Walk(work, how)
 
     def run(
         self, sample: Sample, visitor: Visitor, feedback: tuple[tuple[str, str], ...] = ()

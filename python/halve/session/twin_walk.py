@@ -11,7 +11,7 @@ halve.session.twin_steps, both runs side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,17 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
 
+from halve._native.twin import TwinBoard, TwinRow, TwinRule
 from halve.errors import SessionError, UnsupportedModelError
 from halve.session.runtime import CPU_PROVIDER, Session, load, make_value, run_values
 from halve.session.twin_lane import Constant, reads_of
+from halve.session.twin_measure import DOMAIN, hands_on_floats, place_measures
 from halve.session.twin_pair import (
     Item,
     PairedBody,
     TwinOutput,
     Workload,
-    rounding_nodes,
 )
-from halve.session.twin_program import BOTH, EXACT, HALF, Part, Program, present
+from halve.session.twin_program import BOTH, EXACT, HALF, Measured, Part, Program, present
 from halve.session.values import value_nbytes, view_value
 from halve.session.weight_store import InlineWeights, Weights
 
@@ -55,12 +56,16 @@ _SESSION_BYTES = 100_000
 _TIMES_CONSTANTS = 2
 
 
+_OTHER_FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+
+
 @dataclass(frozen=True, slots=True)
 class TwinValue:
     """A float output of a node, with its values in each run (None: that run did not get here).
 
     `raw` is the 16-bit run's before it was rounded, None where it was not; `local` the local run's
     before it is rounded to the type of `stored`. Arrays are valid during the call only.
+    Of a value that was measured where it was made there is a `row`, and no array.
     """
 
     output: TwinOutput
@@ -68,6 +73,8 @@ class TwinValue:
     stored: NDArray[Any] | None
     raw: NDArray[Any] | None
     local: NDArray[Any] | None
+    row: TwinRow | None = None
+    measured: Measured | None = None
 
 
 class Visitor(Protocol):
@@ -85,7 +92,9 @@ class Visitor(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkSettings:
     """How parts are loaded, and where they run. `weights` reads constants whose payload is
-    elsewhere, and `data_folder` is where ONNX Runtime finds it.
+    elsewhere, and `data_folder` is where ONNX Runtime finds it. With `inside`, values are measured
+    by that rule where they are made, on the CPU; `local_runs` says whether there are local runs, and
+    `other_floats` that the model takes floats that are not float32.
     """
 
     threads: int = 1
@@ -96,6 +105,9 @@ class WalkSettings:
     data_folder: Path | None = None
     weights: Weights = field(default_factory=InlineWeights)
     budget_bytes: int = _BUDGET_BYTES
+    inside: TwinRule | None = None
+    local_runs: bool = True
+    other_floats: bool = False
 
 
 @dataclass(slots=True)
@@ -134,6 +146,7 @@ class Walk:
         self._settings = settings
         self._programs: dict[tuple[int, str], Program] = {}
         self._room = _KEPT_BYTES + _TIMES_CONSTANTS * _constant_bytes(work.main)
+        self._other_floats = settings.other_floats or _hands_on_floats(work.main)
         self._constants: dict[int, Any] = {}
         self._constant_finite: dict[int, bool] = {}
 
@@ -219,32 +232,73 @@ class Walk:
         return self._programs[key]
 
     def _make_part(self, program: Program, start: int, frame: Frame) -> Part:
-        stop = program.next_stop(start, self._settings.budget_bytes)
-        nodes = [node for place in range(start, stop) for node in program.nodes[place]]
-        if program.runs == BOTH:
-            nodes += rounding_nodes(program.steps[start:stop])
-        made = {name for node in nodes for name in node.output if name}
-        again = {n for node in nodes for n in reads_of(node) if n in program.recasts} - made
-        nodes += [program.recasts[name] for name in sorted(again)]
-        made |= again
-        wanted = {n for p in range(start, stop) for o in program.measured(p)
-                  for n in present(o, program.runs)}  # fmt: skip
-        fetch = tuple(
-            name for name in dict.fromkeys(n for node in nodes for n in node.output if n)
-            if name in wanted
-            or (name not in program.recasts and program.last.get(name, -1) >= stop)
-        )  # fmt: skip
+        budget = self._settings.budget_bytes
+        inside = self._settings.inside is not None
+        stop = (program.next_whole_stop if inside else program.next_stop)(start, budget)
+        steps = program.part_nodes(start, stop)
+        outputs = [list(program.measured(place)) for place in range(start, stop)]
+        made = list(dict.fromkeys(_made(node for nodes in steps for node in nodes)))
+        kept = {n for n in made if n not in program.recasts and program.last.get(n, -1) >= stop}
+        nodes, measured, board = self._with_measures(program, steps, outputs, kept)
+        wanted = kept | self._wanted(program, outputs, measured)
+        fetch = tuple(name for name in made if name in wanted)
+        if measured and not fetch:
+            # A session hands out something.
+            fetch = (next(n.output[0] for n in reversed(nodes) if n.domain == DOMAIN),)
+        dies = (*(name for name, place in program.last.items() if start <= place < stop),
+                *(name for name in fetch if name not in program.last))  # fmt: skip
+        feeds, constants = self._outer(program, nodes, frame)
+        session, held = None, 0
+        if fetch:
+            types = {name: _type_of(frame.find(name), name) for name in feeds}
+            session = self._load(nodes, constants, types, fetch)
+            held += _SESSION_BYTES + _TIMES_CONSTANTS * sum(map(_nbytes, constants))
+        return Part(start, stop, session, feeds, fetch, dies, held, measured, board)
+
+    def _with_measures(
+        self,
+        program: Program,
+        steps: list[list[NodeProto]],
+        outputs: list[list[TwinOutput]],
+        kept: set[str],
+    ) -> tuple[list[NodeProto], Mapping[int, Measured], TwinBoard | None]:
+        """The part's nodes with operators that measure, what those measure, and where."""
+        rule = self._settings.inside
+        count = sum(map(len, outputs))
+        if rule is None or not count:
+            return [node for nodes in steps for node in nodes], {}, None
+        board = TwinBoard(count, rule)
+        local = self._settings.local_runs
+        part = place_measures(
+            steps, outputs, program.runs, kept=kept, board=board.number, local_runs=local
+        )
+        return part.nodes, part.inside, board
+
+    def _wanted(
+        self,
+        program: Program,
+        outputs: list[list[TwinOutput]],
+        measured: Mapping[int, Measured],
+    ) -> set[str]:
+        """What is handed out to be measured, or to tell whether it is finite."""
+        every = [output for row in outputs for output in row]
+        outside = [output for place, output in enumerate(every) if place not in measured]
+        wanted = {name for output in outside for name in present(output, program.runs)}
+        if self._other_floats and self._settings.inside is not None:
+            known = {name for output in every for name in (output.exact, output.stored)}
+            wanted |= program.judged.keys() - known
+        return wanted
+
+    def _outer(
+        self, program: Program, nodes: list[NodeProto], frame: Frame
+    ) -> tuple[tuple[str, ...], list[Constant]]:
+        """What a part's nodes read of outside: values, and constants."""
+        made = set(_made(nodes))
         reads = dict.fromkeys(name for node in nodes for name in reads_of(node))
         outer = [name for name in reads if name not in made]
         constants = {n: c for n in outer if (c := _constant_of(n, program.body, frame)) is not None}
         feeds = tuple(name for name in outer if name not in constants)
-        dies = tuple(name for name, place in program.last.items() if start <= place < stop)
-        session, held = None, 0
-        if fetch:
-            types = {name: _type_of(frame.find(name), name) for name in feeds}
-            session = self._load(nodes, constants.values(), types, fetch)
-            held += _SESSION_BYTES + _TIMES_CONSTANTS * sum(map(_nbytes, constants.values()))
-        return Part(start, stop, session, feeds, fetch, dies, held)
+        return feeds, list(constants.values())
 
     def _load(
         self,
@@ -255,6 +309,8 @@ class Walk:
     ) -> Session:
         model = ModelProto()
         model.CopyFrom(self._work.model)
+        if self._settings.inside is not None:
+            model.opset_import.add(domain=DOMAIN, version=1)
         graph = model.graph
         graph.name = "part"
         for number, node in enumerate(nodes):
@@ -277,6 +333,7 @@ class Walk:
             external_data_folder=settings.data_folder,
             session_options=settings.session_options,
             shared_arena=settings.provider == CPU_PROVIDER,
+            measures=settings.inside is not None,
             where="twin run",
         )
 
@@ -288,7 +345,9 @@ class Walk:
             frame.values.update(zip(part.fetch, values, strict=True))
             del values
         self._measure(program, part, frame, visitor)
-        if part.start not in program.nbytes or part.stop - 1 not in program.nbytes:
+        if self._settings.inside is None and (
+            part.start not in program.nbytes or part.stop - 1 not in program.nbytes
+        ):
             self._learn(program, part, frame)
         for name in part.dies:
             if program.judged.get(name, -1) >= part.stop and name in frame.values:
@@ -304,9 +363,15 @@ class Walk:
     def _measure(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
         items = [item for item in program.steps[part.start : part.stop] if item.outputs]
         views: dict[str, NDArray[Any] | None] = {}
-        values = [
-            self._value(output, program, frame, views) for item in items for output in item.outputs
-        ]
+        rows = [] if part.board is None else part.board.take()
+        outputs = [output for item in items for output in item.outputs]
+        values = []
+        for place, output in enumerate(outputs):
+            how = part.inside.get(place)
+            if how is None:
+                values.append(self._value(output, program, frame, views))
+            else:
+                values.append(TwinValue(output, None, None, None, None, rows[how.row], how))
         if not values:
             return
         for value, finite in zip(values, visitor.look(values), strict=True):
@@ -383,6 +448,21 @@ def _constant_bytes(body: PairedBody) -> int:
     own = sum(map(_nbytes, body.constants.values()))
     inner = (each for item in body.items if item.control for each in item.control.bodies.values())
     return own + sum(map(_constant_bytes, inner))
+
+
+def _made(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    return (name for node in nodes for name in node.output if name)
+
+
+def _hands_on_floats(body: PairedBody) -> bool:
+    """Whether the float32 run may have floats of another type that are not measured."""
+    inner = [each for item in body.items if item.control for each in item.control.bodies.values()]
+    nodes = [node for item in body.items for node in item.exact]
+    constants = (body.constant(name) for node in nodes for name in reads_of(node))
+    types = {c.data_type for c in constants if isinstance(c, TensorProto)}
+    return (
+        hands_on_floats(nodes) or bool(types & _OTHER_FLOATS) or any(map(_hands_on_floats, inner))
+    )
 
 
 def _constant_of(name: str, body: PairedBody, frame: Frame) -> Constant | None:
