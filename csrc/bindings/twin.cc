@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 
@@ -24,15 +25,15 @@ py::tuple as_tuple(const TwinTotals& t) {
                         t.half_over);
 }
 
-// Addresses rather than buffers, as for the comparison; 0 is no array.
-py::tuple twin_at(int backend, std::uintptr_t exact, std::uintptr_t half, std::uintptr_t local,
-                  std::uintptr_t rounded, std::uint64_t n, int rounding, int second, double ge,
-                  double le, double limit, double rtol, double atol, unsigned threads) {
+// Addresses rather than buffers, as for the comparison, in the order of TwinTensors; 0 is no array.
+py::tuple twin_at(int backend, const std::array<std::uintptr_t, 4>& arrays, std::uint64_t n,
+                  int rounding, int second, double ge, double le, double limit, double rtol,
+                  double atol, unsigned threads) {
   TwinTensors tensors;
-  tensors.exact = reinterpret_cast<const float*>(exact);
-  tensors.half = reinterpret_cast<const float*>(half);
-  tensors.local = reinterpret_cast<const float*>(local);
-  tensors.rounded = reinterpret_cast<float*>(rounded);
+  tensors.exact = reinterpret_cast<const float*>(arrays[0]);
+  tensors.half = reinterpret_cast<const float*>(arrays[1]);
+  tensors.local = reinterpret_cast<const float*>(arrays[2]);
+  tensors.rounded = reinterpret_cast<float*>(arrays[3]);
   tensors.n = n;
   tensors.rounding = static_cast<TwinRounding>(rounding);
   tensors.second = static_cast<TwinLocal>(second);
@@ -103,10 +104,9 @@ class PostedBoard {
 }  // namespace
 
 void register_twin(py::module_& module) {
-  module.def("twin", &twin_at, py::arg("backend"), py::arg("exact"), py::arg("half"),
-             py::arg("local"), py::arg("rounded"), py::arg("n"), py::arg("rounding"),
-             py::arg("second"), py::arg("ge"), py::arg("le"), py::arg("limit"), py::arg("rtol"),
-             py::arg("atol"), py::arg("threads"),
+  module.def("twin", &twin_at, py::arg("backend"), py::arg("arrays"), py::arg("n"),
+             py::arg("rounding"), py::arg("second"), py::arg("ge"), py::arg("le"), py::arg("limit"),
+             py::arg("rtol"), py::arg("atol"), py::arg("threads"),
              "Measures n float32 values of both runs at addresses, 0 for none; returns the status "
              "and the totals in the order of TwinTotals. Releases the GIL.");
   py::class_<PostedBoard>(module, "TwinBoard")

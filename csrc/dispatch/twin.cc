@@ -41,16 +41,39 @@ class Chunk {
   void block(std::uint64_t at, std::uint64_t n) noexcept {
     const float* exact = past(tensors_.exact, at);
     const float* raw = past(tensors_.half, at);
-    if (exact != nullptr) totals_.exact_over += measure(exact, exact, n, totals_.exact);
-    if (raw == nullptr) return;
     float* kept = tensors_.rounded == nullptr ? nullptr : tensors_.rounded + at;
     // The second comparison may need what is replaced.
     float* room = kept == nullptr || kept == raw ? scratch_ : kept;
+    const float* half = room;
+    if (!paired() || !fused(exact, raw, room, at, n)) half = apart(exact, raw, room, at, n);
+    if (kept != nullptr && kept != half) std::memmove(kept, half, n * sizeof *kept);
+  }
+
+  bool fused(const float* exact, const float* raw, float* room, std::uint64_t at,
+             std::uint64_t n) noexcept {
+    if (entry_.twin->fused == nullptr) return false;
+    StatsTotals exact_part, half_part;
+    const kernels::TwinBlock block{exact, raw,         past(tensors_.local, at), room,
+                                   n,     at - begin_, tensors_.rounding,        tensors_.second};
+    if (!entry_.twin->fused(block, rule_, &exact_part, &half_part, &totals_.total,
+                            &totals_.local)) {
+      return false;
+    }
+    merge(totals_.exact, exact_part);
+    merge(totals_.half, half_part);
+    return true;
+  }
+
+  // A block by the separate passes; returns the values after rounding.
+  const float* apart(const float* exact, const float* raw, float* room, std::uint64_t at,
+                     std::uint64_t n) noexcept {
+    if (exact != nullptr) totals_.exact_over += measure(exact, exact, n, totals_.exact);
+    if (raw == nullptr) return nullptr;
     const float* half = rounded(raw, room, n);
     totals_.half_over += measure(half, raw, n, totals_.half);
     if (exact != nullptr) compare(half, exact, at, n, totals_.total);
     second(half, exact, at, n);
-    if (kept != nullptr && kept != half) std::memmove(kept, half, n * sizeof *kept);
+    return half;
   }
 
   const float* rounded(const float* x, float* room, std::uint64_t n) noexcept {
@@ -133,12 +156,22 @@ Status twin_threaded(Backend backend, const TwinTensors& tensors, const TwinRule
   const BackendEntry* entry = find_backend(backend);
   if (entry == nullptr || !entry->usable) return Status::kUnsupportedBackend;
   totals = {};
-  reduce_chunks<TwinTotals>(
-      tensors.n, threads,
-      [&](std::uint64_t begin, std::uint64_t count, TwinTotals& part) {
-        Chunk(*entry, tensors, rule, part).run(begin, count);
-      },
-      [&](const TwinTotals& part) { append(totals, part); });
+  const auto reduce = [&](std::uint64_t begin, std::uint64_t count, TwinTotals& part) {
+    Chunk(*entry, tensors, rule, part).run(begin, count);
+  };
+  const std::uint64_t length = chunk_elements(tensors.n);
+  if (threads == 1 || tensors.n <= length) {
+    // Clearing room for every chunk that there could be costs more than a small tensor.
+    const DefaultFloatModes modes;
+    for (std::uint64_t begin = 0; begin < tensors.n; begin += length) {
+      TwinTotals part;
+      reduce(begin, std::min(length, tensors.n - begin), part);
+      append(totals, part);
+    }
+    return Status::kOk;
+  }
+  reduce_chunks<TwinTotals>(tensors.n, threads, reduce,
+                            [&](const TwinTotals& part) { append(totals, part); });
   return Status::kOk;
 }
 

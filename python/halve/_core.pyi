@@ -73,10 +73,7 @@ _TwinTotals = tuple[_StatsTotals, _StatsTotals, _CompareTotals, _CompareTotals, 
 
 def twin(
     backend: int,
-    exact: int,
-    half: int,
-    local: int,
-    rounded: int,
+    arrays: list[int],
     n: int,
     rounding: int,
     second: int,

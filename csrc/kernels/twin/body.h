@@ -1,16 +1,10 @@
-// The vector form of the fused pass; it is the comparison's own, block by block (README.md).
+// The vector form of the fused pass.
 #pragma once
 
-#include "../compare/body.h"
-#include "definition.h"
-#include "kernels.h"
+#include "fused.h"
 
 namespace halve::kernels {
 namespace {
-
-void round_bf16(const float* x, float* rounded, uint64_t n) noexcept {
-  for (uint64_t i = 0; i < n; ++i) rounded[i] = round_to_bfloat16(x[i]);
-}
 
 template <class V>
 void compare_one_block(const float* a, const float* b, uint64_t n, uint64_t index, CompareRule rule,
@@ -23,6 +17,17 @@ void compare_one_block(const float* a, const float* b, uint64_t n, uint64_t inde
   uint64_t lanes[kSumLanes];
   V::store_counts(lanes, mismatches);
   for (const uint64_t count : lanes) totals->mismatches += count;
+}
+
+// Sixteen elements at a time, and what is left by the definition.
+template <class V, class R>
+void round_array(const float* x, float* rounded, uint64_t n) noexcept {
+  uint64_t i = 0;
+  for (; i + kFusedStep <= n; i += kFusedStep) {
+    const auto value = V::load_float(Float32{}, reinterpret_cast<const char*>(x + i));
+    V::store(rounded + i, R::many(value));
+  }
+  for (; i < n; ++i) rounded[i] = R::one(x[i]);
 }
 
 }  // namespace

@@ -34,14 +34,5 @@ HALVE_INLINE void define_rounded_array(const float* x, float* rounded, uint64_t 
   for (uint64_t i = 0; i < n; ++i) rounded[i] = define_rounded<Half>(x[i]);
 }
 
-// As RoundToBFloat16, in a form that compilers turn into vectors.
-HALVE_INLINE float round_to_bfloat16(float x) {
-  const uint32_t bits = pattern_of(x);
-  const bool is_nan = (bits & ~kSignBit) > kInfinityPattern;
-  const uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) & 0xFFFF0000U;
-  const uint32_t quiet = (bits | 0x00400000U) & 0xFFFF0000U;
-  return value_of(is_nan ? quiet : rounded);
-}
-
 }  // namespace
 }  // namespace halve::kernels

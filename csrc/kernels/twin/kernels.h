@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "halve/compare.h"
+#include "halve/twin.h"
 
 namespace halve::kernels {
 
@@ -17,10 +17,28 @@ using RoundKernel = void(const float* x, float* rounded, uint64_t n) noexcept;
 using CompareBlockKernel = void(const float* a, const float* b, uint64_t n, uint64_t index,
                                 CompareRule rule, CompareTotals* totals) noexcept;
 
+// One block of both runs. `half` is before rounding, `rounded` has room for it after.
+struct TwinBlock {
+  const float* exact;
+  const float* half;
+  const float* local;
+  float* rounded;
+  uint64_t n;
+  uint64_t index;
+  TwinRounding rounding;
+  TwinLocal second;
+};
+
+// Everything about one usual block: its own statistics, and what its comparisons add. False where
+// it is not usual, and then only `block.rounded` is written.
+using FusedKernel = bool(const TwinBlock& block, const TwinRule& rule, StatsTotals* exact,
+                         StatsTotals* half, CompareTotals* total, CompareTotals* local) noexcept;
+
 struct TwinKernels {
   RoundKernel* round_f16;
   RoundKernel* round_bf16;
   CompareBlockKernel* compare_block;
+  FusedKernel* fused;  // null: none
 };
 
 extern const TwinKernels halve_twin_scalar;

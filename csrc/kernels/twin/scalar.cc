@@ -25,6 +25,6 @@ void compare_one_block(const float* a, const float* b, uint64_t n, uint64_t inde
 
 }  // namespace
 
-const TwinKernels halve_twin_scalar = {round_f16, round_bf16, compare_one_block};
+const TwinKernels halve_twin_scalar = {round_f16, round_bf16, compare_one_block, nullptr};
 
 }  // namespace halve::kernels

@@ -54,7 +54,7 @@ class TwinRule:
 class TwinTotals:
     """The statistics of both values, the 16-bit one's after rounding (of float32 elements, which
     is what its `subnormal` counts); `total` compares it with the float32 value, `local` as asked
-    for. `exact_over` and `half_over` are elements beyond the limit, before rounding, with infinities.
+    for. `exact_over` and `half_over` are elements beyond the limit before rounding, infinities too.
     """
 
     exact: TensorStatistics
@@ -110,15 +110,11 @@ def measure_twin(  # noqa: PLR0913 - values, what to do with them, and where to 
     sizes = {array.size for array in arrays if array is not None}
     status, totals = 1, None
     if len(sizes) <= 1:
+        places = [0 if array is None else address(array) for array in arrays]
         status, totals = _core.twin(
-            backend_number(backend),
-            *(0 if array is None else address(array) for array in arrays),
-            max(sizes, default=0),
-            ROUNDINGS[rounding],
-            SECOND[second],
-            *(rule.ge, rule.le, rule.limit, rule.rtol, rule.atol),
-            rule.threads,
-        )
+            backend_number(backend), places, max(sizes, default=0), ROUNDINGS[rounding],
+            SECOND[second], rule.ge, rule.le, rule.limit, rule.rtol, rule.atol, rule.threads,
+        )  # fmt: skip
     if status != 0 or totals is None:
         raise ComparisonError(
             f"values of {sorted(sizes)} elements, second {second!r}, {rule}; allowed: equal sizes,"
@@ -177,5 +173,5 @@ def _row(row: Sequence[Any]) -> TwinRow:
 def operators_library() -> str:
     """The library that ONNX Runtime is told to take the operators of the domain "halve" from."""
     path = _core.__file__
-    assert path is not None  # noqa: S101 - a compiled module always has a file
+    assert path is not None
     return path

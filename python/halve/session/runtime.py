@@ -114,11 +114,11 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     node; nodes always run one after the other. `provider_options` and `session_options` add to
     those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
     loaded so take their memory from one arena of this process. `measures`: the model has operators
-    of halve._native.twin, and nodes run in the order of the model where they can. `shared` are initializers of the
-    main graph as values of `upload`, which the session uses where they lie. `optimised` is where
-    to write the graph that is run. With `profile` the session records what each node does, for
-    `end_profiling`, in a file whose name begins so. `where` names the model for messages. On other
-    providers than the CPU's, algorithms are deterministic.
+    of halve._native.twin, and nodes run in the order of the model where they can. `shared` are
+    initializers of the main graph as values of `upload`, which the session uses where they lie.
+    `optimised` is where to write the graph that is run. With `profile` the session records what
+    each node does, for `end_profiling`, in a file whose name begins so. `where` names the model for
+    messages. On other providers than the CPU's, algorithms are deterministic.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.

@@ -60,7 +60,7 @@ def place_measures(  # noqa: PLR0913 - a part, and how it is measured
     are read outside the part. `board` is the number of the board; `local_runs` whether local runs
     are made.
     """
-    work = _Placing(steps, runs, frozenset(kept), board, local_runs)
+    work = _Placing(steps, runs, frozenset(kept), board, local_runs=local_runs)
     for place, row in enumerate(outputs):
         for output in row:
             work.measure(place, output)
@@ -76,7 +76,7 @@ class _Placing:
         runs: str,
         kept: frozenset[str],
         board: int,
-        local_runs: bool,  # noqa: FBT001 - one caller, by place
+        local_runs: bool,
     ) -> None:
         self._steps = [list(nodes) for nodes in steps]
         self._runs = runs
@@ -139,7 +139,7 @@ class _Placing:
         exact = output.exact if self._runs != HALF else None
         raw = (output.raw or output.stored) if self._runs != EXACT else None
         widened = self._widened(output, half)
-        any_name = raw or exact
+        any_name = str(raw or exact)
         local = output.local if second in ("rounded", "plain") else None
         in_place = widened is not None and self._is_own(output)
         return helper.make_node(
@@ -168,7 +168,7 @@ class _Placing:
         if not pairs:
             return None
         self._gone.add(id(pairs[0]))
-        return pairs[0].output[0]
+        return str(pairs[0].output[0])
 
     def _is_own(self, output: TwinOutput) -> bool:
         """Whether a value may be overwritten (rule 3)."""

@@ -100,6 +100,7 @@ class Program:
         self.nbytes: dict[int, int] = {}
         self.largest = 0
         self.parts: dict[int, Part] = {}
+        self.finite_constants: dict[str, bool] = {}
 
     def _recasts(self) -> dict[str, NodeProto]:
         inner = {name for item in self.steps for name in _controlled(item, self.runs)}

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
 
+from halve._native.compare import measure_array
 from halve._native.twin import TwinBoard, TwinRow, TwinRule
 from halve.errors import SessionError, UnsupportedModelError
 from halve.session.runtime import CPU_PROVIDER, Session, load, make_value, run_values
@@ -93,8 +94,8 @@ class Visitor(Protocol):
 class WalkSettings:
     """How parts are loaded, and where they run. `weights` reads constants whose payload is
     elsewhere, and `data_folder` is where ONNX Runtime finds it. With `inside`, values are measured
-    by that rule where they are made, on the CPU; `local_runs` says whether there are local runs, and
-    `other_floats` that the model takes floats that are not float32.
+    by that rule where they are made, on the CPU; `local_runs` says whether there are local runs,
+    and `other_floats` that the model takes floats that are not float32.
     """
 
     threads: int = 1
@@ -351,7 +352,7 @@ class Walk:
             self._learn(program, part, frame)
         for name in part.dies:
             if program.judged.get(name, -1) >= part.stop and name in frame.values:
-                self._is_finite(name, program.body, frame)  # and remember it
+                self._is_finite(name, program, frame)  # and remember it
             frame.values.pop(name, None)
 
     def _learn(self, program: Program, part: Part, frame: Frame) -> None:
@@ -370,8 +371,8 @@ class Walk:
             how = part.inside.get(place)
             if how is None:
                 values.append(self._value(output, program, frame, views))
-            else:
-                values.append(TwinValue(output, None, None, None, None, rows[how.row], how))
+                continue
+            values.append(TwinValue(output, None, None, None, None, rows[how.row], how))
         if not values:
             return
         for value, finite in zip(values, visitor.look(values), strict=True):
@@ -403,7 +404,8 @@ class Walk:
             if name not in views:
                 views[name] = self._array(name, program.body, frame)
         names = (output.exact, output.stored, output.raw, output.local)
-        return TwinValue(output, *(None if name is None else views.get(name) for name in names))
+        exact, stored, raw, local = (None if name is None else views.get(name) for name in names)
+        return TwinValue(output, exact, stored, raw, local)
 
     def _array(self, name: str, body: PairedBody, frame: Frame) -> NDArray[Any] | None:
         value = frame.find(name)
@@ -415,9 +417,17 @@ class Walk:
         return np.ascontiguousarray(self._settings.weights.array(constant))
 
     def _all_finite(self, names: Iterable[str], program: Program, frame: Frame) -> bool:
-        return all(self._is_finite(name, program.body, frame) for name in names)
+        for name in names:
+            known = frame.finite.get(name)
+            if known is None:
+                known = program.finite_constants.get(name)
+            if known is None:
+                known = self._is_finite(name, program, frame)
+            if not known:
+                return False
+        return True
 
-    def _is_finite(self, name: str, body: PairedBody, frame: Frame) -> bool:
+    def _is_finite(self, name: str, program: Program, frame: Frame) -> bool:
         known = frame.known_finite(name)
         if known is not None:
             return known
@@ -425,18 +435,22 @@ class Walk:
         if value is not None:
             known = frame.finite[name] = _finite(view_value(value))
             return known
-        constant = body.constant(name)
+        constant = program.body.constant(name)
         if constant is None or isinstance(constant, SparseTensorProto):
             return True
         if id(constant) not in self._constant_finite:
             floats = constant.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
             array = self._settings.weights.array(constant) if floats else None
             self._constant_finite[id(constant)] = _finite(array)
-        return self._constant_finite[id(constant)]
+        known = program.finite_constants[name] = self._constant_finite[id(constant)]
+        return known
 
 
 def _finite(array: NDArray[Any] | None) -> bool:
-    return array is None or bool(np.isfinite(array).all())
+    if array is None:
+        return True
+    found = measure_array(np.ascontiguousarray(array), ge=np.inf, le=-1.0, threads=1)
+    return not (found.nan or found.inf)
 
 
 def _nbytes(constant: Constant) -> int:
