@@ -15,16 +15,19 @@ namespace {
 constexpr uint64_t kFusedStep = 16;
 // What rounding to 16 bits changes a value by, at most, relative to it or in all.
 constexpr double kRoundingRelative = 0x1p-8, kRoundingAbsolute = 0x1p-24;
-// Below a tolerance by this, a difference is within it whatever was rounded on the way.
+// Below a bound by this, a difference is within it whatever was rounded on the way.
 constexpr double kWithin = 1.0 - 0x1p-40;
 
 struct NotRounded {
   static HALVE_INLINE float one(float x) { return x; }
 };
 struct ToHalf {
+  // Half a unit in the last place, relative to the value where that is normal, and of subnormals.
+  static constexpr double kHalfUnit = 0x1p-11, kLeastHalfUnit = 0x1p-25, kNormal = 0x1p-14;
   static HALVE_INLINE float one(float x) { return define_rounded<RoundToFloat16>(x); }
 };
 struct ToBrain {
+  static constexpr double kHalfUnit = 0x1p-8, kLeastHalfUnit = 0x1p-134, kNormal = 0x1p-126;
   static HALVE_INLINE float one(float x) { return define_rounded<RoundToBFloat16>(x); }
 };
 
@@ -95,10 +98,10 @@ HALVE_NOINLINE void count_floats(const float* p, const CountLimits<V>& limits,
   totals.subnormal += static_cast<uint64_t>(tiny - zero);
 }
 
-// What a comparison is held against, and where a group goes beyond it.
+// What a comparison is held against.
 template <class V>
 struct Bounds {
-  typename V::D rtol, atol, max_abs, max_rel;
+  typename V::D rtol, atol, max_abs, max_rel, near_rel;
 
   HALVE_INLINE Bounds(CompareRule rule, const CompareTotals& totals)
       : rtol(V::set(rule.rtol * kWithin)), atol(V::set(rule.atol * kWithin)) {
@@ -107,25 +110,74 @@ struct Bounds {
   HALVE_INLINE void follow(const CompareTotals& totals) {
     max_abs = V::set(totals.max_abs_error);
     max_rel = V::set(totals.max_rel_error);
+    near_rel = V::set(totals.max_rel_error * kWithin);
   }
 };
 
 template <class V>
-struct Beyond {
-  typename V::D error = V::set(0.0), relative = V::set(0.0), tolerance = V::set(0.0);
+HALVE_INLINE typename V::D load_wide(const float* p) {
+  return V::load(Float32{}, reinterpret_cast<const char*>(p));
+}
 
-  template <bool kTolerance>
-  HALVE_INLINE void take(typename V::D distance, typename V::D size, const Bounds<V>& bounds) {
+template <class V>
+HALVE_INLINE double largest_lane(typename V::D x) {
+  double lanes[kSumLanes];
+  V::store(lanes, x);
+  double most = lanes[0];
+  for (const double lane : lanes) most = lane > most ? lane : most;
+  return most;
+}
+
+// Whether a pair of a finite group exceeds the maxima so far.
+template <class V>
+HALVE_NOINLINE bool exceeds_maxima(const float* a, const float* b, const Bounds<V>& bounds) {
+  auto error = V::set(0.0), relative = V::set(0.0);
+  for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
+    const auto y = load_wide<V>(b + i);
+    const auto distance = V::abs(V::sub(load_wide<V>(a + i), y));
     error = V::max(distance, error);
-    relative = V::max(V::minus_product(distance, bounds.max_rel, size), relative);
-    if constexpr (kTolerance) {
-      tolerance = V::max(V::minus_product(distance, bounds.rtol, size), tolerance);
-    }
+    relative = V::max(V::minus_product(distance, bounds.max_rel, V::abs(y)), relative);
   }
-  HALVE_INLINE bool exceeds(const Bounds<V>& bounds) const {
-    return V::any_less(bounds.max_abs, error) || V::any_less(V::set(0.0), relative);
+  return V::any_less(bounds.max_abs, error) || V::any_less(V::set(0.0), relative);
+}
+
+HALVE_INLINE double distance(const float* a, const float* b, uint64_t i) {
+  return magnitude(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+}
+
+// The first pair of a finite group whose relative error is `most`, which one has.
+HALVE_INLINE uint64_t find_relative(const float* a, const float* b, double most) {
+  uint64_t i = 0;
+  for (; i + 1 < kGroupElements; ++i) {
+    const double error = distance(a, b, i), size = magnitude(static_cast<double>(b[i]));
+    if (!(error < most * kWithin * size) && relative(error, size) == most) break;
   }
-};
+  return i;
+}
+
+// The maxima of a finite group: as the definition, with vectors for the divisions.
+template <class V>
+HALVE_NOINLINE void raise_group_maxima(const float* a, const float* b, uint64_t index,
+                                       CompareTotals& totals) {
+  auto errors = V::set(0.0), ratios = V::set(0.0);
+  for (uint64_t i = 0; i < kGroupElements; i += kSumLanes) {
+    const auto y = load_wide<V>(b + i);
+    const auto error = V::abs(V::sub(load_wide<V>(a + i), y));
+    errors = V::max(error, errors);
+    ratios = V::max(V::div(error, V::abs(y)), ratios);  // 0 / 0 is dropped
+  }
+  const double error = largest_lane<V>(errors), ratio = largest_lane<V>(ratios);
+  if (error > totals.max_abs_error) {
+    uint64_t i = 0;
+    while (distance(a, b, i) != error) ++i;
+    totals.max_abs_error = error;
+    totals.max_abs_index = index + i;
+  }
+  if (ratio > totals.max_rel_error) {
+    totals.max_rel_error = ratio;
+    totals.max_rel_index = index + find_relative(a, b, ratio);
+  }
+}
 
 // A block's sums: of squares of both values (x: exact, h: half), of their product and of their
 // squared difference; then of the second comparison, of which one square is there already.
@@ -201,50 +253,55 @@ class Fused {
     return kLocal ? block_.exact + done : block_.half + done;
   }
 
-  HALVE_INLINE void lanes(D x, D h, D other, FusedSums<V>& sums, Beyond<V>& beyond,
-                          Beyond<V>& beyond_second) const {
-    const D size = V::abs(x);
-    const D error = V::abs(V::sub(h, x));
-    beyond.template take<true>(error, size, first_);
-    // Products of two float32 values are exact, so that fusing changes nothing.
+  // Eight pairs; what the second comparison adds is `other`: the value before it was rounded, or
+  // the local run's. Products of two float32 values are exact, so that fusing changes nothing; so
+  // is the square of what rounding changed.
+  HALVE_INLINE void lanes(uint64_t at, const float* other_at, FusedSums<V>& sums, D& error,
+                          D& second_error) const {
+    const D x = load_wide<V>(block_.exact + at), h = load_wide<V>(block_.rounded + at);
+    const D distance = V::abs(V::sub(h, x));
+    error = V::max(distance, error);
     sums.xx = V::plus_product(sums.xx, x, x);
     sums.hh = V::plus_product(sums.hh, h, h);
     sums.hx = V::plus_product(sums.hx, h, x);
-    sums.ee = V::add(sums.ee, V::mul(error, error));
-    if constexpr (kTwo) {
-      const D distance = V::abs(V::sub(other, kLocal ? x : h));
-      sums.square = V::plus_product(sums.square, other, other);
-      sums.product = V::plus_product(sums.product, other, kLocal ? x : h);
-      sums.second = V::add(sums.second, V::mul(distance, distance));
-      beyond_second.template take<kLocal>(distance, kLocal ? size : V::abs(other), second_);
+    sums.ee = V::add(sums.ee, V::mul(distance, distance));
+    if constexpr (!kTwo) return;
+    const D other = load_wide<V>(other_at);
+    sums.square = V::plus_product(sums.square, other, other);
+    sums.product = V::plus_product(sums.product, other, kLocal ? x : h);
+    if constexpr (kLocal) {
+      const D apart = V::abs(V::sub(other, x));
+      second_error = V::max(apart, second_error);
+      sums.second = V::add(sums.second, V::mul(apart, apart));
+    } else {
+      const D change = V::sub(h, other);
+      sums.second = V::plus_product(sums.second, change, change);
     }
   }
 
-  HALVE_INLINE void step(uint64_t at, uint64_t in_group, FusedSums<V>& sums, Beyond<V>& beyond,
-                         Beyond<V>& beyond_second, Range<V>& exact, Range<V>& half) {
-    const F x = load(block_.exact + at);
-    const F raw = load(block_.half + at);
-    const F h = R::many(raw);
+  HALVE_INLINE void step(uint64_t at, uint64_t in_group, FusedSums<V>& sums, D& error,
+                         D& second_error, Range<V>& exact, Range<V>& half) {
+    const F h = R::many(load(block_.half + at));
     V::store(block_.rounded + at, h);
-    exact.take(x);
+    exact.take(load(block_.exact + at));
     half.take(h);
-    F other = raw;
-    if constexpr (kSecond == TwinLocal::kPlain) other = load(block_.local + at);
+    const float* other = block_.half + at;
+    if constexpr (kSecond == TwinLocal::kPlain) other = block_.local + at;
     if constexpr (kSecond == TwinLocal::kRounded) {
-      other = R::many(load(block_.local + at));
-      V::store(room_ + in_group, other);
+      V::store(room_ + in_group, R::many(load(block_.local + at)));
+      other = room_ + in_group;
     }
-    lanes(V::first_half(x), V::first_half(h), V::first_half(other), sums, beyond, beyond_second);
-    lanes(V::second_half(x), V::second_half(h), V::second_half(other), sums, beyond, beyond_second);
+    lanes(at, other, sums, error, second_error);
+    lanes(at + kSumLanes, other + kSumLanes, sums, error, second_error);
   }
 
   HALVE_INLINE bool group(uint64_t done) {
     FusedSums<V> next = sums_;
-    Beyond<V> beyond, beyond_second;
+    D error = V::set(0.0), second_error = V::set(0.0);
     Range<V> exact, half;
     HALVE_UNROLL
     for (uint64_t i = 0; i < kGroupElements; i += kFusedStep) {
-      step(done + i, i, next, beyond, beyond_second, exact, half);
+      step(done + i, i, next, error, second_error, exact, half);
     }
     if (!V::all_finite(next.ee) || (kTwo && !V::all_finite(next.second))) return false;
     sums_ = next;
@@ -252,22 +309,51 @@ class Fused {
     half_range_.take(half);
     if (exact.has_counts(counts_)) count_floats<V>(block_.exact + done, counts_, exact_);
     if (half.has_counts(counts_)) count_floats<V>(block_.rounded + done, counts_, half_);
-    judge<true>(block_.rounded + done, block_.exact + done, done, beyond, first_, total_);
-    if constexpr (kTwo) {
-      judge<kLocal>(compared(done), reference(done), done, beyond_second, second_, local_);
-    }
+    judge(block_.rounded + done, done, error, exact, first_, total_);
+    if constexpr (kLocal) judge(compared(done), done, second_error, exact, second_, local_);
+    if constexpr (kSecond == TwinLocal::kOwn) judge_rounding(done, half);
     return true;
   }
 
-  template <bool kTolerance>
-  HALVE_INLINE void judge(const float* a, const float* b, uint64_t done, const Beyond<V>& beyond,
+  // A comparison of a group with the float32 run. Each lane's largest difference and smallest value
+  // bound what any pair of it may be; only where that does not do, every pair is looked at.
+  HALVE_INLINE void judge(const float* a, uint64_t done, D error, const Range<V>& exact,
                           Bounds<V>& bounds, CompareTotals& totals) {
-    if (kTolerance && V::any_less(bounds.atol, beyond.tolerance)) {
+    const float* b = block_.exact + done;
+    const D size = V::min(V::first_half(exact.smallest), V::second_half(exact.smallest));
+    if (V::any_less(V::add(bounds.atol, V::mul(bounds.rtol, size)), error)) {
       totals.mismatches += count_mismatches<V>(a, b, rule_.compare);
     }
-    if (beyond.exceeds(bounds)) [[unlikely]] {
-      define_maxima<Float32, Float32>(bytes(a), bytes(b), block_.index + done, totals);
-      bounds.follow(totals);
+    if (V::any_less(V::mul(bounds.near_rel, size), error)) {
+      if (!exceeds_maxima<V>(a, b, bounds)) return;
+    } else if (!V::any_less(bounds.max_abs, error)) {
+      return;
+    }
+    raise_group_maxima<V>(a, b, block_.index + done, totals);
+    bounds.follow(totals);
+  }
+
+  // What rounding changed in a group: by at most half a unit, so that mostly nobody need look.
+  HALVE_INLINE void judge_rounding(uint64_t done, const Range<V>& half) {
+    const F largest = V::max(V::abs(half.minimum), V::abs(half.maximum));
+    const bool within = local_.max_abs_error >= R::kLeastHalfUnit &&
+                        local_.max_rel_error >= R::kHalfUnit &&
+                        V::less(V::setf(reach_), largest) == 0 &&
+                        V::less(half.smallest, V::setf(static_cast<float>(R::kNormal))) == 0;
+    const float* a = block_.rounded + done;
+    const float* b = block_.half + done;
+    if (within || !exceeds_maxima<V>(a, b, second_)) return;
+    raise_group_maxima<V>(a, b, block_.index + done, local_);
+    second_.follow(local_);
+    reach_ = reach();
+  }
+
+  // Values up to this are changed by no more than the largest change so far.
+  HALVE_INLINE float reach() const {
+    if constexpr (kSecond == TwinLocal::kOwn) {
+      return float_to(local_.max_abs_error / R::kHalfUnit);
+    } else {
+      return 0.0F;
     }
   }
 
@@ -318,6 +404,7 @@ class Fused {
   Bounds<V> first_, second_;
   FusedSums<V> sums_;
   Range<V> exact_range_, half_range_;
+  float reach_ = reach();
   float room_[kGroupElements];
 };
 
