@@ -65,7 +65,7 @@ class TwinTotals:
     half_over: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TwinRow:
     """What an operator found, as TwinTotals has it; None where there is no such value, or where
     shapes differ. `exponents` are pairs of an exponent and how many of `sampled` elements have it.

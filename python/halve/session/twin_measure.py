@@ -9,8 +9,8 @@ Rules:
    others are handed out and measured as arrays.
 2. The operator rounds the 16-bit run's value itself and replaces the pair of casts that would; the
    first cast stays where something else reads the 16-bit tensor.
-3. It rounds in place where it is the only reader of an arithmetic node's own result: what a node
-   that moves or selects values makes may be another value's memory.
+3. It rounds in place where it is the only reader of a result with memory of its own: what some
+   nodes that move values make is the memory of what they read.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _EXACT_BIT, _HALF_BIT = 1, 2
 _FLOAT = int(TensorProto.FLOAT)
 # Float32 outputs that may be 16-bit after the conversion, and then are no result of arithmetic.
 _CASTS = ("Cast", "BitCast")
+# Nodes that only move or select values, and write what they make into memory of its own.
+_COPIES = ("Clip", "Concat", "Gather", "MaxPool", "Max", "Min", "Pad", "Relu", "Slice", "Transpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +175,12 @@ class _Placing:
     def _is_own(self, output: TwinOutput) -> bool:
         """Whether a value may be overwritten (rule 3)."""
         raw = output.raw
-        if raw is None or output.neutral or raw in self._kept:
+        if raw is None or raw in self._kept:
             return False
         maker = self._makers[raw]
-        others = [n for n in self._readers.get(raw, []) if id(n) not in self._gone]
-        return maker.domain in ("", "ai.onnx") and not others
+        if maker.domain not in ("", "ai.onnx") or (output.neutral and maker.op_type not in _COPIES):
+            return False
+        return all(id(node) in self._gone for node in self._readers.get(raw, []))
 
 
 def hands_on_floats(nodes: Iterable[NodeProto]) -> bool:

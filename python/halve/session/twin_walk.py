@@ -60,7 +60,7 @@ _TIMES_CONSTANTS = 2
 _OTHER_FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TwinValue:
     """A float output of a node, with its values in each run (None: that run did not get here).
 
@@ -246,7 +246,9 @@ class Walk:
         if measured and not fetch:
             # A session hands out something.
             fetch = (next(n.output[0] for n in reversed(nodes) if n.domain == DOMAIN),)
-        dies = (*(name for name, place in program.last.items() if start <= place < stop),
+        inner = set(made) - set(fetch)
+        ends = (name for name, place in program.last.items() if start <= place < stop)
+        dies = (*(name for name in ends if name not in inner),
                 *(name for name in fetch if name not in program.last))  # fmt: skip
         feeds, constants = self._outer(program, nodes, frame)
         session, held = None, 0

@@ -370,8 +370,8 @@ def _dtype_name(value: TwinValue, seen: _Seen) -> str:
 
 def _shape(seen: _Seen) -> tuple[int, ...]:
     if seen.row is not None:
-        shapes = (seen.row.exact_shape, seen.row.half_shape)
-        return next(shape for shape in shapes if shape is not None)
+        exact = seen.row.exact_shape
+        return (seen.row.half_shape or ()) if exact is None else exact
     array = seen.stored if seen.exact is None else seen.exact
     return () if array is None else array.shape
 
