@@ -2,9 +2,13 @@
 
 On each model, with the same samples and tolerance: halve's search; the classic bisection of
 clusters in graph order with halve's own evaluator; onnxconverter-common's
-auto_convert_mixed_precision, in a child with a time limit. Every set that is judged counts as a
-trial, in whatever phase. What each found is written and judged on all samples by emulation of the
-written file (the last sample was not shown to any search).
+auto_convert_mixed_precision, in a child with a time limit, as it is and ("emulated") with its
+candidates really rounded to float16, the seconds for that left out. Every set that is judged counts
+as a trial, in whatever phase. What each found is written and judged on all samples by emulation of
+the written file (the last sample was not shown to any search).
+
+"alone" is the cost of the units that fail on some sample as the only ones in 16 bits: no set is
+cheaper in which errors do not cancel each other.
 
     python benchmarks/search.py [--models DIR] [--only NAME,…] [--peer-limit 120] [--json FILE]
 """
@@ -12,6 +16,7 @@ written file (the last sample was not shown to any search).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 import subprocess
@@ -19,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +42,14 @@ from halve.auto.workspace import open_workspace
 from halve.search import Problem
 from halve.search import search as find_units
 from halve.search.engine import Setting
-from halve.search_types import FinalVerdict
+from halve.search_types import Evaluator, FinalVerdict
 from halve.session.written import open_written
 
 TOLERANCES = Tolerances(OutputTolerance(1e-2, 1e-3))
 # Both with random weights: probabilities at the end, where few units fail hard, and every hidden
 # state at the end, where the error budget decides.
 TRANSFORMERS = {"classifier": classifier, "encoder": encoder}
-_PEER = """
-import contextlib, os, pickle, sys
-import numpy, onnx
-from onnxconverter_common import auto_mixed_precision as amp
-source, feeds, target = pickle.load(sys.stdin.buffer)
-trials = [0]
-original = amp.get_tensor_values_using_ort
-def counted(model, feed, outputs=None, options=None):
-    trials[0] += outputs is None
-    return original(model, feed, outputs, options)
-amp.get_tensor_values_using_ort = counted
-with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
-    result = amp.auto_convert_mixed_precision(
-        onnx.load(source), feeds, rtol=1e-2, atol=1e-3, keep_io_types=True)
-onnx.save(result, target)
-print(trials[0])
-"""
+_PEER = Path(__file__).with_name("peer_search.py")
 
 
 def options_for(samples: Sequence[Sample]) -> SearchOptions:
@@ -116,9 +106,12 @@ def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[
         )
         outcome = find_units(problem, evaluator, setting=Setting(workers=os.cpu_count() or 1))
         _, verdict = judge.candidate(job.node_ids(outcome.fp32), "bisection.onnx")
+        elapsed_s = time.perf_counter() - started
+        alone = failing_alone(job, evaluator)
         evaluator.close()
     return {
-        "seconds": time.perf_counter() - started,
+        "seconds": elapsed_s,
+        "cost_alone": sum(job.units[unit].cost for unit in alone),
         "trials": len(outcome.trials),
         "runs": sum(row.runs for row in outcome.trials),
         "kept": len(outcome.fp32),
@@ -129,26 +122,38 @@ def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[
     }
 
 
+def failing_alone(job: Job, evaluator: Evaluator) -> frozenset[int]:
+    """The units that no set may have in 16 bits."""
+    every = frozenset(unit.index for unit in job.units)
+    samples = range(len(job.samples))
+    return frozenset(
+        unit
+        for unit in every
+        if not all(evaluator.run(every - {unit}, sample).passed for sample in samples)
+    )
+
+
 def peer(
-    source: Path, samples: tuple[Sample, ...], scratch: Path, limit_s: float
+    source: Path, samples: tuple[Sample, ...], scratch: Path, limit_s: float, *, emulated: bool
 ) -> dict[str, Any]:
     """onnxconverter-common takes one feed only: the first."""
     target = scratch / "peer.onnx"
     target.unlink(missing_ok=True)
-    request = pickle.dumps((str(source), dict(samples[0].inputs), str(target)))
+    request = pickle.dumps((str(source), dict(samples[0].inputs), str(target), emulated))
     started = time.perf_counter()
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PEER], input=request, capture_output=True, timeout=limit_s,
+            [sys.executable, str(_PEER)], input=request, capture_output=True, timeout=limit_s,
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"failure": f"not done in {limit_s:g} s", "seconds": limit_s}
     elapsed_s = time.perf_counter() - started
+    told = json.loads(done.stdout.splitlines()[-1])
+    row = {"seconds": elapsed_s - told["apart_s"], "trials": told["trials"]}
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        return {"failure": (lines or ["?"])[-1][:120], "seconds": elapsed_s}
-    row = {"seconds": elapsed_s, "trials": int(done.stdout)}
+        return row | {"failure": (lines or ["?"])[-1][:120]}
     try:
         return row | passed(judged(source, target, samples))
     except halve.HalveError as error:
@@ -182,16 +187,19 @@ def share(job: Job, fp32: frozenset[int]) -> float:
 def show(name: str, method: str, row: dict[str, Any]) -> None:
     if "failure" in row:
         print(
-            f"| {name} | {method} | {row['seconds']:.1f} | | | | | {row['failure']} |", flush=True
+            f"| {name} | {method} | {row['seconds']:.1f} | {row.get('trials', '')} | | | | |"
+            f" {row['failure']} |",
+            flush=True,
         )
         return
     kept = f"{row['kept']} of {row['units']}" if "kept" in row else ""
     flops = f"{row['fp32_flop_share']:.1%}" if "fp32_flop_share" in row else ""
     cost = f"{row['cost']:.3g}" if "cost" in row else ""
+    alone = f"{row['cost_alone']:.3g}" if "cost_alone" in row else ""
     word = "yes" if row["passes"] else "NO"
     print(
-        f"| {name} | {method} | {row['seconds']:.1f} | {row['trials']} | {kept} | {cost} | {flops}"
-        f" | {word} |",
+        f"| {name} | {method} | {row['seconds']:.1f} | {row['trials']} | {kept} | {cost} | {alone}"
+        f" | {flops} | {word} |",
         flush=True,
     )
 
@@ -207,8 +215,10 @@ def main() -> None:
     parsed = parser.parse_args()
     only = set(filter(None, parsed.only.split(",")))
     rows: dict[str, dict[str, Any]] = {}
-    print("| model | search | seconds | trials | kept units | cost | float32 FLOPs | passes |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| model | search | seconds | trials | kept units | cost | alone | float32 FLOPs | passes |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="halve-bench-") as name:
         scratch = Path(name)
         for model, source, samples in cases(parsed.models and Path(parsed.models), only, scratch):
@@ -216,7 +226,11 @@ def main() -> None:
             for method, work in (
                 ("halve", ours),
                 ("bisection", bisection),
-                ("onnxconverter-common", lambda *a: peer(*a, parsed.peer_limit)),
+                ("onnxconverter-common", partial(peer, limit_s=parsed.peer_limit, emulated=False)),
+                (
+                    "onnxconverter-common, emulated",
+                    partial(peer, limit_s=parsed.peer_limit, emulated=True),
+                ),
             ):
                 try:
                     row = work(source, samples, scratch)

@@ -32,6 +32,21 @@ void take_larger(double& most, std::uint64_t& index, double part, std::uint64_t 
   index = before + part_index;
 }
 
+// The maxima that a thread has seen: what does not exceed them in a later chunk is not the first
+// worst element of the array.
+struct Worst {
+  double abs_error = 0.0, rel_error = 0.0;
+
+  void begin(CompareTotals& part) const noexcept {
+    part.max_abs_error = abs_error;
+    part.max_rel_error = rel_error;
+  }
+  void follow(const CompareTotals& part) noexcept {
+    abs_error = part.max_abs_error;
+    rel_error = part.max_rel_error;
+  }
+};
+
 }  // namespace
 
 void append(CompareTotals& total, const CompareTotals& part) noexcept {
@@ -65,9 +80,11 @@ Status compare_threaded(Backend backend, FloatType a_type, const void* a, FloatT
   totals = {};
   reduce_chunks<CompareTotals>(
       n, threads,
-      [&](std::uint64_t begin, std::uint64_t count, CompareTotals& part) {
+      [&, worst = Worst{}](std::uint64_t begin, std::uint64_t count, CompareTotals& part) mutable {
+        worst.begin(part);
         entry->compare(a_type, element(a, a_type, begin), b_type, element(b, b_type, begin), count,
                        rule, &part);
+        worst.follow(part);
       },
       [&](const CompareTotals& part) { append(totals, part); });
   return Status::kOk;

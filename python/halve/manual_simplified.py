@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from halve.manual_types import ManualReport, NodeStatistics, SampleStatistics
-from halve.simplify import SimplifiedModel
+from halve.simplify import StandIn
 from halve.types import Plan
 
 __all__ = ["told_report"]
 
 
 def told_report(
-    report: ManualReport, made: SimplifiedModel, shown: frozenset[int], fp32_nodes: Iterable[int]
+    report: ManualReport, made: StandIn, shown: frozenset[int], fp32_nodes: Iterable[int]
 ) -> ManualReport:
     """A report on the simplified model as one on the file given; `shown` are ids of the file."""
     plan = made.file_plan(report.plan)
@@ -39,7 +39,7 @@ def told_report(
 
 
 def _told(
-    sample: SampleStatistics, made: SimplifiedModel, plan: Plan, shown: frozenset[int]
+    sample: SampleStatistics, made: StandIn, plan: Plan, shown: frozenset[int]
 ) -> SampleStatistics:
     rows: dict[int, NodeStatistics] = {}
     for node in sample.nodes:

@@ -42,7 +42,7 @@ from halve.session.twin_lane import tag_nodes
 from halve.session.twin_walk import TwinValue, WalkSettings
 from halve.session.type_oracle import with_runtime_types
 from halve.session.weight_store import WeightStore
-from halve.simplify import SimplifiedModel, simplified_model
+from halve.simplify import StandIn, simplified_model
 from halve.source import open_model
 from halve.stats import Collector, Limits, merge_model_outputs, model_outputs
 from halve.stats.collect import merge_outputs
@@ -133,7 +133,7 @@ def _simplified(
     options: ManualOptions,
     samples: Sequence[Sample] | None = None,
     target: Path | None = None,
-) -> Iterator[SimplifiedModel]:
+) -> Iterator[StandIn]:
     how = options.convert.simplify
     if how is not None and samples is not None:
         how = replace(how, samples=samples)

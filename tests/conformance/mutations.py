@@ -139,6 +139,37 @@ def _external() -> ModelProto:
 
 
 # The MLP's weights are large enough to be streamed, the others stay in the graph.
+def _parameters() -> ModelProto:
+    """What takes more than one node to raise: parameters, a training graph, a Resize both ways."""
+    model = text_model(
+        """g (float[1, 1, 4, 4] x) => (float[1, 1, 8, 2] y) {
+            a = local.outer <axis = 2> (x) b = local.outer <axis = 3> (a) y = Resize (b, w) }""",
+        """<domain: "local", opset_import: ["" : 10, "local" : 1]>
+        outer <axis, alpha: float = 0.5> (u) => (v) {
+            t = local.inner <axis: int = @axis> (u) v = Elu <alpha: float = @alpha> (t) }
+        <domain: "local", opset_import: ["" : 10]>
+        inner <axis> (u) => (v) { v = Softmax <axis: int = @axis> (u) }""",
+        weights={"w": np.array([1, 1, 2, 0.5], np.float32)},
+        opset=10,
+        domains={"local": 1},
+    )
+    training = text_model("t (float[4] g) => (float[4] h) { h = Softmax <axis = 0> (g) }", opset=10)
+    model.training_info.add().algorithm.CopyFrom(training.graph)
+    return model
+
+
+def _first_opset() -> ModelProto:
+    return text_model(
+        """g (float[2, 4] x, float[4] w) => (float[a, b] y) {
+            a = Add <broadcast = 1, axis = 1> (x, w) c = Cast <to = "FLOAT"> (a)
+            d = Pad <paddings = [0, 1, 0, 0]> (c) e = Selu (d) f, h = Split <axis = 1> (e)
+            y = Reshape <shape = [-1, 2]> (f) }""",
+        weights={"w": _weight(4)},
+        opset=1,
+        ir_version=3,
+    )
+
+
 _MAKERS: tuple[Callable[[], ModelProto], ...] = (
     lambda: mlp((16, 32, 8)),
     _branches,
@@ -151,6 +182,8 @@ _MAKERS: tuple[Callable[[], ModelProto], ...] = (
     _old,
     _batched_scan,
     _external,
+    _parameters,
+    _first_opset,
 )
 SEEDS: tuple[bytes, ...] = tuple(make().SerializeToString() for make in _MAKERS)
 

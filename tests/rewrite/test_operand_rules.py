@@ -9,7 +9,18 @@ from onnx import helper, numpy_helper
 
 from halve.convert import convert
 from halve.options import ConvertOptions
-from onnx_text import BFLOAT16, FLOAT, FLOAT16, checked, convert_text, io_types, node_of, parse
+from halve.session import load
+from onnx_text import (
+    BFLOAT16,
+    FLOAT,
+    FLOAT16,
+    checked,
+    convert_text,
+    io_types,
+    node_of,
+    parse,
+    weights,
+)
 
 
 def half_plan(text: str, opset: int, op: str, **options: object) -> tuple[str, dict[str, str]]:
@@ -128,3 +139,28 @@ def test_a_cast_from_bfloat16_gets_an_opset_that_has_it() -> None:
     done = checked(convert_text(text, opset=9, dtype="bfloat16"))
     assert {entry.domain: entry.version for entry in done.opset_import}[""] == 13
     assert io_types(done)["x"] == BFLOAT16
+
+
+@pytest.mark.parametrize("target", ["any", "cuda", "cpu", "tensorrt"])
+@pytest.mark.parametrize("blocked", [(), ("Exp",)])
+def test_an_operand_without_elements_has_whatever_type_costs_nothing(
+    target: str, blocked: tuple[str, ...]
+) -> None:
+    text = """g (float[1,1,2,2] x) => (float[1,1,h,w] y, float[1,1,h,w] z)
+    <float[0] none = {}, float[4] scales = {1, 1, 2, 2}> {
+        a = Exp(x) y = Resize<mode = "nearest">(a, none, scales)
+        empty = Constant<value = float[0] {}>() z = Resize<mode = "nearest">(x, empty, scales) }"""
+    result = convert_text(text, target=target, op_block=blocked)
+    model = checked(result)
+    assert weights(model) == {"none": FLOAT16, "scales": FLOAT}
+    assert len(result.casts) == 2 * len(blocked)
+    load(model, optimise=False)
+
+
+def test_roi_with_elements_stays_float32_where_the_target_reads_it_so() -> None:
+    text = """g (float[1,1,4,4] x) => (float[1,1,h,w] y)
+    <float[8] roi = {0, 0, 0.5, 0.5, 1, 1, 1, 1}, float[4] scales = {1, 1, 2, 2}> {
+        y = Resize<mode = "linear",
+                   coordinate_transformation_mode = "tf_crop_and_resize">(x, roi, scales) }"""
+    assert weights(checked(convert_text(text, target="cuda")))["roi"] == FLOAT
+    assert weights(checked(convert_text(text)))["roi"] == FLOAT16

@@ -88,5 +88,19 @@ def budget(seed: int, count: int = 300, over: float = 30.0) -> tuple[Simulated, 
     return Simulated(count, lambda h, _: math.fsum(table[u] for u in h)), costs
 
 
+def shared(seed: int, count: int, over: float) -> tuple[Simulated, list[float]]:
+    """What is rounded is the tensor between two units: it counts once where either is 16-bit."""
+    rng = random.Random(seed)
+    energies = [rng.lognormvariate(0, 1.5) for _ in range(count + 1)]
+    scale = over * LIMIT / sum(energies)
+    costs = [rng.lognormvariate(0, 1.0) for _ in range(count)]
+
+    def energy(halves: UnitSet, _: int) -> float:
+        rounded = {*halves, *(unit + 1 for unit in halves)}
+        return scale * math.fsum(energies[tensor] for tensor in sorted(rounded))
+
+    return Simulated(count, energy), costs
+
+
 def problem(count: int, costs: list[float] | None = None, **more: object) -> Problem:
     return Problem(units=units(count, costs), **{"samples": 1, **more})  # type: ignore[arg-type]

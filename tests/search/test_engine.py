@@ -6,7 +6,7 @@ import math
 import statistics
 
 import pytest
-from simulated import LIMIT, Simulated, budget, hard, problem
+from simulated import LIMIT, Simulated, budget, hard, problem, shared
 
 from halve.errors import VerdictError
 from halve.search import CheckError, Parameters, SearchOutcome, search
@@ -115,6 +115,26 @@ def test_half_the_cost_of_bisection_within_an_error_budget(seed: int, over: floa
     assert ours.passed
     assert ours.price <= 0.5 * classic.price
     assert len(ours.trials) <= 1.2 * len(classic.trials)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("over", [2.0, 15.0])
+def test_neighbours_that_share_roundings(seed: int, over: float) -> None:
+    evaluator, costs = shared(seed, 100, over)
+    orders = Parameters(orders=("density", "energy", "graph"))
+    ours = search(problem(100, costs, parameters=orders), evaluator)
+    classic = search(problem(100, costs, strategy="bisection"), evaluator)
+    assert ours.passed
+    assert is_one_minimal(evaluator, ours)
+    assert ours.price <= classic.price
+
+
+def test_a_dear_unit_is_exchanged_for_a_cheaper_one() -> None:
+    energies = {10: 0.5 * LIMIT, 40: 0.6 * LIMIT}  # either fits, not both
+    costs = [1.0] * 60
+    costs[10], costs[40] = 5.5, 6.0  # by energy per cost 10 comes first and leaves 40 out
+    evaluator = Simulated(60, lambda h, _: math.fsum(energies.get(u, 1e-4 * LIMIT) for u in h))
+    assert search(problem(60, costs), evaluator).fp32 == {10}
 
 
 def test_bisection_counts_and_does_not_minimise() -> None:

@@ -145,6 +145,65 @@ def test_bfloat16_beside_other_types() -> None:
     np.testing.assert_array_equal(c, [False, True])
 
 
+MIXED = """g (bfloat16[2] b, seq(float[2]) s, string[2] t, optional(seq(float[2])) o)
+    => (bfloat16[2] y, seq(float[2]) q, string[2] u, float[2] z) {
+    f = Cast <to = 1> (b) y = Cast <to = 16> (f) q = SequenceInsert (s, f) u = Identity (t)
+    i = Constant <value_int = 0> () p = OptionalGetElement (o) z = SequenceAt (p, i) }"""
+
+
+def mixed_feeds() -> dict[str, object]:
+    x = np.array([1.5, -2], np.float32)
+    return {"b": x, "s": [x, x + 1], "t": np.array(["a", "\u00fc"], object), "o": [x + 2]}
+
+
+def test_bfloat16_beside_sequences_texts_and_optionals() -> None:
+    y, q, u, z = run(load(text_model(MIXED)), mixed_feeds())  # type: ignore[arg-type]
+    x = np.array([1.5, -2], np.float32)
+    np.testing.assert_array_equal(y, x.astype(BF16))
+    assert [part.tolist() for part in q] == [x.tolist(), (x + 1).tolist(), x.tolist()]
+    assert u.tolist() == ["a", "\u00fc"]
+    np.testing.assert_array_equal(z, x + 2)
+
+
+def test_an_empty_sequence_beside_bfloat16() -> None:
+    y, q, *_ = run(load(text_model(MIXED)), mixed_feeds() | {"s": []})  # type: ignore[arg-type]
+    assert y.dtype == BF16
+    assert [part.tolist() for part in q] == [[1.5, -2]]
+
+
+def test_bfloat16_inputs_alone_beside_whatever_a_model_takes() -> None:
+    model = text_model(
+        "g (bfloat16[2] b, optional(float[2]) o) => (bool h, float[2] y) {"
+        " h = OptionalHasElement (o) y = Cast <to = 1> (b) }"
+    )
+    for given, wanted in ((None, False), (np.ones(2, np.float32), True)):
+        feeds = {"b": np.ones(2, np.float32), "o": given}
+        h, y = run(load(model), feeds)  # type: ignore[arg-type]
+        assert h.item() is wanted
+        assert y.tolist() == [1, 1]
+
+
+def test_an_optional_without_a_value_beside_bfloat16_outputs() -> None:
+    model = text_model(
+        "g (bfloat16[2] b, optional(float[2]) o) => (bfloat16[2] y, bool h, optional(float[2]) p) {"
+        " h = OptionalHasElement (o) y = Identity (b) p = Identity (o) }"
+    )
+    y, h, p = run(load(model), {"b": np.ones(2, BF16), "o": None})  # type: ignore[dict-item]
+    assert y.dtype == BF16
+    assert (h.item(), p) == (False, None)
+
+
+def test_maps_have_no_value_beside_bfloat16_outputs() -> None:
+    model = text_model(
+        """g (bfloat16[2] b, map(string, float) m) => (bfloat16[2] y, float[1, 2] z) {
+        y = Identity (b)
+        z = ai.onnx.ml.DictVectorizer <string_vocabulary = ["a", "b"]> (m) }""",
+        domains={"ai.onnx.ml": 1},
+    )
+    with pytest.raises(SessionError, match=r"'m' is map\(string,tensor\(float\)\).*keep_io_types"):
+        run(load(model), {"b": np.ones(2, BF16), "m": {"a": 1.0}})  # type: ignore[dict-item]
+
+
 def test_scalars_integers_and_texts() -> None:
     assert run(load(identity(INT64, [])), {"x": np.array(7)})[0] == 7
     assert run(load(identity(BOOL, [])), {"x": np.array(True)})[0]

@@ -55,6 +55,15 @@ HALVE_INLINE bool mismatched(double error, double y, CompareRule rule) {
   return !(is_finite(y) && error <= rule.atol + rule.rtol * magnitude(y));
 }
 
+// The totals of n elements of which none has been seen, above the maxima that *totals comes with.
+HALVE_INLINE CompareTotals nothing_seen(uint64_t n, const CompareTotals& totals) {
+  CompareTotals result;
+  result.elements = n;
+  result.max_abs_error = totals.max_abs_error;
+  result.max_rel_error = totals.max_rel_error;
+  return result;
+}
+
 // Everything about one pair but its products; returns the difference.
 HALVE_INLINE double define_pair(double x, double y, uint64_t index, CompareRule rule,
                                 CompareTotals& totals) {

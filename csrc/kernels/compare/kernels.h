@@ -8,7 +8,8 @@
 
 namespace halve::kernels {
 
-// One chunk of at most chunk_elements(n) elements: overwrites *totals.
+// One chunk of at most chunk_elements(n) elements: overwrites *totals, but for its maxima, which
+// come as what a pair must exceed, and stay without an index where none does.
 using CompareKernel = void(FloatType a_type, const void* a, FloatType b_type, const void* b,
                            uint64_t n, CompareRule rule, CompareTotals* totals) noexcept;
 

@@ -20,8 +20,7 @@ void compare_chunk(const char* a, const char* b, uint64_t n, CompareRule rule,
 
 void halve_compare_scalar(FloatType a_type, const void* a, FloatType b_type, const void* b,
                           uint64_t n, CompareRule rule, CompareTotals* totals) noexcept {
-  CompareTotals result;
-  result.elements = n;
+  CompareTotals result = nothing_seen(n, *totals);
   with_types(a_type, b_type, [&]<class A, class B>() {
     compare_chunk<A, B>(static_cast<const char*>(a), static_cast<const char*>(b), n, rule, result);
   });

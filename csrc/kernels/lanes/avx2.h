@@ -19,6 +19,9 @@ struct Avx2Lanes {
   struct C {
     __m256i low, high;  // 64-bit counters
   };
+  struct W {
+    __m256i first, second;  // 32 words
+  };
 
   static HALVE_INLINE D load(Float64, const char* p) {
     return {_mm256_loadu_pd(reinterpret_cast<const double*>(p)),
@@ -123,8 +126,39 @@ struct Avx2Lanes {
     return ones(_mm256_cmp_ps(a.first, b.first, _CMP_LE_OQ)) +
            ones(_mm256_cmp_ps(a.second, b.second, _CMP_LE_OQ));
   }
+  static HALVE_INLINE F add(F a, F b) {
+    return {_mm256_add_ps(a.first, b.first), _mm256_add_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE F sub(F a, F b) {
+    return {_mm256_sub_ps(a.first, b.first), _mm256_sub_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE F plus_product(F c, F a, F b) {
+    return {_mm256_fmadd_ps(a.first, b.first, c.first),
+            _mm256_fmadd_ps(a.second, b.second, c.second)};
+  }
+  static HALVE_INLINE F minus_abs(F x) { return either(x, setf(-0.0F)); }
+  static HALVE_INLINE F either(F a, F b) {
+    return {_mm256_or_ps(a.first, b.first), _mm256_or_ps(a.second, b.second)};
+  }
+  static HALVE_INLINE bool any_sign(F x) {
+    return _mm256_movemask_ps(_mm256_or_ps(x.first, x.second)) != 0;
+  }
   static HALVE_INLINE D first_half(F x) { return widen(x.first); }
   static HALVE_INLINE D second_half(F x) { return widen(x.second); }
+
+  static HALVE_INLINE W word_magnitudes(const char* p) {
+    const __m256i sizes = _mm256_set1_epi16(0x7FFF);
+    const __m256i *first = reinterpret_cast<const __m256i*>(p), *second = first + 1;
+    return {_mm256_and_si256(_mm256_loadu_si256(first), sizes),
+            _mm256_and_si256(_mm256_loadu_si256(second), sizes)};
+  }
+  static HALVE_INLINE int less(W a, uint16_t b) {
+    const __m256i bound = _mm256_set1_epi16(static_cast<int16_t>(b));
+    // A byte a word, each once: packing keeps -1 and 0.
+    const __m256i found =
+        _mm256_packs_epi16(_mm256_cmpgt_epi16(bound, a.first), _mm256_cmpgt_epi16(bound, a.second));
+    return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_epi8(found)));
+  }
 
  private:
   static HALVE_INLINE int ones(__m256d mask) {

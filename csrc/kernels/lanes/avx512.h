@@ -12,6 +12,9 @@ struct Avx512Lanes {
   using D = __m512d;
   using F = __m512;   // 16 float32
   using C = __m512i;  // 64-bit counters
+  struct W {
+    __m512i bits;  // 32 words
+  };
 
   static HALVE_INLINE D load(Float64, const char* p) { return _mm512_loadu_pd(p); }
   static HALVE_INLINE D load(Float32, const char* p) {
@@ -65,8 +68,23 @@ struct Avx512Lanes {
   static HALVE_INLINE int less_equal(F a, F b) {
     return ones(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ));
   }
+  static HALVE_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static HALVE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static HALVE_INLINE F plus_product(F c, F a, F b) { return _mm512_fmadd_ps(a, b, c); }
+  static HALVE_INLINE F minus_abs(F x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0F)); }
+  static HALVE_INLINE F either(F a, F b) { return _mm512_or_ps(a, b); }
+  static HALVE_INLINE bool any_sign(F x) {
+    return _mm512_movepi32_mask(_mm512_castps_si512(x)) != 0;
+  }
   static HALVE_INLINE D first_half(F x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
   static HALVE_INLINE D second_half(F x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
+
+  static HALVE_INLINE W word_magnitudes(const char* p) {
+    return {_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi16(0x7FFF))};
+  }
+  static HALVE_INLINE int less(W a, uint16_t b) {
+    return ones(_mm512_cmplt_epu16_mask(a.bits, _mm512_set1_epi16(static_cast<int16_t>(b))));
+  }
 
  private:
   static HALVE_INLINE int ones(uint32_t mask) { return __builtin_popcount(mask); }

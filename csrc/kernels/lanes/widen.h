@@ -67,6 +67,7 @@ struct Float64 {
 struct BFloat16 {
   static constexpr uint64_t kBytes = 2;
   static constexpr bool kExact = true;
+  static constexpr uint16_t kInfinityWord = 0x7F80;
   static constexpr double kMinNormal = 0x1p-126;
   using Bits = uint16_t;
   static HALVE_INLINE double of(Bits half) {
@@ -81,6 +82,7 @@ struct BFloat16 {
 struct Float16 {
   static constexpr uint64_t kBytes = 2;
   static constexpr bool kExact = true;
+  static constexpr uint16_t kInfinityWord = 0x7C00;
   static constexpr double kMinNormal = 0x1p-14;
   using Bits = uint16_t;
   static HALVE_INLINE double of(Bits half) {

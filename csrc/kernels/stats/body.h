@@ -2,51 +2,35 @@
 // README.md beside this file says why the results are those of the definition.
 #pragma once
 
+#include <type_traits>
+
+#include "../lanes/directed.h"
+#include "../lanes/stage.h"
 #include "definition.h"
 
 namespace halve::kernels {
 namespace {
 
-constexpr uint64_t kGroupElements = 128;  // takes the fast path or is left to the definition
-constexpr uint64_t kLineBytes = 64;
-// One page ahead, because the processor's own prefetching stops at the end of a page. Reaching
-// past the array is harmless: a prefetch never faults.
-constexpr uint64_t kPrefetchBytes = 4096;
+constexpr unsigned kTogether = 2;  // blocks whose sums are formed in turn
 
-// Sixteen elements as float32, which every type of at most 32 bits fits.
+// Sixteen staged elements of at most 32 bits, as float32.
 template <class V, class T>
 struct Elements {
   using X = typename V::F;
   using Scalar = float;
   static constexpr uint64_t kStep = 16;
 
-  static HALVE_INLINE X load(const char* p) { return V::load_float(T{}, p); }
+  static HALVE_INLINE X load(const char* p) { return V::load_float(Float32{}, p); }
   static HALVE_INLINE X set(double x) { return V::setf(static_cast<float>(x)); }
-  static HALVE_INLINE typename V::D add_squares(typename V::D sums, X x) {
-    const auto first = V::first_half(x), second = V::second_half(x);
-    // Exact products, so that fusing changes nothing.
+  // Exact products, so that fusing changes nothing.
+  static HALVE_INLINE typename V::D add_squares(typename V::D sums, X /*x*/, const char* p) {
+    const auto first = V::load(Float32{}, p), second = V::load(Float32{}, p + 32);
     return V::plus_product(V::plus_product(sums, first, first), second, second);
   }
   // The threshold among float32 values that as many magnitudes reach; 0 and less are all one.
-  static HALVE_INLINE double from(double ge) {
-    const float nearest = static_cast<float>(ge > 0.0 ? ge : 0.0);
-    return nearest < ge ? beside(nearest, 1) : nearest;
-  }
+  static HALVE_INLINE double from(double ge) { return float_at_least(ge > 0.0 ? ge : 0.0); }
   // The last float32 value that is not above the threshold; no magnitude is below 0.
-  static HALVE_INLINE double to(double le) {
-    if (le < 0.0) return -1.0;
-    const float nearest = static_cast<float>(le);
-    return nearest > le ? beside(nearest, -1) : nearest;
-  }
-
- private:
-  static HALVE_INLINE float beside(float x, int32_t step) {
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits += step;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-  }
+  static HALVE_INLINE double to(double le) { return le < 0.0 ? -1.0 : float_at_most(le); }
 };
 
 template <class V>
@@ -57,19 +41,56 @@ struct Elements<V, Float64> {
 
   static HALVE_INLINE X load(const char* p) { return V::load(Float64{}, p); }
   static HALVE_INLINE X set(double x) { return V::set(x); }
-  static HALVE_INLINE X add_squares(X sums, X x) { return V::add(sums, V::mul(x, x)); }
+  static HALVE_INLINE X add_squares(X sums, X x, const char* /*p*/) {
+    return V::add(sums, V::mul(x, x));
+  }
   static HALVE_INLINE double from(double ge) { return ge; }
   static HALVE_INLINE double to(double le) { return le; }
 };
 
+// How many magnitudes of a 16-bit type, the infinite one included, are less than `bound`, or equal.
+template <class T>
+HALVE_INLINE uint16_t magnitudes_below(double bound, bool or_equal) {
+  uint32_t below = 0, beyond = uint32_t{T::kInfinityWord} + 1;  // the answer is in this range
+  while (below < beyond) {
+    const uint32_t middle = (below + beyond) / 2;
+    const double size = T::of(static_cast<uint16_t>(middle));
+    if (size < bound || (or_equal && size == bound)) {
+      below = middle + 1;
+    } else {
+      beyond = middle;
+    }
+  }
+  return static_cast<uint16_t>(below);
+}
+
+// What a magnitude's bits are less than where the magnitude is below or, for `le`, up to a limit.
+template <class T>
+struct WordLimits {
+  uint16_t ge, le, min_normal;
+
+  HALVE_INLINE explicit WordLimits(StatsThresholds thresholds)
+      : ge(magnitudes_below<T>(thresholds.ge, false)),
+        le(magnitudes_below<T>(thresholds.le, true)),
+        min_normal(magnitudes_below<T>(T::kMinNormal, false)) {}
+};
+
+struct NoWordLimits {
+  HALVE_INLINE explicit NoWordLimits(StatsThresholds /*thresholds*/) {}
+};
+
 template <class V, class T>
 struct Limits {
+  using Words = std::conditional_t<T::kBytes == 2, WordLimits<T>, NoWordLimits>;
+
   typename Elements<V, T>::X ge, le, min_normal;
+  Words words;
 
   HALVE_INLINE explicit Limits(StatsThresholds thresholds)
       : ge(Elements<V, T>::set(Elements<V, T>::from(thresholds.ge))),
         le(Elements<V, T>::set(Elements<V, T>::to(thresholds.le))),
-        min_normal(Elements<V, T>::set(T::kMinNormal)) {}
+        min_normal(Elements<V, T>::set(T::kMinNormal)),
+        words(thresholds) {}
 };
 
 template <class V, class T>
@@ -77,24 +98,47 @@ struct Extremes {
   typename Elements<V, T>::X minimum, maximum;
 };
 
-// Adds a group's squares; returns its extremes, and its smallest magnitude a lane.
-template <class V, class T>
-HALVE_INLINE Extremes<V, T> fast_group(const char* p, typename V::D& squares,
-                                       typename Elements<V, T>::X& smallest) {
+// What is found in a group of each of kBlocks blocks.
+template <class V, class T, unsigned kBlocks>
+struct Found {
+  Extremes<V, T> extremes;
+  typename Elements<V, T>::X smallest;  // magnitude
+  typename V::D squares[kBlocks];       // with those so far
+};
+
+template <class V, class T, unsigned kBlocks>
+HALVE_INLINE void fast_stride(const char* p, typename V::D& squares, Found<V, T, kBlocks>& found) {
   using E = Elements<V, T>;
-  Extremes<V, T> found{E::set(double_of(kInfinityBits)), E::set(-double_of(kInfinityBits))};
-  smallest = found.minimum;
   HALVE_UNROLL
-  for (uint64_t i = 0; i < kGroupElements; i += E::kStep) {
-    const char* at = p + T::kBytes * i;
-    if (T::kBytes * i % kLineBytes == 0) V::prefetch(at + kPrefetchBytes);
+  for (uint64_t i = 0; i < kStrideElements; i += E::kStep) {
+    const char* at = p + Staged<T>::kBytes * i;
     const auto x = E::load(at);
-    found.minimum = V::min(x, found.minimum);
-    found.maximum = V::max(x, found.maximum);
-    smallest = V::min(V::abs(x), smallest);
-    squares = E::add_squares(squares, x);
+    found.extremes.minimum = V::min(x, found.extremes.minimum);
+    found.extremes.maximum = V::max(x, found.extremes.maximum);
+    found.smallest = V::min(V::abs(x), found.smallest);
+    squares = E::add_squares(squares, x, at);
   }
-  return found;
+}
+
+// Several blocks in turn, because a lane's additions wait for each other. Stages one stride ahead,
+// so that its stores are done when it is loaded.
+template <class V, class T, unsigned kBlocks>
+HALVE_INLINE void fast_groups(const char* p, uint64_t ahead, Stage* stages,
+                              Found<V, T, kBlocks>& found) {
+  constexpr uint64_t kBlockBytes = T::kBytes * kBlockElements;
+  constexpr uint64_t kLast = kGroupElements - kStrideElements;
+  for (unsigned k = 0; k < kBlocks; ++k) {
+    stage_stride<V, T>(p + kBlockBytes * k, 0, stages[k], ahead);
+  }
+  for (uint64_t i = 0; i < kGroupElements; i += kStrideElements) {
+    HALVE_UNROLL
+    for (unsigned k = 0; k < kBlocks; ++k) {
+      const char* group = p + kBlockBytes * k;
+      if (i < kLast) stage_stride<V, T>(group, i + kStrideElements, stages[k], ahead);
+      fast_stride<V, T, kBlocks>(staged<T>(group, stages[k]) + Staged<T>::kBytes * i,
+                                 found.squares[k], found);
+    }
+  }
 }
 
 // Whether a finite group holds anything to count, which its extremes tell.
@@ -106,23 +150,53 @@ HALVE_INLINE bool has_counts(const Extremes<V, T>& found, typename Elements<V, T
           V::less(smallest, limits.min_normal)) != 0;
 }
 
-// The counts of a finite group.
+struct GroupCounts {
+  int ge = 0, le = 0, zero = 0, tiny = 0;  // tiny: zero or subnormal
+};
+
+// The counts of a finite group of 16-bit values: magnitudes are in the order of their bits.
 template <class V, class T>
-HALVE_INLINE void count_group(const char* p, const Limits<V, T>& limits, StatsTotals& totals) {
+HALVE_INLINE GroupCounts counts_of_words(const char* p, const WordLimits<T>& limits) {
+  GroupCounts counts;
+  int below_ge = 0;
+  for (uint64_t i = 0; i < kGroupElements; i += 32) {
+    const auto size = V::word_magnitudes(p + T::kBytes * i);
+    below_ge += V::less(size, limits.ge);
+    counts.le += V::less(size, limits.le);
+    counts.zero += V::less(size, uint16_t{1});
+    counts.tiny += V::less(size, limits.min_normal);
+  }
+  counts.ge = static_cast<int>(kGroupElements) - below_ge;
+  return counts;
+}
+
+template <class V, class T>
+HALVE_INLINE GroupCounts counts_of_values(const char* p, const Limits<V, T>& limits) {
   using E = Elements<V, T>;
   const auto none = E::set(0.0);
-  int ge = 0, le = 0, zero = 0, tiny = 0;  // tiny: zero or subnormal
+  GroupCounts counts;
   for (uint64_t i = 0; i < kGroupElements; i += E::kStep) {
     const auto size = V::abs(E::load(p + T::kBytes * i));
-    ge += V::less_equal(limits.ge, size);
-    le += V::less_equal(size, limits.le);
-    zero += V::less_equal(size, none);
-    tiny += V::less(size, limits.min_normal);
+    counts.ge += V::less_equal(limits.ge, size);
+    counts.le += V::less_equal(size, limits.le);
+    counts.zero += V::less_equal(size, none);
+    counts.tiny += V::less(size, limits.min_normal);
   }
-  totals.ge += static_cast<uint64_t>(ge);
-  totals.le += static_cast<uint64_t>(le);
-  totals.zero += static_cast<uint64_t>(zero);
-  totals.subnormal += static_cast<uint64_t>(tiny - zero);
+  return counts;
+}
+
+template <class V, class T>
+HALVE_INLINE void count_group(const char* p, const Limits<V, T>& limits, StatsTotals& totals) {
+  GroupCounts counts;
+  if constexpr (T::kBytes == 2) {
+    counts = counts_of_words<V, T>(p, limits.words);
+  } else {
+    counts = counts_of_values<V, T>(p, limits);
+  }
+  totals.ge += static_cast<uint64_t>(counts.ge);
+  totals.le += static_cast<uint64_t>(counts.le);
+  totals.zero += static_cast<uint64_t>(counts.zero);
+  totals.subnormal += static_cast<uint64_t>(counts.tiny - counts.zero);
 }
 
 // A group with a NaN or an infinity (or squares beyond float64): each lane as the definition.
@@ -162,31 +236,65 @@ HALVE_NOINLINE void special_group(const char* p, StatsThresholds thresholds, typ
   for (const double x : high) totals.maximum = x > totals.maximum ? x : totals.maximum;
 }
 
-// Whole groups by vector, and what is left of the last one by the definition.
-template <class V, class T>
-HALVE_INLINE void measure_block(const char* p, uint64_t n, StatsThresholds thresholds,
-                                const Limits<V, T>& limits, Extremes<V, T>& extremes,
-                                StatsTotals& totals) {
-  SquareLanes lanes;
-  auto squares = V::set(0.0);
+// How far ahead of a group, at byte `begin` of its block, what is as far ahead in the order of
+// reading lies: in the same block, or in that of the next kBlocks.
+template <class T, unsigned kBlocks>
+HALVE_INLINE uint64_t fetch_ahead(uint64_t begin) {
+  constexpr uint64_t kBlockBytes = T::kBytes * kBlockElements;
+  constexpr uint64_t kShare = kPrefetchBytes / kBlocks;
+  return kShare + (begin + kShare < kBlockBytes ? 0 : kBlockBytes * (kBlocks - 1));
+}
+
+// The groups at the same place of kBlocks blocks.
+template <class V, class T, unsigned kBlocks>
+HALVE_INLINE void measure_groups(const char* p, uint64_t ahead, StatsThresholds thresholds,
+                                 const Limits<V, T>& limits, typename V::D* squares,
+                                 Extremes<V, T>& extremes, StatsTotals& totals) {
+  using E = Elements<V, T>;
+  constexpr uint64_t kBlockBytes = T::kBytes * kBlockElements;
+  const auto infinity = E::set(double_of(kInfinityBits));
+  Stage stages[kBlocks];
+  Found<V, T, kBlocks> found{{infinity, E::set(-double_of(kInfinityBits))}, infinity, {}};
+  for (unsigned k = 0; k < kBlocks; ++k) found.squares[k] = squares[k];
+  fast_groups<V, T, kBlocks>(p, ahead, stages, found);
+  bool finite = true;
+  for (unsigned k = 0; k < kBlocks; ++k) finite &= V::all_finite(found.squares[k]);
+  if (!finite) [[unlikely]] {
+    for (unsigned k = 0; k < kBlocks; ++k) {
+      const char* group = staged<T>(p + kBlockBytes * k, stages[k]);
+      special_group<V, Staged<T>>(group, thresholds, squares[k], totals);
+    }
+    return;
+  }
+  for (unsigned k = 0; k < kBlocks; ++k) squares[k] = found.squares[k];
+  extremes.minimum = V::min(found.extremes.minimum, extremes.minimum);
+  extremes.maximum = V::max(found.extremes.maximum, extremes.maximum);
+  if (!has_counts<V, T>(found.extremes, found.smallest, limits)) return;
+  for (unsigned k = 0; k < kBlocks; ++k) count_group<V, T>(p + kBlockBytes * k, limits, totals);
+}
+
+// kBlocks whole blocks, or n elements of one: whole groups by vector, and what is left of the last
+// one by the definition.
+template <class V, class T, unsigned kBlocks>
+HALVE_INLINE void measure_blocks(const char* p, uint64_t n, StatsThresholds thresholds,
+                                 const Limits<V, T>& limits, Extremes<V, T>& extremes,
+                                 StatsTotals& totals) {
+  typename V::D squares[kBlocks];
+  for (auto& sum : squares) sum = V::set(0.0);
   uint64_t done = 0;
   for (; n - done >= kGroupElements; done += kGroupElements) {
-    const char* group = p + T::kBytes * done;
-    auto next = squares;
-    typename Elements<V, T>::X smallest;
-    const auto found = fast_group<V, T>(group, next, smallest);
-    if (!V::all_finite(next)) [[unlikely]] {
-      special_group<V, T>(group, thresholds, squares, totals);
-      continue;
-    }
-    squares = next;
-    extremes.minimum = V::min(found.minimum, extremes.minimum);
-    extremes.maximum = V::max(found.maximum, extremes.maximum);
-    if (has_counts<V, T>(found, smallest, limits)) count_group<V, T>(group, limits, totals);
+    const uint64_t begin = T::kBytes * done;
+    measure_groups<V, T, kBlocks>(p + begin, fetch_ahead<T, kBlocks>(begin), thresholds, limits,
+                                  squares, extremes, totals);
   }
-  V::store(lanes.sum, squares);
-  define_elements<T>(p + T::kBytes * done, n - done, thresholds, lanes, totals);
-  add_block(totals, lanes);
+  for (unsigned k = 0; k < kBlocks; ++k) {
+    SquareLanes lanes;
+    V::store(lanes.sum, squares[k]);
+    if (kBlocks == 1) {
+      define_elements<T>(p + T::kBytes * done, n - done, thresholds, lanes, totals);
+    }
+    add_block(totals, lanes);
+  }
 }
 
 template <class V, class T>
@@ -204,9 +312,14 @@ HALVE_NOINLINE void measure_chunk(const char* p, uint64_t n, StatsThresholds thr
   using E = Elements<V, T>;
   const Limits<V, T> limits(thresholds);
   Extremes<V, T> extremes{E::set(totals.minimum), E::set(totals.maximum)};
-  for (uint64_t done = 0; done < n; done += kBlockElements) {
+  uint64_t done = 0;
+  for (; n - done >= kTogether * kBlockElements; done += kTogether * kBlockElements) {
+    measure_blocks<V, T, kTogether>(p + T::kBytes * done, kBlockElements, thresholds, limits,
+                                    extremes, totals);
+  }
+  for (; done < n; done += kBlockElements) {
     const uint64_t part = n - done < kBlockElements ? n - done : kBlockElements;
-    measure_block<V, T>(p + T::kBytes * done, part, thresholds, limits, extremes, totals);
+    measure_blocks<V, T, 1>(p + T::kBytes * done, part, thresholds, limits, extremes, totals);
   }
   add_extremes<V, T>(totals, extremes);
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,10 +97,14 @@ class Judge:
             accept=accept,
         )
 
-    def candidate(self, fp32_ids: Sequence[int], name: str) -> tuple[ConvertResult, FinalVerdict]:
-        """Write a candidate inside the workspace and judge it."""
+    def candidate(
+        self, fp32_ids: Sequence[int], name: str, written: Callable[[Path], None] | None = None
+    ) -> tuple[ConvertResult, FinalVerdict]:
+        """Write a candidate inside the workspace, tell `written` where it is, and judge it."""
         path = self.workspace.scratch("scratch-candidate") / name
         result = self.convert(fp32_ids, path)
+        if written is not None:
+            written(path)
         return result, self.judge_file(path)
 
     def deliver(

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from halve.auto.job import Source, at_own_opset
-from halve.auto.simplified import SimplifiedJob
+from halve.auto.stand_in import StandInJob
 from halve.convert import plan_model
 from halve.options import ConvertOptions
 from halve.plan import analyse
 from halve.plan.opset import RaisedModel, needed_opset, raise_opset
 from halve.search_options import SearchOptions
 from halve.session.samples import SampleSource, as_samples
-from halve.simplify import SimplifiedModel
+from halve.simplify import StandIn
 from halve.source import open_model
 from halve.types import CastJob, Plan, RewrittenModel, SourceModel
 from halve.write import check_target, write_model
@@ -25,8 +25,8 @@ __all__ = ["RaisedFile", "raised_job"]
 
 
 @dataclass(frozen=True, slots=True)
-class RaisedFile(SimplifiedModel):
-    """A file at a higher opset, which stands for the file given as a simplified one does."""
+class RaisedFile(StandIn):
+    """A file at a higher opset, which stands for the file given."""
 
     raised: RaisedModel
 
@@ -38,7 +38,7 @@ class RaisedFile(SimplifiedModel):
 @contextmanager
 def raised_job(
     source: Source, samples: SampleSource, options: SearchOptions, *, target: Path | None = None
-) -> Iterator[SimplifiedJob | None]:
+) -> Iterator[StandInJob | None]:
     """The job in a folder that is gone afterwards; None where the model's own opset serves.
 
     Raises:
@@ -60,7 +60,7 @@ def raised_job(
         unchanged = RewrittenModel(raised.model.proto, jobs)
         write_model(unchanged, raised.model, path, options=ConvertOptions())
         stands = _stands_for(model, raised, path, options.convert, samples)
-        yield SimplifiedJob(stands, replace(options, convert=stands.options), options.workspace)
+        yield StandInJob(stands, replace(options, convert=stands.options), options.workspace)
 
 
 def _stands_for(

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from onnx import ModelProto
 
-from halve.auto.borders import border_of
-from halve.auto.candidate import Judge, judge_settings
+from halve.auto.candidate import Judge
 from halve.auto.choice import settle_evaluator
+from halve.auto.delivery import Delivery
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
 from halve.auto.raised import raised_job
-from halve.auto.records import AutoResult, Border
+from halve.auto.records import AutoResult
 from halve.auto.simplified import simplified_job
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
@@ -46,14 +46,14 @@ from halve.session.installed import describe_runtime
 from halve.session.providers import check_types_kept
 from halve.session.samples import Sample, SampleSource, as_samples
 from halve.session.type_oracle import with_runtime_types
-from halve.session.written import loading_notes
 from halve.source import open_model
-from halve.types import CastRow, ConvertResult, Plan, PlanNode
+from halve.types import Plan, PlanNode
 from halve.write import check_target
 
 __all__ = ["auto", "judge_options", "search", "search_model", "verify_plan"]
 
 _Path = str | os.PathLike[str]
+_UNNAMED = "model.onnx"
 
 
 def search(
@@ -88,8 +88,9 @@ def search(
         if raised is not None:
             return raised.told(search(raised.path, raised.samples, options=raised.options))
     with open_workspace(options.workspace, clean=options.clean) as workspace:
-        result, _ = _searched(_source(source), as_samples(samples), options, workspace)
-    return result
+        searched = _searched(_source(source), as_samples(samples), options, workspace)
+        with searched as (result, _):
+            return result
 
 
 def auto(
@@ -115,11 +116,12 @@ def auto(
             return raised.told_auto(found)
     check_target(open_model(model, allow_links=options.convert.allow_links), path)
     with open_workspace(options.workspace, clean=options.clean) as workspace:
-        result, delivery = _searched(model, as_samples(samples), options, workspace, name=path.name)
-        converted, verdict = delivery.write(path)
-        if not verdict.passed:
-            raise VerdictError(f"{path}: the written file fails its verdict; do not deploy it")
-        notes = (*result.notes, *delivery.notes(path))
+        searched = _searched(model, as_samples(samples), options, workspace, name=path.name)
+        with searched as (result, delivery):
+            converted, verdict = delivery.write(path)
+            if not verdict.passed:
+                raise VerdictError(f"{path}: the written file fails its verdict; do not deploy it")
+            notes = (*result.notes, *delivery.notes(path))
         result = replace(result, verdict=verdict, notes=notes)
         _save(result, workspace)
     return AutoResult(result, converted, delivery.borders(converted.casts), path)
@@ -207,45 +209,17 @@ def _asking(options: SearchOptions | None) -> SearchOptions:
     return replace(options, convert=with_runtime_types(options.convert))
 
 
-class _Delivery:
-    """A judged set of units: how to write it, and what its borders are."""
-
-    def __init__(self, job: Job, judge: Judge, fp32: UnitSet, name: str) -> None:
-        self._job = job
-        self._judge = judge
-        self._name = name
-        self.fp32 = fp32
-        self.result, self.verdict = judge.candidate(self.ids(fp32), name)
-
-    def ids(self, fp32: UnitSet) -> tuple[int, ...]:
-        return tuple(sorted({*self._job.node_ids(fp32), *self._job.given_ids()}))
-
-    def passes(self, fp32: UnitSet) -> bool:
-        """Judge another set; the last one judged is what is written."""
-        self.fp32 = fp32
-        self.result, self.verdict = self._judge.candidate(self.ids(fp32), self._name)
-        return self.verdict.passed
-
-    def write(self, target: Path) -> tuple[ConvertResult, FinalVerdict]:
-        return self._judge.deliver(self.ids(self.fp32), target, self.result, self.verdict)
-
-    def notes(self, target: Path) -> tuple[str, ...]:
-        """What there is to say of loading the written file."""
-        settings = judge_settings(self._job.options)
-        judged_as_is = settings.level != "emulated" or not settings.require_load
-        return () if judged_as_is else loading_notes(target, settings)
-
-    def borders(self, casts: Sequence[CastRow]) -> tuple[Border, ...]:
-        return tuple(border_of(cast, self._job) for cast in casts)
-
-
+@contextmanager
 def _searched(
     source: Source,
     samples: Sequence[Sample],
     options: SearchOptions,
     workspace: Workspace,
-    name: str = "model.onnx",
-) -> tuple[SearchResult, _Delivery]:
+    name: str | None = None,
+) -> Iterator[tuple[SearchResult, Delivery]]:
+    """The result and, while the context lasts, the model that it makes, which is to be called
+    `name` where it is to be written.
+    """
     started = time.monotonic()
     job = prepare(source, samples, options, workspace)
     options = job.options
@@ -258,25 +232,32 @@ def _searched(
     if note:
         evaluator.close()
         evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
-    with _Trials(job, problem, evaluator, judge) as trials:
-        outcome = trials.search()
-        with evaluator.cleared():
-            delivery = _Delivery(job, judge, outcome.fp32, name)
-        if outcome.passed and not delivery.verdict.passed:
-            room = evaluator.cleared if job.large else nullcontext
-            outcome = trials.repair(outcome, partial(_passes, delivery, room))
-            if outcome.passed and delivery.fp32 != outcome.fp32:
-                delivery.passes(outcome.fp32)
-    if not (outcome.passed and delivery.verdict.passed):
-        raise VerdictError(_nothing_passes(delivery.verdict))
-    result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
-    result = replace(result, notes=(*chosen, *note))
-    _save(result, workspace)
-    return result, delivery
+    with Delivery(job, judge, name or _UNNAMED, checked=name is not None) as delivery:
+        with _Trials(job, problem, evaluator, judge) as trials:
+            outcome = _delivered(trials, delivery, evaluator, job)
+        if not (outcome.passed and delivery.verdict.passed):
+            raise VerdictError(_nothing_passes(delivery.verdict))
+        result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
+        result = replace(result, notes=(*chosen, *note))
+        _save(result, workspace)
+        yield result, delivery
+
+
+def _delivered(trials: _Trials, delivery: Delivery, evaluator: OnDemand, job: Job) -> SearchOutcome:
+    """What a search finds, repaired where the judge of the written model refuses it."""
+    outcome = trials.search()
+    with evaluator.cleared():
+        passed = delivery.passes(outcome.fp32)
+    if outcome.passed and not passed:
+        room = evaluator.cleared if job.large else nullcontext
+        outcome = trials.repair(outcome, partial(_passes, delivery, room))
+        if outcome.passed and delivery.fp32 != outcome.fp32:
+            delivery.passes(outcome.fp32)
+    return outcome
 
 
 def _passes(
-    delivery: _Delivery, room: Callable[[], AbstractContextManager[None]], fp32: UnitSet
+    delivery: Delivery, room: Callable[[], AbstractContextManager[None]], fp32: UnitSet
 ) -> bool:
     """Judge a set of a repair, for a large model without its evaluator beside it."""
     with room():
@@ -429,7 +410,7 @@ def _digest(sample: Sample) -> str:
 def _result(
     job: Job,
     outcome: SearchOutcome,
-    delivery: _Delivery,
+    delivery: Delivery,
     diagnosis: Diagnosis,
     elapsed_s: float,
 ) -> SearchResult:

@@ -4,85 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from halve.auto.job import Source
-from halve.auto.records import AutoResult
+from halve.auto.stand_in import StandInJob
 from halve.options import SimplifyOptions
 from halve.search_options import SearchOptions
-from halve.search_types import SearchResult, Unit, UnitNode
 from halve.session.samples import Sample, SampleSource, as_samples
-from halve.simplify import SimplifiedModel, simplified_model
+from halve.simplify import simplified_model
 
-__all__ = ["SimplifiedJob", "simplified_job"]
-
-
-@dataclass(frozen=True, slots=True)
-class SimplifiedJob:
-    """What to search in place of the file given, and how to tell what was found.
-
-    `note` says why, where no warning of the model does.
-    """
-
-    model: SimplifiedModel
-    options: SearchOptions
-    workspace: Path | None
-    note: str = ""
-
-    @property
-    def path(self) -> Path:
-        """The simplified file."""
-        return self.model.path
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """The samples, with the file's own outputs where they brought none."""
-        return self.model.samples
-
-    def told(self, result: SearchResult) -> SearchResult:
-        """The result in the file's ids; so is the plan that the workspace keeps."""
-        plan = self.model.file_plan(result.plan)
-        if self.workspace is not None:
-            plan.save(self.workspace / "plan.json")
-        return replace(
-            result,
-            plan=plan,
-            required=self.model.file_ids(result.required),
-            carried=self.model.file_ids(result.carried),
-            given=self.model.file_ids(result.given),
-            units=tuple(self._unit(unit) for unit in result.units),
-            evidence=tuple(
-                replace(row, nodes=self.model.file_ids(row.nodes)) for row in result.evidence
-            ),
-            warnings=(*self.model.warnings, *result.warnings),
-            notes=(*result.notes, *filter(None, (self.note,))),
-        )
-
-    def told_auto(self, result: AutoResult) -> AutoResult:
-        """The same for a model that was written."""
-        scopes = self.model.scopes
-        return replace(
-            result,
-            search=self.told(result.search),
-            convert=self.model.file_result(result.convert),
-            borders=tuple(
-                replace(row, scope=scopes.get(row.scope, row.scope)) for row in result.borders
-            ),
-        )
-
-    def _unit(self, unit: Unit) -> Unit:
-        nodes: list[UnitNode] = []
-        for node in unit.nodes:
-            nodes += [replace(node, id=number) for number in self.model.file_ids([node.id])]
-        scope = self.model.scopes.get(unit.scope, unit.scope)
-        return replace(unit, nodes=tuple(nodes), scope=scope)
+__all__ = ["simplified_job"]
 
 
 @contextmanager
 def simplified_job(
     source: Source, samples: SampleSource, options: SearchOptions, *, target: Path | None = None
-) -> Iterator[SimplifiedJob]:
+) -> Iterator[StandInJob]:
     """The job in a folder that is gone afterwards; `options.convert.simplify` says how.
 
     Raises:
@@ -97,4 +35,4 @@ def simplified_job(
             f"{len(model.origins)}; ids are those of the file given"
         )
         found = replace(options, convert=model.options)
-        yield SimplifiedJob(model, found, options.workspace, note)
+        yield StandInJob(model, found, options.workspace, note)

@@ -26,7 +26,7 @@ from halve.plan.asking import ask_types
 from halve.plan.infer import TypeClasses
 from halve.plan.operand_rules import SEQUENCE_OPERATORS, one_variable, tied_outputs
 from halve.plan.schemas import OPAQUE, UNKNOWN, OpRule, known_opset, normal_domain, rule_for
-from halve.plan.type_attributes import is_weight
+from halve.plan.type_attributes import is_empty_constant, is_weight
 from halve.source import text
 from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
 from halve.types import DType, TypeOracle
@@ -65,7 +65,8 @@ class Value:
     sequence. `source` is the (node, slot) that
     makes it. `readers` are (node, input slot), in whatever scope the node is; `exits` are (scope,
     position) where it is an output of a subgraph or function. `is_input` and `is_output` are
-    those of the main graph. `name` is bytes where it is not valid UTF-8.
+    those of the main graph. `is_empty` is a constant without elements. `name` is bytes where it is
+    not valid UTF-8.
     """
 
     name: str | bytes
@@ -78,6 +79,7 @@ class Value:
     exits: Sequence[tuple[Scope, int]] = ()
     is_input: bool = False
     is_output: bool = False
+    is_empty: bool = False
     held: int = UNKNOWN
 
     @property
@@ -326,7 +328,8 @@ class _Builder:
 
     def _add_graph_values(self, scope: Scope, graph: GraphProto) -> None:
         for tensor in graph.initializer:
-            self._value(scope, tensor.name, Kind.INITIALIZER, tensor.data_type)
+            weight = self._value(scope, tensor.name, Kind.INITIALIZER, tensor.data_type)
+            weight.is_empty = 0 in tensor.dims
         for sparse in graph.sparse_initializer:
             self._value(scope, sparse.values.name, Kind.SPARSE, sparse.values.data_type)
         for info in graph.input:
@@ -334,6 +337,7 @@ class _Builder:
             if value is None:
                 value = self._value(scope, info.name, Kind.INPUT, declared_type(info.type))
             value.is_input = scope.owner is None
+            value.is_empty = False  # but for a default
             scope.inputs.append(value)
 
     def _add_node(self, scope: Scope, number: int, proto: NodeProto) -> None:
@@ -349,6 +353,7 @@ class _Builder:
             value = self._value(scope, name, kind) if name else None
             if value is not None:
                 value.source = (node, slot)
+                value.is_empty = constant and is_empty_constant(proto)
             node.outputs.append(value)
         for label, graph in subgraphs(proto) if proto.attribute else ():
             if not label or label in node.bodies:
@@ -410,10 +415,11 @@ def _connect(scope: Scope, node: NodeInfo) -> None:
 
 
 def _slot_types(node: NodeInfo, kind: str, count: int) -> tuple[tuple[str, int], ...]:
-    if node.calls_function:  # every operand of a call has a type of its own
-        return tuple((f"call#{kind}{slot}", UNKNOWN) for slot in range(count))
     if node.rule is None:
+        if node.calls_function:  # every operand of a call has a type of its own
+            return tuple((f"call#{kind}{slot}", UNKNOWN) for slot in range(count))
         return (("", UNKNOWN),) * count
+    # That of a function with the name of an operator has the operator's: runtimes may run that.
     types = node.rule.slot_types(kind, count)
     row = SEQUENCE_OPERATORS.get((node.domain, node.op_type))
     return types if row is None else one_variable(row, types)

@@ -9,9 +9,10 @@ Rules, in the order in which they are asked for each node:
 4. A type variable becomes 16-bit where the schema at this opset allows it; fixed operands and
    other variables stay, as does what halve.plan.operand_rules keeps.
 5. The target must have a kernel for that; else for the variable of the main operand alone; else
-   the node stays float32. The user may vouch for a kernel, of an operator without a schema too,
-   and may keep single operands float32 (halve.plan.wishes). A quantiser whose scale does not fit
-   stays float32 (halve.plan.scales).
+   the node stays float32. A variable that only constants without elements have (Resize's roi, as a
+   rule) is not asked for: there is nothing that a kernel could read. The user may vouch for a
+   kernel, of an operator without a schema too, and may keep single operands float32
+   (halve.plan.wishes). A quantiser whose scale does not fit stays float32 (halve.plan.scales).
 6. A precision-neutral node takes the side that makes casts cheapest (halve.plan.neutral).
 7. A Constant is a weight: it follows its readers.
 """
@@ -222,7 +223,8 @@ def _signature(node: NodeInfo) -> tuple[object, ...]:
     """All that `decide` asks of a node with a schema, without bodies, that is no Constant, but
     for its name.
     """
-    elems = [None if v is None else (v.elem, v.held) for v in (*node.inputs, *node.outputs)]
+    operands = (*node.inputs, *node.outputs)
+    elems = [None if v is None else (v.elem, v.held, v.is_empty) for v in operands]
     return node.domain, node.op_type, node.opset, node.in_types, node.out_types, *elems
 
 
@@ -238,7 +240,7 @@ def decide(
     reason = blocked or ("" if foreign else _unfit(node))
     if reason:
         return Decision(frozenset(), reason)
-    if node.calls_function or foreign:
+    if (node.calls_function and node.rule is None) or foreign:
         return Decision(frozenset(wanted))
     able = [var for var in wanted if var and _allows(node, var, half)]
     kept = wishes.kept_variables(node)
@@ -295,12 +297,23 @@ def _is_standard(domain: str) -> bool:
 def _with_kernel(node: NodeInfo, able: list[str], profile: TargetProfile, half: DType) -> Decision:
     """Rule 5. An operator with bodies is asked for all its variables together."""
     source = _source_types(node)
+    empty = _empty_variables(node).intersection(able)
+    able = [var for var in able if var not in empty]
     for chosen in (able,) if node.bodies else (able, able[:1]):
         types = source | dict.fromkeys(map(_base, chosen), int(half))
         if profile.supports(node.domain, node.op_type, node.opset, types):
-            return Decision(frozenset(chosen))
+            return Decision(empty.union(chosen))
     types = source | dict.fromkeys(map(_base, able), int(half))
     return Decision(frozenset(), profile.reason(node.domain, node.op_type, node.opset, types))
+
+
+def _empty_variables(node: NodeInfo) -> frozenset[str]:
+    pairs = zip((*node.inputs, *node.outputs), (*node.in_types, *node.out_types), strict=True)
+    found: dict[str, bool] = {}
+    for value, (var, _) in pairs:
+        if value is not None and var:
+            found[var] = found.get(var, True) and value.is_empty
+    return frozenset(var for var, empty in found.items() if empty)
 
 
 def _base(var: str) -> str:
@@ -323,7 +336,12 @@ def _row(
     if not found:
         return "", {}, ""
     chosen = [_settled(node, decisions) for node, _ in found]
-    half = frozenset.intersection(*(decision.half_vars for decision in chosen))
+    half, kept = set[str](), set[str]()
+    for (_, slots), decision in zip(found, chosen, strict=True):
+        used = {var for _, _, var in slots}
+        half |= used & decision.half_vars
+        kept |= used - decision.half_vars
+    half -= kept  # that no instance with a float operand there keeps
     if not half:
         return "float32", {}, next((d.reason for d in chosen if d.reason), "")
     operands = {

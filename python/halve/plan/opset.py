@@ -11,6 +11,8 @@
    fields; so nothing but the nodes whose form changes passes through it.
 3. Constants that a new form reads become initializers of the same graph, so that nodes keep their
    ids. In a function's body, which has none, they are nodes.
+4. Training graphs are raised with the rest. They read the main graph's values by name, and their
+   nodes have no ids.
 """
 
 from __future__ import annotations
@@ -33,26 +35,25 @@ from onnx import (
     shape_inference,
 )
 
-from halve.errors import UnsupportedModelError
 from halve.options import ConvertOptions
 from halve.plan.opset_forms import (
     ADDED,
     SCALES,
     Goal,
     changes,
-    interpolation,
     is_batched_scan,
     mark,
     origin,
     raised_form,
-    refusal,
     single_node_model,
 )
+from halve.plan.opset_parameters import settle_parameters
 from halve.plan.opset_scan import scan_the_batch
 from halve.plan.scales import QUANTIZERS
 from halve.plan.schemas import normal_domain
 from halve.source import payload_index, text
-from halve.source.scopes import iter_nodes, subgraphs
+from halve.source.names import append_name
+from halve.source.scopes import body_nodes, iter_nodes, subgraphs
 from halve.types import DType, Plan, PlanNode, SourceModel
 
 __all__ = ["Goal", "RaisedModel", "needed_opset", "raise_opset", "useful_opset"]
@@ -70,7 +71,7 @@ _SCALES = Goal(
     " each",
 )
 
-_OLDEST = 6  # below, types and defaults are told in ways that the converter does not translate
+_TRAINING = -1  # the id of every node of a training graph (rule 4)
 _IR_OVERRIDES = 4  # the first IR version whose initializers need not be inputs
 
 _ODD = (ValueError, TypeError, RuntimeError)  # what onnx raises for a malformed model
@@ -147,13 +148,6 @@ def raise_opset(model: SourceModel, goal: Goal) -> RaisedModel | None:
     low = [version for version in versions if 0 < version < goal.opset]
     if not low:
         return None
-    if min(low) < _OLDEST:
-        raise UnsupportedModelError(
-            f"the model has opset {min(low)} of the default domain; it cannot be raised to"
-            f" {goal.opset}, {goal.clause}: halve raises an opset from {_OLDEST} on; export the"
-            f" model again with opset {goal.opset} or later"
-        )
-    _refuse_training(model.proto, goal)
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     work = _Work(_names(proto), goal)
@@ -173,24 +167,26 @@ def _bodies_opsets(proto: ModelProto) -> Iterator[onnx.OperatorSetIdProto]:
         yield from function.opset_import
 
 
-def _refuse_training(proto: ModelProto, goal: Goal) -> None:
-    for training in proto.training_info:
-        if training.initialization.node or training.algorithm.node:
-            raise UnsupportedModelError(
-                "the model has training_info, whose graphs cannot be raised to opset"
-                f" {goal.opset}, {goal.clause}; remove it, or export the model again"
-                f" with opset {goal.opset} or later"
-            )
+def _training_graphs(proto: ModelProto) -> list[GraphProto]:
+    return [
+        graph for item in proto.training_info for graph in (item.initialization, item.algorithm)
+    ]
+
+
+def _training_nodes(proto: ModelProto) -> Iterator[NodeProto]:
+    for graph in _training_graphs(proto):
+        yield from body_nodes(graph)
 
 
 def _names(proto: ModelProto) -> set[str | bytes]:
     """Every name of a value in the model, in whatever scope."""
     names: set[str | bytes] = set()
-    for _, _, node in iter_nodes(proto):
+    for node in (*(node for _, _, node in iter_nodes(proto)), *_training_nodes(proto)):
         names.update(node.input, node.output)
         for _, graph in subgraphs(node):
             names.update(_graph_names(graph))
-    names.update(_graph_names(proto.graph))
+    for graph in (proto.graph, *_training_graphs(proto)):
+        names.update(_graph_names(graph))
     for function in proto.functions:
         names.update(function.input, function.output)
     return names
@@ -244,10 +240,31 @@ class _Work:
         self.constants = dict(_constants(proto))
         for number, _, node in iter_nodes(proto):
             mark(node, number)
-        self.convert_body(proto.graph, inferred.graph, _raise(proto, self.goal.opset), ChainMap())
+        for node in _training_nodes(proto):
+            mark(node, _TRAINING)
+        self.settle_parameters(proto)
+        opset = _raise(proto, self.goal.opset)
+        self.convert_body(proto.graph, inferred.graph, opset, ChainMap())
+        types: ChainMap[str | bytes, TypeProto] = ChainMap()
+        _add_types(types, inferred.graph)
+        for graph in _training_graphs(proto):
+            self.convert_body(graph, graph, opset, types)
         self.constants = {}  # functions have names of their own
         for function in proto.functions:
             self.convert_body(function, function, _raise(function, self.goal.opset), ChainMap())
+
+    def settle_parameters(self, proto: ModelProto) -> None:
+        """Replace functions whose nodes' forms depend on what a call says."""
+
+        def changes_form(node: NodeProto, function: FunctionProto) -> bool:
+            return changes(node, _opset(function, self.goal.opset), self.goal)
+
+        def mark_added(node: NodeProto) -> None:
+            number = origin(node)
+            del node.metadata_props[-1]
+            mark(node, number, added=True)
+
+        settle_parameters(proto, changes_form, mark_added)
 
     def convert_body(
         self,
@@ -292,8 +309,6 @@ class _Work:
         known = self.constants.get(node.input[1]) if len(node.input) > 1 else None
         if known is not None:
             found.CopyFrom(known)
-        elif interpolation(node) == b"nearest":
-            raise refusal(node, self.goal, "its rounding depends on scales that are not constant")
         else:
             found.CopyFrom(helper.make_tensor("", TensorProto.FLOAT, [0], []))
         found.name = SCALES
@@ -310,11 +325,8 @@ class _Work:
         new = [tensor.name for tensor in constants] + [o for item in made for o in item.output]
         names |= {name: self.fresh(node) for name in new if name not in names}
         place = _own_place(made, node)
-        rest = [
-            node if n == place else _added(item, node, names, self.goal)
-            for n, item in enumerate(made)
-        ]
-        _become(node, made[place], names, self.goal)
+        rest = [node if n == place else _added(item, node, names) for n, item in enumerate(made)]
+        _become(node, made[place], names)
         return [*_add_constants(body, constants, node, names), *rest]
 
     def fresh(self, node: NodeProto) -> str:
@@ -334,6 +346,8 @@ class _Work:
             ids.append(int(entry.value))
             if entry.key == ADDED:
                 added.add(number)
+        for node in _training_nodes(model.proto):
+            node.metadata_props.pop()
         return RaisedModel(model, tuple(ids), frozenset(added), warning)
 
 
@@ -345,12 +359,17 @@ def _copy(node: NodeProto) -> NodeProto:
 
 def _raise(body: ModelProto | FunctionProto, opset: int) -> int:
     """Set the body's opset of the default domain; the one that it had."""
+    before = _opset(body, opset)
     for entry in body.opset_import:
         if normal_domain(entry.domain) == "":
-            before = int(entry.version)
             entry.version = max(before, opset)
-            return before
-    return opset
+    return before
+
+
+def _opset(body: ModelProto | FunctionProto, absent: int) -> int:
+    """The body's opset of the default domain, or `absent`."""
+    entries = (e.version for e in body.opset_import if normal_domain(e.domain) == "")
+    return int(next(entries, absent))
 
 
 def _parted(graph: GraphProto) -> tuple[list[TensorProto], list[NodeProto]]:
@@ -398,14 +417,12 @@ def _constant_node(tensor: TensorProto, names: Mapping[str, str | bytes]) -> Nod
     return item
 
 
-def _added(
-    item: NodeProto, node: NodeProto, names: Mapping[str, str | bytes], goal: Goal
-) -> NodeProto:
+def _added(item: NodeProto, node: NodeProto, names: Mapping[str, str | bytes]) -> NodeProto:
     made = NodeProto(domain=node.domain)
     if node.name:
         made.name = f"{_stem(node.name)}_{item.op_type}"
     mark(made, origin(node), added=True)
-    _become(made, item, names, goal)
+    _become(made, item, names)
     return made
 
 
@@ -413,7 +430,7 @@ def _stem(name: str | bytes) -> str:
     return text(name).encode("utf-8", "replace").decode()
 
 
-def _become(node: NodeProto, item: NodeProto, names: Mapping[str, str | bytes], goal: Goal) -> None:
+def _become(node: NodeProto, item: NodeProto, names: Mapping[str, str | bytes]) -> None:
     """Take operator, attributes and operands of `item`; all else about the node stays."""
     if node.op_type != item.op_type:
         node.op_type = item.op_type
@@ -424,10 +441,9 @@ def _become(node: NodeProto, item: NodeProto, names: Mapping[str, str | bytes], 
         wanted = [names[name] for name in getattr(item, kind)]
         present = getattr(node, kind)
         if wanted != list(present):
-            if any(isinstance(name, bytes) for name in wanted):
-                raise refusal(node, goal, f"the name of one of its {kind}s is not valid UTF-8")
             del present[:]
-            present.extend(wanted)
+            for name in wanted:
+                append_name(node, kind, name)
 
 
 def _same_attributes(node: NodeProto, item: NodeProto) -> bool:

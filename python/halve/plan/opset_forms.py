@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 from onnx import (
     AttributeProto,
@@ -28,6 +29,7 @@ from onnx import (
 )
 
 from halve.errors import UnsupportedModelError
+from halve.plan.opset_old import oldest_convertible
 from halve.plan.schemas import normal_domain
 from halve.source import payload_index, text
 
@@ -36,7 +38,6 @@ __all__ = [
     "SCALES",
     "Goal",
     "changes",
-    "interpolation",
     "is_batched_scan",
     "mark",
     "origin",
@@ -61,13 +62,16 @@ SCALES = "scales"  # the initializer by which a single Resize tells its scales
 
 # Their versions differ in types alone, and they hold bodies or payload.
 _SAME_FORM = frozenset({"Constant", "If", "Loop", "Scan"})
-# Rule 2. Hardmax changed as Softmax did, and comparisons as Add did, for which the converter has
-# forms.
-_CORRECTED = {"Greater": "Add", "Hardmax": "Softmax", "Less": "Add"}
+# Rule 2. Hardmax changed as Softmax did, comparisons and logic as Add did, for which the converter
+# has forms.
+_CORRECTED = {"Hardmax": "Softmax"} | dict.fromkeys(
+    ("And", "Equal", "Greater", "Less", "Or", "Xor"), "Add"
+)
 # Their form is one but for this attribute, gone at 7, which says that output 0 is made: that it is
 # named says so, too.
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 _OUTPUT_SEQUENCE = "output_sequence"
+_POSITIONS, _ROUNDING = "coordinate_transformation_mode", "nearest_mode"
 _ALIGNED = "aligned"  # the operand of a single node that got sizes of 1 (rule 3)
 
 
@@ -104,20 +108,23 @@ def origin(node: NodeProto) -> int:
 
 def changes(node: NodeProto, opset: int, goal: Goal) -> bool:
     """Whether another version of the node's operator is in force at the new opset."""
-    if normal_domain(node.domain) or opset >= goal.opset:
+    # An operator's name may be no text where nothing runs: nobody knows it then.
+    if normal_domain(node.domain) or opset >= goal.opset or not isinstance(node.op_type, str):
         return False
-    try:
-        before = defs.get_schema(node.op_type, opset, "").since_version
-    except defs.SchemaError:
+    before = _since(node.op_type, opset)
+    if before is None:
         return False  # a local function, or an operator that nobody knows
     if is_batched_scan(node, opset):
         return True
-    if node.op_type in _SAME_FORM:
-        return False
+    return node.op_type not in _SAME_FORM and before != _since(node.op_type, goal.opset)
+
+
+def _since(op_type: str, opset: int) -> int | None:
+    """The opset from which on the operator has been what it is at this one."""
     try:
-        return before != int(defs.get_schema(node.op_type, goal.opset, "").since_version)
+        return int(defs.get_schema(op_type, opset, "").since_version)
     except defs.SchemaError:
-        return True
+        return None
 
 
 def is_batched_scan(node: NodeProto, opset: int) -> bool:
@@ -128,8 +135,10 @@ def is_batched_scan(node: NodeProto, opset: int) -> bool:
 def refusal(node: NodeProto, goal: Goal, reason: str) -> UnsupportedModelError:
     """The error for a node that has no form at the higher opset."""
     name = f" {text(node.name)!r}" if node.name else ""
+    number = origin(node)
+    place = "a node of training_info" if number < 0 else f"node {number}"
     return UnsupportedModelError(
-        f"node {origin(node)} ({node.op_type}{name}) cannot be raised to opset {goal.opset},"
+        f"{place} ({node.op_type}{name}) cannot be raised to opset {goal.opset},"
         f" {goal.clause}: {reason}; export the model again with opset {goal.opset} or"
         f" later{goal.otherwise}"
     )
@@ -144,6 +153,9 @@ def single_node_model(
     item.attribute.extend(attr for attr in node.attribute if not _is_gone(attr, node))
     item.input.extend(f"i{slot}" if name else "" for slot, name in enumerate(node.input))
     item.output.extend(f"o{slot}" if name else "" for slot, name in enumerate(node.output))
+    opset, obstacle = oldest_convertible(item, opset, goal.opset)
+    if obstacle:
+        raise refusal(node, goal, obstacle)
     graph = GraphProto(name="node", node=[item])
     for slot, name in enumerate(node.input):
         if name:
@@ -204,7 +216,11 @@ def _first_axis(node: NodeProto, types: Sequence[TypeProto.Tensor]) -> int | Non
 def _check_attributes(node: NodeProto, goal: Goal) -> None:
     for attr in node.attribute:
         if attr.ref_attr_name:
-            raise refusal(node, goal, f"its attribute {attr.name!r} is a parameter of the function")
+            raise refusal(
+                node,
+                goal,
+                f"its attribute {attr.name!r} is a parameter of a function that nothing calls",
+            )
         if attr.type == AttributeProto.TENSOR and payload_index(attr.t) is not None:
             raise refusal(node, goal, f"its attribute {attr.name!r} is a large tensor")
 
@@ -278,28 +294,55 @@ def _correct(graph: GraphProto, node: NodeProto, opset: int, goal: Goal) -> None
     for item in graph.node:
         if item.op_type == _CORRECTED.get(node.op_type):
             item.op_type = node.op_type
-        if item.op_type == "Resize" and opset < 11:
-            scales = [t for t in graph.initializer if t.name == SCALES]
-            _keep_coordinates(item, node, scales, goal)
+    for item in [item for item in graph.node if item.op_type == "Resize" and opset < 11]:
+        scales = [t for t in graph.initializer if t.name == SCALES]
+        _keep_coordinates(graph, item, scales)
 
 
-def _keep_coordinates(
-    item: NodeProto, node: NodeProto, scales: Sequence[TensorProto], goal: Goal
-) -> None:
+def _keep_coordinates(graph: GraphProto, item: NodeProto, scales: Sequence[TensorProto]) -> None:
     """Before opset 11 a position was divided by the scale, then rounded down (up where the result
     is smaller, in ONNX Runtime); the defaults of 11 are others, and the converter keeps them.
     """
-    values = numpy_helper.to_array(scales[0]).ravel() if scales else ()
-    shrinks, grows = any(v < 1 for v in values), any(v > 1 for v in values)
-    if shrinks and grows and interpolation(node) == b"nearest":
-        raise refusal(
-            node, goal, "it enlarges one axis and reduces another, each rounded its own way"
-        )
-    rounding = "ceil" if shrinks else "floor"
-    item.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-    item.attribute.append(helper.make_attribute("nearest_mode", rounding))
+    values = numpy_helper.to_array(scales[0]).ravel() if scales else np.ones(1)
+    shrinks, grows = bool((values < 1).any()), bool((values > 1).any())
+    nearest = _interpolation(item) == b"nearest"
+    _set_positions(item, "ceil" if shrinks else "floor")
+    if nearest and (values.size == 0 or (shrinks and grows)):
+        _reduce_first(graph, item)
 
 
-def interpolation(node: NodeProto) -> bytes:
+def _set_positions(item: NodeProto, rounding: str) -> None:
+    kept = [attr for attr in item.attribute if attr.name not in (_POSITIONS, _ROUNDING)]
+    del item.attribute[:]
+    item.attribute.extend(kept)
+    item.attribute.append(helper.make_attribute(_POSITIONS, "asymmetric"))
+    item.attribute.append(helper.make_attribute(_ROUNDING, rounding))
+
+
+def _reduce_first(graph: GraphProto, item: NodeProto) -> None:
+    """Make a Resize two, each with its own rounding: along axes that get smaller, then along those
+    that grow. Positions along one axis are independent of the others.
+    """
+    second = NodeProto()
+    second.CopyFrom(item)
+    made, given = item.output[0], item.input[2]
+    one = helper.make_tensor("", TensorProto.FLOAT, [], [1.0])
+    added = [
+        helper.make_node("Constant", [], ["one"], value=one),
+        helper.make_node("Min", [given, "one"], ["reducing"]),
+        helper.make_node("Max", [given, "one"], ["enlarging"]),
+    ]
+    _set_positions(item, "ceil")
+    _set_positions(second, "floor")
+    item.input[2], item.output[0] = "reducing", "reduced"
+    second.input[0], second.input[2], second.output[0] = "reduced", "enlarging", made
+    place = list(graph.node).index(item)
+    nodes = [*graph.node[:place], *added, item, second, *graph.node[place + 1 :]]
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _interpolation(node: NodeProto) -> bytes:
     """The mode of a Resize or Upsample."""
     return next((attr.s for attr in node.attribute if attr.name == "mode"), b"nearest")

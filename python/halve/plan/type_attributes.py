@@ -22,6 +22,7 @@ __all__ = [
     "attribute",
     "chosen_type",
     "constant_type",
+    "is_empty_constant",
     "is_weight",
     "set_type",
 ]
@@ -98,6 +99,14 @@ def is_weight(domain: str, node: NodeProto) -> bool:
         candidate.name in ("value", "value_float", "value_floats") and not candidate.ref_attr_name
         for candidate in node.attribute
     )
+
+
+def is_empty_constant(node: NodeProto) -> bool:
+    """Whether a Constant that is a weight has no elements."""
+    found = {candidate.name: candidate for candidate in node.attribute}
+    if "value" in found:
+        return 0 in found["value"].t.dims
+    return "value_floats" in found and not found["value_floats"].floats
 
 
 def chosen_type(

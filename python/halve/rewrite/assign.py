@@ -5,7 +5,7 @@
    tensors has one type wherever it is.
 3. An attribute that chooses the type of a float32 output is set to the assigned type.
 4. A formal input or output of a body has the type of the owner's slot that it is tied to, and
-   keeps its own where it is tied to none.
+   keeps its own where it is tied to none. A function's output that a call leaves out has none.
 5. A Cast reads its input in the type in which that is made, whatever the plan says: it computes
    nothing that could need another. A weight is made float32 for it, unless all that read it want
    it 16-bit and the plan does not keep the Cast float32.
@@ -171,8 +171,12 @@ def _assign_link(state: Rewriting, owner: NodeInfo, link: Link) -> None:
         elem = slots[0] if slots else scope.inputs[k].elem
         state.scope_inputs.setdefault(scope, {})[k] = elem
     for scope, k in link.body_outputs:
-        elem = slots[0] if slots else scope.outputs[k].elem
+        elem = slots[0] if slots else _own_type(owner, scope.outputs[k])
         state.scope_outputs.setdefault(scope, {})[k] = elem
+
+
+def _own_type(owner: NodeInfo, output: Value) -> int:
+    return _UNDEFINED if owner.calls_function else output.elem
 
 
 def _has(values: list[Value | None], slot: int) -> bool:

@@ -7,6 +7,7 @@
 4. A Cast of the source whose input and target were assigned one type is dropped, its readers
    reading its input, unless it makes a graph output, or the output of a body that nothing else
    in the body would make.
+5. An input of a function that a call leaves out is not there to be cast.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from halve.errors import UnsupportedModelError
-from halve.plan.analysis import NodeInfo, Scope, Value
+from halve.plan.analysis import Kind, NodeInfo, Scope, Value
 from halve.plan.schemas import normal_domain, rule_for
-from halve.rewrite.names import append_name, replace_name, stem
 from halve.rewrite.state import CAST_OPSET, Reader, Rewriting, type_tag
 from halve.source import text
+from halve.source.names import append_name, replace_name, stem
 from halve.types import CastRow, DType
 
 __all__ = ["insert_casts"]
@@ -38,6 +39,7 @@ def insert_casts(state: Rewriting, settled: set[int]) -> None:
         for value in state.analysis.values
         if value.index not in settled
         and value not in drops
+        and not _is_left_out(value)
         and (value.elem == DType.FLOAT or drops.reaches(value))
     ]
     for value in made_here:
@@ -51,6 +53,16 @@ def insert_casts(state: Rewriting, settled: set[int]) -> None:
     imported = {normal_domain(entry.domain) for entry in state.proto.opset_import}
     if state.casts and "" not in imported:
         state.proto.opset_import.add(domain="", version=CAST_OPSET)
+
+
+def _is_left_out(value: Value) -> bool:
+    """Rule 5, for inputs that are handed on from function to function, too."""
+    caller = value.scope.owner
+    if value.kind != Kind.INPUT or caller is None or not caller.calls_function:
+        return False
+    slot = value.scope.inputs.index(value)
+    operand = caller.inputs[slot] if slot < len(caller.inputs) else None
+    return operand is None or _is_left_out(operand)
 
 
 class _Drops:

@@ -11,8 +11,8 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProt
 from halve.errors import OptionError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
-from halve.rewrite.names import replace_name, set_value_name, stem
 from halve.source import iter_function_tensors, payload_index, set_payload
+from halve.source.names import replace_name, set_name, stem
 from halve.source.scopes import subgraphs
 from halve.types import CastJob, CastRow, DType, Plan, SourceModel
 
@@ -65,7 +65,8 @@ class Rewriting:
     `half_sequences` the sequences whose tensors become 16-bit. By scope:
     `bodies` are the copy's graphs and functions (each instance of a function is a copy of its
     own), `first` the new nodes at the start, and `scope_inputs` and `scope_outputs` the types of
-    formal inputs and outputs of all but the main graph.
+    formal inputs and outputs of all but the main graph; UNDEFINED is that of an output that
+    nobody takes, and which may have any.
     """
 
     source: SourceModel
@@ -193,9 +194,13 @@ class Rewriting:
     def readers(self, value: Value) -> list[Reader]:
         """The places that read a value, with the types that they want."""
         found = [Reader(n, slot, self.in_types[n.uid][slot]) for n, slot in value.readers]
-        if value.exits:
-            found += [Reader(s, slot, self.scope_outputs[s][slot]) for s, slot in value.exits]
+        for scope, slot in value.exits:
+            found.append(Reader(scope, slot, self.scope_outputs[scope][slot] or self._any(value)))
         return found
+
+    def _any(self, value: Value) -> int:
+        """The type in which whoever takes any gets a value."""
+        return value.elem if self.is_weight(value) else self.made_type(value)
 
     def wanted(self, value: Value) -> set[int]:
         """The types in which a value is read, as a graph output among others."""
@@ -220,7 +225,7 @@ class Rewriting:
             if isinstance(body, FunctionProto):
                 replace_name(body, "output", reader.slot, name)
             else:
-                set_value_name(body.output[reader.slot], name)
+                set_name(body.output[reader.slot], name)
         self.changed = self.changed or bool(readers)
 
     def insert(self, node: NodeProto, after: Value) -> None:

@@ -22,6 +22,9 @@ __all__ = ["Algorithm"]
 RUNNERS_UP = 16
 """So many sets that passed are tried on a held-out sample that refused the cheapest."""
 
+EXCHANGES = 0.5
+"""So many trials, as a share of those before, go into exchanging dear units for cheaper ones."""
+
 HOPELESS = 4.0
 """A group that should have so many times the energy that is allowed is not judged in graph order.
 What neighbours share makes it two or three times less than that."""
@@ -210,7 +213,28 @@ class Algorithm:
         base = yield from self._grown(grower, free, first)
         for order in others if self._undecided(free & ~base) else ():
             yield from self._grown(grower, free, order, first_failure=True)
+        yield from self._exchanged()
         return self._cheapest()
+
+    def _exchanged(self) -> Steps[None]:
+        """Convert the dearest units of the cheapest set after all, each with as few cheaper ones in
+        float32 as make up for it, while that makes it cheaper.
+        """
+        tried, most = 0, len(self.ledger.rows) * (1 + EXCHANGES)
+        while len(self.ledger.rows) < most:
+            unit = self._dearest(self._cheapest() & ~tried)
+            if unit is None:
+                return
+            tried |= 1 << unit
+            yield from self._widened(self._cheapest() & ~(1 << unit), without=1 << unit)
+
+    def _dearest(self, kept: int) -> int | None:
+        """The dearest of the units that should fit alone; None where it is hardly dear."""
+        ledger = self.ledger
+        worth = self.problem.parameters.refine_until * self.verdict.best_price
+        units = [u for u in bits(kept & ~ledger.given) if ledger.costs[u] > worth]
+        fitting = [u for u in units if self.energies.of_unit[u] <= ledger.limit]
+        return max(fitting, key=lambda u: (ledger.costs[u], -u), default=None)
 
     def _grown(
         self, grower: Grower, free: int, order: str, *, first_failure: bool = False
@@ -254,14 +278,17 @@ class Algorithm:
         yield from self._widened(fp32)
         return (yield from self._minimised(self._cheapest()))
 
-    def _widened(self, fp32: int) -> Steps[None]:
+    def _widened(self, fp32: int, without: int = 0) -> Steps[None]:
         """Add units by sensitivity in doubling steps, and search inside the last one.
 
-        It ends early where that costs as much as the cheapest set that passed.
+        It ends early where that costs as much as the cheapest set that passed. Units in `without`
+        are not added.
         """
-        order = self.energies.order(bits(self.ledger.every & ~fp32), "density")
+        order = self.energies.order(bits(self.ledger.every & ~(fp32 | without)), "density")
         step, added = 1, 0
         while not (yield from self.verdict(fp32, Note(added))):
+            if not order and without:
+                return
             if not order:
                 raise OutOfBudgetError
             added = mask_of(order[-step:], self.ledger.count)

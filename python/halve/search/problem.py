@@ -43,8 +43,9 @@ class Parameters:
     is the classic bisection in graph order."""
     refine_until: float = 0.06
     """Clusters are split until what that could still save is this share of the kept cost."""
-    refine_share: float = 0.4
-    """At most this many splits a unit, and 48 more."""
+    refine_share: float = 0.7
+    """At most this many splits a unit, times 0.5 and the share of the cost that is kept, and 48
+    more."""
 
     def __post_init__(self) -> None:
         """Check the names and ranges."""

@@ -104,13 +104,8 @@ class Refiner:
 
     def run(self) -> Steps[None]:
         """Split until little is to be gained, or energies turn out not to add up."""
-        problem = self.ledger.problem
-        parameters = problem.parameters
-        most = 48 + parameters.refine_share * self.ledger.count
-        if problem.max_trials is not None:  # which leaves most of them to grow by what was learnt
-            most = min(most, problem.max_trials / 3)
-        while self._splits < most and not self.interacting:
-            chosen = self._worthwhile(parameters.refine_until)
+        while self._splits < self._most() and not self.interacting:
+            chosen = self._worthwhile(self.ledger.problem.parameters.refine_until)
             if chosen is None:
                 break
             self._show(chosen)
@@ -119,6 +114,16 @@ class Refiner:
             else:
                 yield from self._split(chosen)
         self.energies.adopt(self.clusters)
+
+    def _most(self) -> float:
+        """How many splits are worth it: the more of the model is to be kept, the more."""
+        kept, _ = self._knapsack()
+        share = 0.5 + kept / max(math.fsum(cluster.cost for cluster in self.clusters), 1e-300)
+        problem = self.ledger.problem
+        most = 48 + problem.parameters.refine_share * share * self.ledger.count
+        if problem.max_trials is None:
+            return most
+        return min(most, problem.max_trials / 3)  # the rest is to grow by what was learnt
 
     def candidate(self) -> int:
         """The 16-bit set that should just pass: clusters by density, while their sum fits."""

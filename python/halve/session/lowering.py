@@ -43,6 +43,7 @@ from halve.session.scope import Names, Scope, bodies, used_names
 from halve.session.type_oracle import RuntimeTypes
 from halve.session.weight_store import InlineWeights, Weights
 from halve.source import iter_tensors
+from halve.source.scopes import body_nodes
 
 __all__ = ["LOWERED_CAST", "flatten", "half_names", "lower"]
 
@@ -128,12 +129,31 @@ def half_names(model: ModelProto, *, custom_op_library: Path | None = None) -> f
 
 def _inlined(model: ModelProto) -> ModelProto:
     """The model without local functions and, by rule 8, without some of the standard's."""
-    flat = onnx.inliner.inline_local_functions(model) if model.functions else model
+    flat = model
+    if model.functions:
+        flat = onnx.inliner.inline_local_functions(_with_defaults(model))
     if not any((node.domain, node.op_type) in _DEFINED for node in _all_nodes(flat.graph)):
         return flat
     return onnx.inliner.inline_selected_functions(
         flat, list(_DEFINED), inline_schema_functions=True
     )
+
+
+def _with_defaults(model: ModelProto) -> ModelProto:
+    """The model with the defaults of functions' attributes told by their calls, since onnx's
+    inliner does not know of them.
+    """
+    defaults = {(f.domain, f.name, f.overload): f.attribute_proto for f in model.functions}
+    if not any(defaults.values()):
+        return model
+    told = ModelProto()
+    told.CopyFrom(model)
+    for body in (told.graph, *told.functions):
+        for node in body_nodes(body):
+            given = {attr.name for attr in node.attribute}
+            known = defaults.get((node.domain, node.op_type, node.overload), ())
+            node.attribute.extend(attr for attr in known if attr.name not in given)
+    return told
 
 
 def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:

@@ -225,14 +225,17 @@ def run(
         SessionError: ONNX Runtime fails while it runs.
     """
     ready = check_feeds(session.inputs, session.optional, feeds, session.where)
-    ports = (*session.inputs, *session.optional, *session.outputs)
+    ports = {port.name: port for port in (*session.inputs, *session.optional, *session.outputs)}
     try:
-        if any(is_bfloat16(port) for port in ports):
-            return _run_with_values(session, ready, fetch)
-        if handle is None:
-            return list(session.inner.run(fetch, ready))
-        with handle.limit() as options:
+        with contextlib.nullcontext() if handle is None else handle.limit() as options:
+            if any(map(is_bfloat16, ports.values())):
+                from halve.session.whole_values import run_whole
+
+                names = fetch or [port.name for port in session.outputs]
+                return run_whole(session.inner, ports, ready, names, options)
             return list(session.inner.run(fetch, ready, options))
+    except SessionError:
+        raise
     except runtime_errors(runtime_module()) as error:
         raise _run_error(session, handle, error) from error
 
@@ -333,18 +336,6 @@ def _upload_bfloat16(ort: ModuleType, array: NDArray[Any], provider: str, device
     )
     cuda.copy_to_device(device, value.data_ptr(), array)
     return value
-
-
-def _run_with_values(
-    session: Session, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[str] | None
-) -> list[NDArray[Any]]:
-    """As run, for models with bfloat16 inputs or outputs, which plain arrays cannot carry."""
-    from halve.session.values import from_value, to_value
-
-    ort = runtime_module()
-    values = {name: to_value(ort, array) for name, array in feeds.items()}
-    results = session.inner.run_with_ort_values(fetch, values)
-    return [from_value(value, session.where) for value in results]
 
 
 def check_provider(provider: str) -> None:

@@ -34,8 +34,8 @@ from halve.session.steps import Outputs, roll
 __all__ = [
     "LEVELS",
     "JudgeSettings",
+    "LoadingCheck",
     "WrittenModel",
-    "loading_notes",
     "open_written",
     "reference_outputs",
     "run_sample",
@@ -165,29 +165,43 @@ def _place(settings: JudgeSettings) -> dict[str, Any]:
     }
 
 
-def loading_notes(path: Path, settings: JudgeSettings) -> tuple[str, ...]:
-    """What there is to say of loading a written file on the CPU provider, fully optimised.
+class LoadingCheck:
+    """Loads a written file on the CPU provider, fully optimised, while other work goes on.
 
     It is done in a child process: ONNX Runtime's optimiser takes some 16-bit graphs for ones that
     it can fuse, and then refuses them, or ends the process. Providers with 16-bit kernels are not
     concerned.
     """
-    library = "" if settings.custom_op_library is None else str(settings.custom_op_library)
-    done = subprocess.run(
-        [sys.executable, "-c", _LOAD, str(path), library],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        return ()
-    lines = done.stderr.strip().splitlines()
-    reason = lines[-1] if done.returncode == 1 and lines else f"status {done.returncode}"
-    return (
-        "ONNX Runtime's CPU provider loads the written model only with graph optimisations off"
-        f" ({reason})",
-    )
+
+    def __init__(self, path: Path, settings: JudgeSettings) -> None:
+        """Start loading `path`, which must stay until it is told of or closed."""
+        library = "" if settings.custom_op_library is None else str(settings.custom_op_library)
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _LOAD, str(path), library],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of it, when that is known."""
+        _, said = self._child.communicate()
+        status = self._child.returncode
+        if status == 0:
+            return ()
+        lines = said.strip().splitlines()
+        reason = lines[-1] if status == 1 and lines else f"status {status}"
+        return (
+            "ONNX Runtime's CPU provider loads the written model only with graph optimisations off"
+            f" ({reason})",
+        )
+
+    def close(self) -> None:
+        """End it where it still goes on."""
+        if self._child.returncode is None:
+            self._child.kill()
+            self._child.communicate()
 
 
 def reference_outputs(

@@ -26,7 +26,7 @@ from halve.simplify.run import Made, make_simplified
 from halve.source.scopes import iter_nodes
 from halve.types import CastRow, ConvertResult, Plan, PlanNode
 
-__all__ = ["SimplifiedModel", "convert_simplified", "simplified_model"]
+__all__ = ["StandIn", "convert_simplified", "simplified_model"]
 
 _Path = str | os.PathLike[str]
 _GONE = "simplified away"
@@ -35,12 +35,12 @@ _UNMATCHED = (NO_SUCH_OPS, "no node is called ")
 
 
 @dataclass(frozen=True, slots=True)
-class SimplifiedModel:
-    """A simplified file, and what its nodes are in the file given.
+class StandIn:
+    """A file that stands for the one given (simplified, say), and what its nodes are in that one.
 
     `samples` have golden outputs: the file's own, so that what is judged on them is judged against
-    the file given. `options` are those for the simplified model. `plan` is the file's, without the
-    decisions for the simplified model. `warnings` are about what the options name.
+    the file given. `options` are those for this model. `plan` is the file's, without the
+    decisions for this model. `warnings` are about what the options name.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class SimplifiedModel:
     scopes: Mapping[str, str]
 
     def file_ids(self, ids: Iterable[int]) -> tuple[int, ...]:
-        """The ids in the file of what these simplified nodes stand for: nodes with float operands,
+        """The ids in the file of what these nodes stand for: nodes with float operands,
         where there are any.
         """
         found = sorted({number for own in ids for number in self.origins[own]})
@@ -61,7 +61,7 @@ class SimplifiedModel:
         return tuple(floating or found)
 
     def file_plan(self, plan: Plan) -> Plan:
-        """A plan of the simplified model as one of the file (rule 2)."""
+        """A plan of this model as one of the file (rule 2)."""
         rows: dict[int, list[PlanNode]] = {}
         for row in plan.nodes:
             for number in self.origins[row.id]:
@@ -75,7 +75,7 @@ class SimplifiedModel:
         return tuple(replace(c, scope=self.scopes.get(c.scope, c.scope)) for c in casts)
 
     def file_result(self, result: ConvertResult) -> ConvertResult:
-        """A conversion of the simplified model as one of the file."""
+        """A conversion of this model as one of the file."""
         own = set(self.warnings)
         found = [w for w in result.warnings if not w.startswith(_UNMATCHED) or w in own]
         named = [w for w in self.warnings if not w.startswith(_UNMATCHED)]
@@ -121,7 +121,7 @@ def simplified_model(
     *,
     target: Path | None = None,
     feedback: Sequence[tuple[str, str]] = (),
-) -> Iterator[SimplifiedModel]:
+) -> Iterator[StandIn]:
     """The simplified model, compared with its source, in a folder that is gone afterwards.
 
     `options.simplify` says how and on which samples.
@@ -142,7 +142,7 @@ def simplified_model(
         yield _told(made, replace(options, simplify=None))
 
 
-def _told(made: Made, options: ConvertOptions) -> SimplifiedModel:
+def _told(made: Made, options: ConvertOptions) -> StandIn:
     """Rule 1."""
     analysis = analyse(made.source.proto, options.type_oracle)
     plan, warnings = plan_model(made.source, analysis, options)
@@ -154,7 +154,7 @@ def _told(made: Made, options: ConvertOptions) -> SimplifiedModel:
     if gone:
         numbers = ", ".join(map(str, gone))
         warnings.append(f"nodes {numbers} were to stay float32, and were simplified away")
-    return SimplifiedModel(
+    return StandIn(
         path=made.path,
         origins=made.origins,
         samples=made.samples,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
 
-__all__ = ["child_path", "function_path", "iter_nodes", "subgraphs"]
+__all__ = ["body_nodes", "child_path", "function_path", "iter_nodes", "subgraphs"]
 
 
 def function_path(function: FunctionProto) -> str:
@@ -32,6 +32,16 @@ def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
         elif attr.type == AttributeProto.GRAPHS:
             for number, graph in enumerate(attr.graphs):
                 yield f"{attr.name}[{number}]", graph
+
+
+def body_nodes(body: GraphProto | FunctionProto) -> Iterator[NodeProto]:
+    """The nodes of a body and of all bodies in it, in no order that means anything."""
+    waiting = list(body.node)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for _, graph in subgraphs(node):
+            waiting.extend(graph.node)
 
 
 def iter_nodes(proto: ModelProto) -> Iterator[tuple[int, str, NodeProto]]:

@@ -6,15 +6,16 @@ form, which is how it is put here.
 
 from __future__ import annotations
 
-from onnx import FunctionProto, NodeProto, ValueInfoProto
+from onnx import AttributeProto, FunctionProto, NodeProto, ValueInfoProto
 
-__all__ = ["append_name", "replace_name", "set_value_name", "stem"]
+__all__ = ["append_name", "replace_name", "set_name", "stem"]
 
-# Field numbers of onnx.proto: NodeProto.input and output, FunctionProto.output, ValueInfoProto.name
+# Field numbers of onnx.proto: NodeProto.input and output, FunctionProto.output, and names.
 _FIELDS = {
     (NodeProto, "input"): 1,
     (NodeProto, "output"): 2,
     (FunctionProto, "output"): 5,
+    (AttributeProto, "name"): 1,
     (ValueInfoProto, "name"): 1,
 }
 
@@ -46,12 +47,12 @@ def replace_name(
         append_name(message, field, each)
 
 
-def set_value_name(info: ValueInfoProto, name: str | bytes) -> None:
-    """Set the name of a ValueInfoProto."""
+def set_name(message: AttributeProto | ValueInfoProto, name: str | bytes) -> None:
+    """Set the name of an attribute or a ValueInfoProto."""
     if isinstance(name, str):
-        info.name = name
+        message.name = name
     else:
-        info.MergeFromString(_encoded(_FIELDS[ValueInfoProto, "name"], name))
+        message.MergeFromString(_encoded(_FIELDS[type(message), "name"], name))
 
 
 def _encoded(field: int, name: bytes) -> bytes:
