@@ -156,22 +156,12 @@ Status twin_threaded(Backend backend, const TwinTensors& tensors, const TwinRule
   const BackendEntry* entry = find_backend(backend);
   if (entry == nullptr || !entry->usable) return Status::kUnsupportedBackend;
   totals = {};
-  const auto reduce = [&](std::uint64_t begin, std::uint64_t count, TwinTotals& part) {
-    Chunk(*entry, tensors, rule, part).run(begin, count);
-  };
-  const std::uint64_t length = chunk_elements(tensors.n);
-  if (threads == 1 || tensors.n <= length) {
-    // Clearing room for every chunk that there could be costs more than a small tensor.
-    const DefaultFloatModes modes;
-    for (std::uint64_t begin = 0; begin < tensors.n; begin += length) {
-      TwinTotals part;
-      reduce(begin, std::min(length, tensors.n - begin), part);
-      append(totals, part);
-    }
-    return Status::kOk;
-  }
-  reduce_chunks<TwinTotals>(tensors.n, threads, reduce,
-                            [&](const TwinTotals& part) { append(totals, part); });
+  reduce_chunks<TwinTotals>(
+      tensors.n, threads,
+      [&](std::uint64_t begin, std::uint64_t count, TwinTotals& part) {
+        Chunk(*entry, tensors, rule, part).run(begin, count);
+      },
+      [&](const TwinTotals& part) { append(totals, part); });
   return Status::kOk;
 }
 

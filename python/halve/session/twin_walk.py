@@ -1,10 +1,12 @@
 """Both runs of paired models, part by part, each value handed out when it is there and then freed.
 
-ONNX Runtime has no hook after a node, and a session that yields every value keeps all of them. So
-the work is cut into parts whose values fit a budget; each is a session of its own, made when the
-walk first comes there and kept for the next sample. Sizes are learned on the way: the first walk
-takes small parts, and is cut anew when they are known. If, Loop and Scan are stepped by
-halve.session.twin_steps, both runs side by side.
+The work is cut into parts, each a session of its own, made when the walk first comes there and kept
+for the next sample. On the CPU a session measures values where they are made
+(halve.session.twin_measure), and a part ends only before a node that is stepped, or where its
+constants pass a budget. Elsewhere ONNX Runtime has no hook after a node, and a session that yields
+every value keeps all of them; so there parts are those whose values fit the budget. Sizes are
+learned on the way: the first walk takes small parts, and is cut anew when they are known. If, Loop
+and Scan are stepped by halve.session.twin_steps, both runs side by side.
 """
 
 # ruff: noqa: ANN401 - ONNX Runtime's objects have no type outside it
@@ -47,7 +49,8 @@ __all__ = [
     "WalkSettings",
 ]
 
-# Large enough that a thousand values of a megabyte make a hundred parts.
+# Of a part's constants, or of the values that it hands out to be measured: large enough that a
+# thousand values of a megabyte make a hundred parts.
 _BUDGET_BYTES = 32 << 20
 # Sessions are kept within this and what the constants take; others are loaded again for each
 # sample, which costs about 2 ms.
