@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from halve._native.twin import TwinBoard
 from halve.session.runtime import Session
@@ -18,6 +18,7 @@ from halve.session.twin_lane import (
     reads_of,
 )
 from halve.session.twin_pair import Item, PairedBody, TwinOutput, rounding_nodes
+from halve.source.payload import data_size
 from halve.types import DType
 
 __all__ = ["BOTH", "EXACT", "HALF", "LocalSource", "Measured", "Part", "Program", "present"]
@@ -152,7 +153,7 @@ class Program:
         total, stop = 0, start
         while stop < len(self.steps) and (stop == start or self.steps[stop].control is None):
             new = {id(c): c for c in self._constants(stop) if id(c) not in seen}
-            total += sum(c.ByteSize() for c in new.values())
+            total += sum(map(_payload_nbytes, new.values()))
             if stop > start and total > budget:
                 break
             seen.update(new)
@@ -208,6 +209,14 @@ def present(output: TwinOutput, runs: str) -> Iterator[str]:
         yield from (name for name in (output.stored, output.raw) if name)
     if runs == BOTH and output.local:
         yield output.local
+
+
+def _payload_nbytes(constant: Constant) -> int:
+    """A constant's bytes, wherever its payload is."""
+    size: int = constant.ByteSize()
+    if isinstance(constant, TensorProto):
+        size = max(size, data_size(constant.data_type, tuple(constant.dims)) or 0)
+    return size
 
 
 def _nodes(item: Item, runs: str) -> Iterator[NodeProto]:

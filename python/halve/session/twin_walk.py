@@ -35,6 +35,7 @@ from halve.session.twin_pair import (
     Workload,
 )
 from halve.session.twin_program import BOTH, EXACT, HALF, Measured, Part, Program, present
+from halve.session.value_types import type_of
 from halve.session.values import value_nbytes, view_value
 from halve.session.weight_store import InlineWeights, Weights
 
@@ -203,7 +204,7 @@ class Walk:
         reads = dict.fromkeys(reads_of(node))
         constants = {n: c for n in reads if (c := _constant_of(n, body, frame)) is not None}
         feeds = {name: frame.find(name) for name in reads if name not in constants}
-        types = {name: _type_of(value, name) for name, value in feeds.items()}
+        types = {name: type_of(value, name) for name, value in feeds.items()}
         fetch = [name for name in node.output if name]
         session = self._load([node], constants.values(), types, fetch)
         made = dict(zip(fetch, run_values(session, feeds, fetch), strict=True))
@@ -256,7 +257,7 @@ class Walk:
         feeds, constants = self._outer(program, nodes, frame)
         session, held = None, 0
         if fetch:
-            types = {name: _type_of(frame.find(name), name) for name in feeds}
+            types = {name: type_of(frame.find(name), name) for name in feeds}
             session = self._load(nodes, constants, types, fetch)
             held += _SESSION_BYTES + _TIMES_CONSTANTS * sum(map(_nbytes, constants))
         return Part(start, stop, session, feeds, fetch, dies, held, measured, board)
@@ -486,32 +487,3 @@ def _hands_on_floats(body: PairedBody) -> bool:
 
 def _constant_of(name: str, body: PairedBody, frame: Frame) -> Constant | None:
     return None if frame.find(name) is not None else body.constant(name)
-
-
-def _type_of(value: Any, name: str) -> TypeProto:
-    if value is None:
-        raise SessionError(f"twin run: {name!r} is read before it is made")
-    kind = TypeProto()
-    _fill_type(kind, value.data_type(), name)
-    return kind
-
-
-def _fill_type(kind: TypeProto, text: str, name: str) -> None:
-    """A type from ONNX Runtime's spelling of it: "tensor(float)", "seq(tensor(int64))"."""
-    outer, _, inner = text.removesuffix(")").partition("(")
-    if outer == "tensor":
-        kind.tensor_type.elem_type = _ELEMENTS[inner]
-    elif outer == "seq":
-        _fill_type(kind.sequence_type.elem_type, inner, name)
-    else:
-        raise UnsupportedModelError(
-            f"value {name!r} is {text}; allowed where a model is run in parts: tensors and"
-            " sequences of them"
-        )
-
-
-_ELEMENTS = {
-    "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
-    "string": 8, "bool": 9, "float16": 10, "double": 11, "uint32": 12, "uint64": 13,
-    "complex64": 14, "complex128": 15, "bfloat16": 16,
-}  # fmt: skip
