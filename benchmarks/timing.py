@@ -22,7 +22,7 @@ def interleave(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of every case in every round, all cases once a round.
+    """Seconds of every case in every round by that clock, all cases once a round.
 
     Whatever else the machine does in a round meets all of them; with time.process_time, its waiting
     for a processor is left out. One round before the first warms up caches and pages and is not

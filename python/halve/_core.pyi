@@ -1,5 +1,9 @@
 """Types of the compiled module; only `halve._native` imports it."""
 
+from typing import Any
+
+from numpy.typing import NDArray
+
 # features.cc: CPU backends
 def backends() -> list[tuple[str, bool, bool]]: ...
 def chosen_backend() -> int | None: ...
@@ -66,7 +70,63 @@ def compare_many(
     equal_nan: bool,
     threads: int,
 ) -> tuple[int, list[_CompareTotals]]: ...
+def judge(
+    backend: int,
+    a_type: int,
+    a: NDArray[Any],
+    b_type: int,
+    b: NDArray[Any],
+    rtol: float,
+    atol: float,
+) -> tuple[int, _CompareTotals, float, float]: ...
 def xor_words(p: int, nbytes: int) -> int: ...
+
+# csrc/bindings/twin.cc
+_TwinTotals = tuple[_StatsTotals, _StatsTotals, _CompareTotals, _CompareTotals, int, int]
+
+def twin(
+    backend: int,
+    arrays: list[int],
+    n: int,
+    rounding: int,
+    second: int,
+    ge: float,
+    le: float,
+    limit: float,
+    rtol: float,
+    atol: float,
+    threads: int,
+) -> tuple[int, _TwinTotals]: ...
+
+_TwinRow = tuple[
+    tuple[int, ...] | None,
+    tuple[int, ...] | None,
+    _StatsTotals | None,
+    _StatsTotals | None,
+    _CompareTotals | None,
+    _CompareTotals | None,
+    int,
+    int,
+    list[tuple[int, int]],
+    int,
+]
+
+class TwinBoard:
+    def __init__(
+        self,
+        backend: int,
+        rows: int,
+        ge: float,
+        le: float,
+        limit: float,
+        rtol: float,
+        atol: float,
+        threads: int,
+        samples: int,
+    ) -> None: ...
+    @property
+    def number(self) -> int: ...
+    def take(self) -> list[_TwinRow | None]: ...
 
 # csrc/bindings/wire.cc
 class WireError(ValueError):

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from halve._native import cuda
+from halve._native.twin import operators_library
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
 from halve.session.installed import one_line, runtime_errors, runtime_module, takes_data_folder
@@ -76,7 +76,8 @@ class Session:
     """A loaded model, safe to run from several threads.
 
     `where` names the model for messages. `optional` are inputs with a default (initializers that
-    are graph inputs too). `held` are values that it uses and that must live as long.
+    are graph inputs too). `held` are values that it uses and that must live as long. `bfloat16` is
+    whether a port is of that type, which plain arrays do not have.
     """
 
     inner: Any
@@ -86,6 +87,7 @@ class Session:
     optional: tuple[Port, ...]
     outputs: tuple[Port, ...]
     held: tuple[Any, ...] = ()
+    bfloat16: bool = False
 
 
 def load(  # noqa: PLR0913 - keywords, all with defaults
@@ -99,6 +101,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
     shared_arena: bool = False,
+    measures: bool = False,
     optimised: Path | None = None,
     profile: Path | None = None,
     shared: Mapping[str, Any] | None = None,
@@ -111,11 +114,12 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
     node; nodes always run one after the other. `provider_options` and `session_options` add to
     those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
-    loaded so take their memory from one arena of this process. `shared` are initializers of the
-    main graph as values of `upload`, which the session uses where they lie. `optimised` is where
-    to write the graph that is run. With `profile` the session records what each node does, for
-    `end_profiling`, in a file whose name begins so. `where` names the model for messages. On other
-    providers than the CPU's, algorithms are deterministic.
+    loaded so take their memory from one arena of this process. `measures`: the model has operators
+    of halve._native.twin, and nodes run in the order of the model where they can. `shared` are
+    initializers of the main graph as values of `upload`, which the session uses where they lie.
+    `optimised` is where to write the graph that is run. With `profile` the session records what
+    each node does, for `end_profiling`, in a file whose name begins so. `where` names the model for
+    messages. On other providers than the CPU's, algorithms are deterministic.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.
@@ -132,6 +136,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         options.add_session_config_entry(_SHARED_ARENA_KEY, "1")
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
+    if measures:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
     if profile is not None:
@@ -141,6 +147,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     try:
         for name, initializer in (shared or {}).items():
             options.add_initializer(name, initializer)
+        if measures:
+            options.register_custom_ops_library(operators_library())
         if custom_op_library is not None:
             options.register_custom_ops_library(_library_path(custom_op_library))
         argument = _model_argument(model, label)
@@ -159,15 +167,14 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         ) from error
     # A provider whose libraries are missing is dropped by ONNX Runtime without an error.
     _check_available(provider, inner.get_providers())
-    return Session(
-        inner=inner,
-        where=label,
-        provider=provider,
-        inputs=_ports(inner.get_inputs()),
-        optional=_ports(inner.get_overridable_initializers()),
-        outputs=_ports(inner.get_outputs()),
-        held=tuple((shared or {}).values()),
-    )
+    return _opened(inner, label, provider, tuple((shared or {}).values()))
+
+
+def _opened(inner: Any, where: str, provider: str, held: tuple[Any, ...]) -> Session:
+    inputs, outputs = _ports(inner.get_inputs()), _ports(inner.get_outputs())
+    optional = _ports(inner.get_overridable_initializers())
+    bfloat16 = any(map(is_bfloat16, (*inputs, *optional, *outputs)))
+    return Session(inner, where, provider, inputs, optional, outputs, held, bfloat16)
 
 
 class Run:
@@ -190,15 +197,14 @@ class Run:
         self.ended = reason
         self._options.terminate = True
 
-    @contextlib.contextmanager
-    def limit(self) -> Iterator[Any]:
+    def limit(self) -> contextlib.AbstractContextManager[Any]:
         """ONNX Runtime's options of the run, under the time limit."""
         if self.timeout_s is None:
-            yield self._options
-            return
-        reason = f"it passed its time limit of {self.timeout_s:g} s"
-        with _WATCHDOG.limit(self.timeout_s, functools.partial(self.end, reason)):
-            yield self._options
+            return contextlib.nullcontext(self._options)
+        return _WATCHDOG.limit(self.timeout_s, self._overdue, self._options)
+
+    def _overdue(self) -> None:
+        self.end(f"it passed its time limit of {self.timeout_s:g} s")
 
 
 def run(
@@ -207,23 +213,27 @@ def run(
     *,
     handle: Run | None = None,
     fetch: Sequence[str] | None = None,
+    checked: bool = False,
 ) -> list[NDArray[Any]]:
     """Run once; the outputs in graph order, or those of `fetch`, as arrays of their own.
 
     A float32 array is rounded to nearest even where the model wants float16 or bfloat16; every
-    other difference in type is an error. bfloat16 arrays have ml_dtypes' type.
+    other difference in type is an error. bfloat16 arrays have ml_dtypes' type. `checked` feeds are
+    those that `check_feeds` returned: they are not looked at again.
 
     Raises:
         SampleError: an input is missing, unknown, or has the wrong type or shape.
         SessionError: ONNX Runtime fails while it runs.
     """
-    ready = check_feeds(session.inputs, session.optional, feeds, session.where)
-    ports = {port.name: port for port in (*session.inputs, *session.optional, *session.outputs)}
+    ready = feeds
+    if not checked:
+        ready = check_feeds(session.inputs, session.optional, feeds, session.where)
     try:
         with contextlib.nullcontext() if handle is None else handle.limit() as options:
-            if any(map(is_bfloat16, ports.values())):
+            if session.bfloat16:
                 from halve.session.whole_values import run_whole
 
+                ports = {p.name: p for p in (*session.inputs, *session.optional, *session.outputs)}
                 names = fetch or [port.name for port in session.outputs]
                 return run_whole(session.inner, ports, ready, names, options)
             return list(session.inner.run(fetch, ready, options))
