@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -29,9 +31,10 @@ from halve.session.providers import (
     check_types_kept,
     is_out_of_memory,
 )
-from halve.session.runtime import load, run, run_bound, upload
+from halve.session.runtime import can_lend, lend, load, run, run_bound, upload
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
+from halve.types import DType
 
 N = 256
 WEIGHTS = np.random.default_rng(0).standard_normal((N, N)).astype(np.float32)
@@ -119,6 +122,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     fake = Device()
     for name in ("load", "upload", "run"):
         monkeypatch.setattr(module, name, getattr(fake, name))
+    # The host's values own no memory: any release takes them.
+    monkeypatch.setattr(module, "can_lend", lambda _: True)
+    monkeypatch.setattr(module, "lend", lambda value: value)
     real = module.Run
 
     def noted(timeout_s: float | None, config: Any = None) -> Any:
@@ -153,6 +159,47 @@ def test_initializers_are_used_where_they_are_given(folder: Path) -> None:
     (y,) = run(session, {"x": X})
     np.testing.assert_allclose(y, X @ (2 * WEIGHTS), rtol=1e-4, atol=1e-3)
     assert session.held == tuple(shared.values())
+
+
+def owning(array: np.ndarray) -> Any:
+    """A value that has memory of its own, as every value on a device has."""
+    value = ort.OrtValue.ortvalue_from_shape_and_type(list(array.shape), np.float32, "cpu")
+    value.update_inplace(array)
+    return value
+
+
+def test_a_value_that_owns_its_memory_is_lent(folder: Path) -> None:
+    value = owning(WEIGHTS * 3)
+    if not can_lend(DType.FLOAT):
+        pytest.skip(f"ONNX Runtime {ort.__version__} has no DLPack")
+    with pytest.raises(SessionError, match="must be owned by the user"):
+        load(model(), external_data_folder=folder, shared={"w": value})
+    weights = DeviceWeights(folder, lambda array, _: lend(owning(array * 3)))
+    shared = weights.values(model(), 0)
+    session = load(model(), external_data_folder=folder, shared=shared, optimise=False)
+    del weights, shared
+    gc.collect()
+    np.testing.assert_allclose(run(session, {"x": X})[0], X @ (3 * WEIGHTS), rtol=1e-4, atol=1e-2)
+    lent = lend(value)
+    assert lent.data_ptr() == value.data_ptr()
+
+
+def test_without_values_to_lend_sessions_read_the_file(
+    folder: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One from before it had DLPack.
+    state = {name: getattr(ort.capi.onnxruntime_pybind11_state, name) for name in ("Fail",)}
+    fake = FakeRuntime([CPU_PROVIDER])
+    fake.capi = SimpleNamespace(  # type: ignore[attr-defined]  # in place of ONNX Runtime's
+        onnxruntime_pybind11_state=SimpleNamespace(OrtValue=object, **state)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
+        assert not can_lend(DType.FLOAT)
+    monkeypatch.setattr(module, "can_lend", lambda dtype: dtype != DType.FLOAT)
+    assert evaluator(folder, provider=CUDA_PROVIDER).run(NONE, 0).passed
+    assert device.uploads == []
+    assert device.loads[0]["shared"] is None
 
 
 def test_the_memory_of_the_smallest_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER, ON_DEVICE, is_o
 from halve.session.runtime import (
     Run,
     Session,
+    can_lend,
+    lend,
     load,
     run,
     run_bound,
@@ -31,6 +33,7 @@ from halve.session.runtime import (
 from halve.session.samples import Sample
 from halve.session.slots import Slots
 from halve.session.steps import Outputs, roll
+from halve.types import DType
 
 __all__ = ["SessionEvaluator", "SessionSettings", "device_memory"]
 
@@ -141,7 +144,10 @@ class SessionEvaluator:
             return None
         if settings.provider not in ON_DEVICE:
             return None  # the CPU's sessions map one file
-        return DeviceWeights(settings.folder, self._upload, bfloat16=cuda.status().usable)
+        if not can_lend(DType.FLOAT):
+            return None  # an older ONNX Runtime: each session reads the file
+        bfloat16 = cuda.status().usable and can_lend(DType.BFLOAT16)
+        return DeviceWeights(settings.folder, self._upload_weights, bfloat16=bfloat16)
 
     def _make_judge(self) -> DeviceJudge | None:
         """Who compares on the device, where nobody wants to see the outputs themselves."""
@@ -154,6 +160,9 @@ class SessionEvaluator:
 
     def _upload(self, array: NDArray[Any], device: int) -> Any:  # noqa: ANN401 - an OrtValue
         return upload(array, self._settings.provider, device)
+
+    def _upload_weights(self, array: NDArray[Any], device: int) -> Any:  # noqa: ANN401 - likewise
+        return lend(self._upload(array, device))
 
     def _in_a_slot(self, fp32: UnitSet, sample: int) -> Trial:
         while True:
