@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +25,7 @@ from halve.errors import OptionError, SampleError, SessionError
 from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, Tolerances, UnitSet
 from halve.session import sessions as module
+from halve.session import values
 from halve.session.device_weights import DeviceWeights
 from halve.session.providers import (
     CPU_PROVIDER,
@@ -262,6 +265,24 @@ def test_without_memory_for_all_fewer_run_and_the_answers_stay(
     assert {"memory.enable_memory_arena_shrinkage": "gpu:0"} in device.configs
 
 
+def test_a_trial_alone_gets_the_memory_of_sessions_kept(
+    folder: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = evaluator(folder, provider=CUDA_PROVIDER, device_bytes=80 << 30)
+
+    def run_where_one_fits(*args: Any, **options: Any) -> Any:
+        if len(used._sessions) > 1:
+            raise SessionError(OUT_OF_MEMORY)
+        return run(*args, **options)
+
+    monkeypatch.setattr(module, "run", run_where_one_fits)
+    for i in range(3):
+        assert used.run(frozenset({i}), 0).passed
+    limits = [int(call["options"]["gpu_mem_limit"]) >> 30 for call in device.loads]
+    assert limits == [20, 20, 40, 40]  # two are kept, until one does not fit
+    assert len(used._sessions) == 1
+
+
 def test_a_run_that_fits_nowhere_has_failed(folder: Path, device: Device) -> None:
     device.room = 0
     used = evaluator(folder, provider=CUDA_PROVIDER, slots=8)
@@ -301,6 +322,8 @@ def test_a_file_that_is_cut_short_is_a_failed_trial(folder: Path, device: Device
         "Failed to allocate memory for requested buffer of size 512",
         "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
         "std::bad_alloc",
+        "CUDNN failure 4003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED",
     ],
 )
 def test_words_for_lack_of_memory(text: str) -> None:
@@ -385,14 +408,14 @@ class EmptyValues:
 
 
 def test_bfloat16_weights_are_uploaded_by_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    values, fake = EmptyValues(), FakeRuntime([CUDA_PROVIDER])
-    fake.OrtValue = values  # type: ignore[attr-defined]  # in place of ONNX Runtime's
+    empty, fake = EmptyValues(), FakeRuntime([CUDA_PROVIDER])
+    fake.OrtValue = empty  # type: ignore[attr-defined]  # in place of ONNX Runtime's
     monkeypatch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
     monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
     x = np.arange(6, dtype=np.float32).reshape(2, 3).astype(ml_dtypes.bfloat16)
-    assert upload(x, CUDA_PROVIDER, 2).array is values.array
-    assert values.made == [([2, 3], 16, "cuda", 2)]
-    np.testing.assert_array_equal(values.array, x)
+    assert upload(x, CUDA_PROVIDER, 2).array is empty.array
+    assert empty.made == [([2, 3], 16, "cuda", 2)]
+    np.testing.assert_array_equal(empty.array, x)
     monkeypatch.setitem(sys.modules, "halve._cuda", None)
     with pytest.raises(SessionError, match="cannot be put on device 0: the CUDA module was not"):
         upload(x, CUDA_PROVIDER, 0)
@@ -416,6 +439,33 @@ def test_a_bound_run_gives_the_same_outputs(folder: Path) -> None:
     np.testing.assert_array_equal(values["y"].numpy(), expected)
     with pytest.raises(SampleError, match="input 'x' is missing"):
         run_bound(session, {}, [], device=0)
+
+
+def test_a_bound_run_keeps_its_inputs_until_it_has_ended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = load(model(), external_data_folder=folder)
+    made: list[Any] = []
+    alive: list[bool] = []
+    real = values.to_value
+
+    def noted(*given: Any) -> Any:
+        value = real(*given)
+        made.append(weakref.ref(value))
+        return value
+
+    class Inner(FakeSession):
+        def run_with_iobinding(self, *given: Any) -> None:
+            alive.extend(ref() is not None for ref in made)
+            self.inner.run_with_iobinding(*given)
+
+    monkeypatch.setattr(values, "to_value", noted)
+    with_gaps = np.repeat(X, 2, axis=1)[:, ::2]  # copied, and only the value has the copy
+    found = run_bound(
+        replace(session, inner=Inner(session.inner, [])), {"x": with_gaps}, [], device=0
+    )
+    assert alive == [True]
+    np.testing.assert_array_equal(found["y"].numpy(), run(session, {"x": X})[0])
 
 
 @pytest.fixture
