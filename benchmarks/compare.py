@@ -9,6 +9,7 @@ of the ratio in a round. Rates count the bytes of the arrays, once.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,8 @@ from timing import Times, interleave, machine, median_s, ratio, versions, write_
 from halve._native.compare import compare_arrays, measure_array, read_array
 from halve._native.features import chosen_backend
 
-PAIRS = (
-    ("float32", "float32"),
-    ("float16", "float32"),
-    ("bfloat16", "float32"),
-    ("float16", "float16"),
-    ("float64", "float64"),
-)
 TYPES = ("float32", "float16", "bfloat16", "float64")
+PAIRS = tuple(itertools.combinations_with_replacement(TYPES, 2))
 RULE = {"rtol": 1e-2, "atol": 1e-3}
 FLOAT16_MAX, FLOAT16_SMALLEST_NORMAL = 65504.0, 2.0**-14
 

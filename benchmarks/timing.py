@@ -17,8 +17,12 @@ __all__ = ["Times", "interleave", "machine", "median_s", "ratio", "versions", "w
 Times = Mapping[str, list[float]]
 
 
-def interleave(cases: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every case in every round, all cases once a round.
+def interleave(
+    cases: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds of every case in every round by that clock, all cases once a round.
 
     Whatever else the machine does in a round meets all of them. One round before the first warms
     up caches and pages and is not counted.
@@ -26,9 +30,9 @@ def interleave(cases: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     times: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):
         for name, run in cases.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            elapsed = time.perf_counter() - start
+            elapsed = clock() - start
             if number > 0:
                 times[name].append(elapsed)
     return times

@@ -1,5 +1,6 @@
 #include "halve/compare.h"
 
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "halve/ratio.h"
 #include "halve/read.h"
 #include "halve/stats.h"
 #include "tuples.h"
@@ -85,6 +87,26 @@ py::tuple compare_at_many(int backend, const std::vector<CompareJob>& jobs, doub
   return py::make_tuple(static_cast<int>(status), rows);
 }
 
+// Arrays themselves: asking one for its address from Python takes longer than comparing a small
+// one.
+py::tuple judge(int backend, int a_type, const py::array& a, int b_type, const py::array& b,
+                double rtol, double atol) {
+  const auto first = static_cast<FloatType>(a_type), second = static_cast<FloatType>(b_type);
+  const void *x = a.data(), *y = b.data();
+  const auto n = static_cast<std::uint64_t>(b.size());
+  CompareTotals totals;
+  RatioTotals ratios;
+  Status status = Status::kOk;
+  {
+    const py::gil_scoped_release release;
+    status = compare_threaded(static_cast<Backend>(backend), first, x, second, y, n,
+                              {rtol, atol, false}, totals, 1);
+    if (status == Status::kOk) status = measure_ratios(first, x, second, y, n, rtol, atol, ratios);
+  }
+  return py::make_tuple(static_cast<int>(status), as_tuple(totals), ratios.worst,
+                        ratios.sum_fourth);
+}
+
 // For benchmarks: what reading the same bytes costs.
 std::uint64_t xor_at(std::uintptr_t p, std::uint64_t nbytes) {
   const py::gil_scoped_release release;
@@ -112,6 +134,11 @@ void register_compare(py::module_& module) {
              py::arg("atol"), py::arg("equal_nan"), py::arg("threads"),
              "As compare, for each (a_type, a, b_type, b, elements) of `jobs`; returns the status "
              "and a list of totals. Releases the GIL.");
+  module.def("judge", &judge, py::arg("backend"), py::arg("a_type"), py::arg("a"),
+             py::arg("b_type"), py::arg("b"), py::arg("rtol"), py::arg("atol"),
+             "Compares contiguous arrays of as many elements on the calling thread; returns the "
+             "status, the totals as compare does, the largest share of the tolerance and the sum "
+             "of RatioTotals. Releases the GIL.");
   module.def("xor_words", &xor_at, py::arg("p"), py::arg("nbytes"),
              "The exclusive or of the 8-byte words at an address. Releases the GIL.");
 }

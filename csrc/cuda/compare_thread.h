@@ -75,7 +75,7 @@ class CompareThread : public RowThread<PairReader<A, B>, 4> {
     totals_ = CompareTotals{};
   }
 
-  // The fast path of kernels/compare/README.md. Where it finds something unusual, nothing was
+  // The wide path of kernels/compare/README.md. Where it finds something unusual, nothing was
   // counted; where only maxima may change, all else was.
   HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
     if (!this->more(step)) return 0;

@@ -1,5 +1,9 @@
 """Types of the compiled module; only `halve._native` imports it."""
 
+from typing import Any
+
+from numpy.typing import NDArray
+
 # features.cc: CPU backends
 def backends() -> list[tuple[str, bool, bool]]: ...
 def chosen_backend() -> int | None: ...
@@ -66,6 +70,15 @@ def compare_many(
     equal_nan: bool,
     threads: int,
 ) -> tuple[int, list[_CompareTotals]]: ...
+def judge(
+    backend: int,
+    a_type: int,
+    a: NDArray[Any],
+    b_type: int,
+    b: NDArray[Any],
+    rtol: float,
+    atol: float,
+) -> tuple[int, _CompareTotals, float, float]: ...
 def xor_words(p: int, nbytes: int) -> int: ...
 
 # csrc/bindings/wire.cc

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fake_cuda import FakeArray, fake_module
-from halve.compare import compare_outputs, verdict
+from halve.compare import compare_outputs
 from halve.compare.verdict import compare_on
 from halve.search_types import OutputTolerance, OutputTrial, Tolerances
 
@@ -39,17 +39,6 @@ def test_tolerances_are_those_of_allclose(noise: float) -> None:
     assert trial.passed == np.allclose(wide, reference, rtol=1e-2, atol=1e-3)
     assert trial.error == pytest.approx(ratios.max(), rel=1e-12)
     assert trial.energy == pytest.approx((ratios**4).mean() ** 0.5, rel=1e-9)
-
-
-@pytest.mark.parametrize("place", [0, 5])
-def test_the_energy_does_not_depend_on_pieces(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = pair(1e-3, 1000)
-    a[place] += 1
-    whole = judge(a, b, rtol=1e-2, atol=1e-3)
-    monkeypatch.setattr(verdict, "_CHUNK", 7)
-    pieces = judge(a, b, rtol=1e-2, atol=1e-3)
-    assert (pieces.passed, pieces.error) == (whole.passed, whole.error)
-    assert pieces.energy == pytest.approx(whole.energy, rel=1e-12)
 
 
 def test_an_element_without_tolerance_leaves_the_energy_finite() -> None:

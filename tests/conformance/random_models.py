@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from hypothesis import strategies as st
 from onnx import (
+    AttributeProto,
     FunctionProto,
     GraphProto,
     ModelProto,
@@ -180,16 +181,30 @@ def _loop(b: Builder) -> str:
     return b.add("Loop", [trips, "", b.pick()], 1, body=body)
 
 
+def _optional(b: Builder) -> str:
+    wrapped = b.add("Optional", [b.pick()])
+    if b.draw(st.booleans()):
+        b.add("OptionalHasElement", [wrapped])
+    return b.add("OptionalGetElement", [wrapped])
+
+
 def _call(b: Builder) -> str:
+    """A call that may leave out an operand, a result and an attribute with a default."""
     if not b.functions:
         return _unary(b)
     function = b.draw(st.sampled_from(b.functions))
-    return b.add(function, [b.pick(), b.pick()], domain="local")
+    bound = b.add("Constant", [], value_float=1.5) if b.draw(st.booleans()) else ""
+    given = {"t": b.draw(st.sampled_from([DOUBLE, INT64, FLOAT]))} if b.draw(st.booleans()) else {}
+    result = b.add(function, [b.pick(), b.pick(), bound], 2, domain="local", a=0.25, **given)
+    if b.draw(st.booleans()):
+        b.nodes[-1].output.pop()
+    return result
 
 
 STEPS: list[Callable[[Builder], str]] = [
     _unary, _binary, _scalar_bounds, _choice, _movement, _reduction, _normalisation,
-    _through_types, _filled, _sequence, _quantised, _call, _branch, _loop,
+    _through_types, _filled, _sequence, _quantised, _optional, _call, _branch,
+    _loop,
 ]  # fmt: skip
 
 
@@ -220,8 +235,21 @@ def _function(draw: st.DrawFn, name: str, known: Sequence[str]) -> FunctionProto
     b = Builder(draw, ["p", "q"], f"{name}_", 0, known)
     for _ in range(draw(st.integers(1, 3))):
         b.grow()
+    other = b.add("LeakyRelu", [b.floats[-1]])
+    b.nodes[-1].attribute.append(_parameter("alpha", "a", AttributeProto.FLOAT))
+    low = b.add("Clip", [b.floats[-1], "", "r"])
+    b.add("Cast", [low])
+    b.nodes[-1].attribute.append(_parameter("to", "t", AttributeProto.INT))
+    result = b.add("Cast", [b.nodes[-1].output[0]], to=FLOAT)
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
-    return helper.make_function("local", name, ["p", "q"], [b.floats[-1]], b.nodes, imports)
+    return helper.make_function(
+        "local", name, ["p", "q", "r"], [result, other], b.nodes, imports,
+        attributes=["a"], attribute_protos=[helper.make_attribute("t", FLOAT)],
+    )  # fmt: skip
+
+
+def _parameter(name: str, of: str, kind: int) -> AttributeProto:
+    return AttributeProto(name=name, ref_attr_name=of, type=kind)
 
 
 @st.composite

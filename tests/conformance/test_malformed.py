@@ -63,6 +63,13 @@ def _recursive_functions() -> ModelProto:
     return model
 
 
+def _function_twice() -> ModelProto:
+    model = _recursive_functions()
+    for function in model.functions:
+        function.name = "f"
+    return model
+
+
 def _dims(*dims: int) -> Callable[[], ModelProto]:
     def make() -> ModelProto:
         model = mlp()
@@ -98,6 +105,7 @@ CASES: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "operator is no text": (_operator_not_text, "UTF-8"),
     "a cycle": (_cyclic, "cycle"),
     "functions call each other": (_recursive_functions, "calls itself"),
+    "two functions of one name": (_function_twice, "own::f is defined more than once"),
     "too many elements": (_dims(1 << 40, 1 << 40), "initializer 'w0'"),
     "scan inputs below zero": (_scan_of_too_many, "num_scan_inputs of node 0"),
     "a scale without a type": (_scale_without_a_type, "constant 's' in the main graph"),

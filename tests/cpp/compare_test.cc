@@ -156,6 +156,60 @@ TEST_CASE("every backend, any number of threads and every caller's modes give th
   }
 }
 
+// 16-bit values of three neighbouring patterns, or of any.
+std::vector<std::uint16_t> words(std::size_t n, unsigned seed, bool anything) {
+  std::mt19937 random(seed);
+  std::vector<std::uint16_t> values(n);
+  for (std::uint16_t& value : values) {
+    value = static_cast<std::uint16_t>(anything ? random() : 0x3800 + random() % 3);
+  }
+  return values;
+}
+
+TEST_CASE("16-bit values at any address give the same bits on every backend") {
+  const std::size_t n = 3 * kBlockElements + 333;
+  for (const bool anything : {false, true}) {
+    const std::vector<std::uint16_t> a = words(n + 1, 5, anything), b = words(n, 6, anything);
+    for (const FloatType a_type : {FloatType::kFloat16, FloatType::kBFloat16}) {
+      StatsTotals expected_stats, stats;
+      CHECK(stats_threaded(Backend::kScalar, a_type, a.data() + 1, n, {1.0, 1e-3}, expected_stats,
+                           1) == Status::kOk);
+      for (const FloatType b_type : {FloatType::kFloat16, FloatType::kBFloat16}) {
+        CompareTotals expected, totals;
+        CHECK(compare_threaded(Backend::kScalar, a_type, a.data() + 1, b_type, b.data(), n, kRule,
+                               expected, 1) == Status::kOk);
+        for (const Backend backend : usable_backends()) {
+          CAPTURE(backend_name(backend));
+          CHECK(compare_threaded(backend, a_type, a.data() + 1, b_type, b.data(), n, kRule, totals,
+                                 2) == Status::kOk);
+          CHECK(same(totals, expected));
+          CHECK(stats_threaded(backend, a_type, a.data() + 1, n, {1.0, 1e-3}, stats, 2) ==
+                Status::kOk);
+          CHECK(same(stats, expected_stats));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a chunk's maxima are those of the array where several threads have seen others") {
+  const std::size_t length = chunk_elements(1), n = 9 * length;
+  std::vector<float> a(n, 1.0F), b(n, 1.0F);
+  for (std::size_t chunk = 0; chunk < 9; ++chunk) {
+    a[chunk * length + 17 * chunk] = chunk % 3 == 1 ? 3.0F : 2.0F;
+  }
+  for (const Backend backend : usable_backends()) {
+    for (const unsigned threads : {1U, 2U, 4U, 9U}) {
+      CAPTURE(threads);
+      const CompareTotals t = run(backend, a, b, kRule, threads);
+      CHECK(t.max_abs_error == 2.0);
+      CHECK(t.max_abs_index == length + 17);
+      CHECK(t.max_rel_index == length + 17);
+      CHECK(t.mismatches == 9);
+    }
+  }
+}
+
 TEST_CASE("append describes one array after the other") {
   const std::vector<float> a{1.0F, 2.0F, 3.0F, 4.0F}, b{1.0F, 2.5F, 3.0F, 3.5F};
   const auto part = [](const std::vector<float>& x, std::ptrdiff_t begin, std::ptrdiff_t end) {

@@ -76,6 +76,32 @@ def test_maxima_that_are_reached_again_and_again(
     assert_compares(cast(b + 2.0**-7 * steps, a_type), b, backend, 1e-2, 1e-3)
 
 
+@every_narrow_pairing
+def test_mismatches_that_exceed_no_maximum(
+    backend: str, a_type: np.dtype[Any], b_type: np.dtype[Any]
+) -> None:
+    b = np.ones(N, b_type)
+    a = np.ones(N, a_type)
+    a[0] = 1.75
+    a[5000:5003] = 1.5
+    for bound in (*just_around(0.5), 0.6, *just_around(0.75)):
+        for rtol, atol in [(0.0, bound), (bound, 0.0), (bound / 2, bound / 2), (bound - 0.4, 0.4)]:
+            assert_compares(a, b, backend, rtol, atol)
+
+
+@every_narrow_pairing
+def test_lengths_around_those_of_groups_and_blocks(
+    backend: str, a_type: np.dtype[Any], b_type: np.dtype[Any]
+) -> None:
+    b = cast(uniform(8200, 12, -1.0, 1.0), b_type)
+    a = cast(b.astype(np.float64) * 1.001, a_type)
+    for n in (1, 255, 256, 257, 511, 513, 4095, 4097, 4351, 4353, 8191, 8193):
+        assert_compares(a[:n], b[:n], backend, 1e-2, 1e-3)
+        a[n - 1] = math.nan
+        assert_compares(a[:n], b[:n], backend, 1e-2, 1e-3)
+        a[n - 1] = 0
+
+
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_maxima_that_rise_by_less_than_float32_resolves(backend: str, sign: int) -> None:
     # |x - y| is 1 and a little that float64 holds and float32 does not, more of it each time.

@@ -235,3 +235,19 @@ def test_initializers_inside_a_body() -> None:
     source = parse(text)
     for block in ((), ("m",)):
         same_results(source, converted(source, node_block=block))
+
+
+def test_a_cast_in_a_function_follows_each_call_s_readers() -> None:
+    """One call needs a float32 result, the other a float16 one, without a second Cast behind it."""
+    function = """<domain: "local", opset_import: ["" : 17]>
+    f <t: int = 1> (p) => (v) { l = Clip(p) c = Cast<to: int = @t>(l) v = Cast<to = 1>(c) }"""
+    model = parse(
+        """g (float[2] x) => (float[2] y) {
+            a = local.f(x) b = local.f<t = 11>(a) y = Exp(b) }""",
+        functions=function,
+    )
+    result = convert(model, options=ConvertOptions(target="any", keep_io_types=True))
+    done = checked(result)
+    assert [row.tensor for row in result.casts] == ["y"]
+    last = {f.name: f.node[-1].attribute[0].i for f in done.functions}
+    assert sorted(last.values()) == [FLOAT, FLOAT16]

@@ -24,38 +24,31 @@ struct Limits {
 // after how many blocks one shows whether that is still so.
 constexpr uint64_t kOftenAgain = kBlockElements / kGroupElements / 4, kWideBlocks = 15;
 
-// A block's whole groups; returns how many elements those are.
 template <class V, class A, class B>
-HALVE_INLINE uint64_t take_groups(const char* a, const char* b, uint64_t n, uint64_t index,
-                                  CompareRule rule, Limits<V>& limits, VectorSums<V>& sums,
-                                  typename V::C& mismatches, CompareTotals& totals) {
+HALVE_INLINE void take_groups(const char* a, const char* b, uint64_t n, uint64_t index,
+                              CompareRule rule, Limits<V>& limits, VectorSums<V>& sums,
+                              typename V::C& mismatches, CompareTotals& totals) {
   if constexpr (A::kExact && B::kExact) {
     if (limits.wide_blocks == 0) {
       uint64_t again = 0;
       limits.narrow.follow(totals);
-      const uint64_t done =
-          take_narrow_groups<V, A, B>(a, b, n, index, rule, limits.narrow, sums, totals, again);
+      take_narrow_groups<V, A, B>(a, b, n, index, rule, limits.narrow, sums, totals, again);
       if (again > kOftenAgain) limits.wide_blocks = kWideBlocks;
-      return done;
+      return;
     }
     --limits.wide_blocks;
   }
   limits.wide.follow(totals);
-  return take_wide_groups<V, A, B>(a, b, n, index, rule, limits.wide, sums, mismatches, totals);
+  take_wide_groups<V, A, B>(a, b, n, index, rule, limits.wide, sums, mismatches, totals);
 }
 
-// Whole groups of a block, and what is left over of the last one by the definition.
 template <class V, class A, class B>
 HALVE_INLINE void compare_block(const char* a, const char* b, uint64_t n, uint64_t index,
                                 CompareRule rule, Limits<V>& limits, typename V::C& mismatches,
                                 CompareTotals& totals) {
   VectorSums<V> sums = no_sums<V>();
-  const uint64_t done =
-      take_groups<V, A, B>(a, b, n, index, rule, limits, sums, mismatches, totals);
-  LaneSums lanes = stored<V>(sums);
-  define_pairs<A, B>(a + A::kBytes * done, b + B::kBytes * done, n - done, index + done, rule,
-                     lanes, totals);
-  add_block(totals, lanes);
+  take_groups<V, A, B>(a, b, n, index, rule, limits, sums, mismatches, totals);
+  add_block(totals, stored<V>(sums));
 }
 
 template <class V, class A, class B>

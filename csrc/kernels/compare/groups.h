@@ -28,6 +28,21 @@ struct WideLimits {
   }
 };
 
+// Room for a group of any type.
+struct GroupRoom {
+  alignas(64) char bytes[sizeof(double) * kGroupElements];
+};
+
+// The group at `p`, of which n elements are there: zeros stand for the others, which as pairs count
+// for nothing and change no sum.
+template <class T>
+HALVE_INLINE const char* whole_group(const char* p, uint64_t n, GroupRoom& room) {
+  if (n >= kGroupElements) return p;
+  memcpy(room.bytes, p, T::kBytes * n);
+  memset(room.bytes + T::kBytes * n, 0, T::kBytes * (kGroupElements - n));
+  return room.bytes;
+}
+
 template <class V>
 HALVE_INLINE VectorSums<V> no_sums() {
   const auto zero = V::set(0.0);

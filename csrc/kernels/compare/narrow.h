@@ -116,17 +116,16 @@ HALVE_INLINE NarrowReach<V> reach_of(const char* a, const char* b, Stage& stage_
   return narrow_group<V, A, B, true, true>(a, b, stage_a, stage_b, bounds, sums);
 }
 
-// A block's whole groups; returns how many elements those are, and counts the groups that were
-// looked at again.
+// A block; counts the groups that were looked at again.
 template <class V, class A, class B>
-HALVE_INLINE uint64_t take_narrow_groups(const char* a, const char* b, uint64_t n, uint64_t index,
-                                         CompareRule rule, NarrowBounds<V>& bounds,
-                                         VectorSums<V>& sums, CompareTotals& totals,
-                                         uint64_t& again) {
+HALVE_INLINE void take_narrow_groups(const char* a, const char* b, uint64_t n, uint64_t index,
+                                     CompareRule rule, NarrowBounds<V>& bounds, VectorSums<V>& sums,
+                                     CompareTotals& totals, uint64_t& again) {
   Stage stage_a, stage_b;
-  uint64_t done = 0;
-  for (; n - done >= kGroupElements; done += kGroupElements) {
-    const char *p = a + A::kBytes * done, *q = b + B::kBytes * done;
+  GroupRoom room_a, room_b;
+  for (uint64_t done = 0; done < n; done += kGroupElements) {
+    const char* p = whole_group<A>(a + A::kBytes * done, n - done, room_a);
+    const char* q = whole_group<B>(b + B::kBytes * done, n - done, room_b);
     const char *x = staged<A>(p, stage_a), *y = staged<B>(q, stage_b);
     VectorSums<V> next = sums;
     const auto reach = reach_of<V, A, B>(p, q, stage_a, stage_b, bounds, next);
@@ -142,7 +141,6 @@ HALVE_INLINE uint64_t take_narrow_groups(const char* a, const char* b, uint64_t 
     ++again;
     bounds.follow(totals);
   }
-  return done;
 }
 
 }  // namespace

@@ -73,17 +73,18 @@ HALVE_INLINE bool exceeds(const WideReach<V>& reach, const WideLimits<V>& limits
   return V::any_less(limits.max_abs, reach.error) | V::any_less(bound, reach.relative);
 }
 
-// A block's whole groups; returns how many elements those are.
+// A block.
 template <class V, class A, class B>
-HALVE_INLINE uint64_t take_wide_groups(const char* a, const char* b, uint64_t n, uint64_t index,
-                                       CompareRule rule, WideLimits<V>& limits, VectorSums<V>& sums,
-                                       typename V::C& mismatches, CompareTotals& totals) {
+HALVE_INLINE void take_wide_groups(const char* a, const char* b, uint64_t n, uint64_t index,
+                                   CompareRule rule, WideLimits<V>& limits, VectorSums<V>& sums,
+                                   typename V::C& mismatches, CompareTotals& totals) {
   using X = Staged<A>;
   using Y = Staged<B>;
   Stage stage_a, stage_b;
-  uint64_t done = 0;
-  for (; n - done >= kGroupElements; done += kGroupElements) {
-    const char *p = a + A::kBytes * done, *q = b + B::kBytes * done;
+  GroupRoom room_a, room_b;
+  for (uint64_t done = 0; done < n; done += kGroupElements) {
+    const char* p = whole_group<A>(a + A::kBytes * done, n - done, room_a);
+    const char* q = whole_group<B>(b + B::kBytes * done, n - done, room_b);
     const char *x = staged<A>(p, stage_a), *y = staged<B>(q, stage_b);
     VectorSums<V> next = sums;
     typename V::C counted = mismatches;
@@ -100,7 +101,6 @@ HALVE_INLINE uint64_t take_wide_groups(const char* a, const char* b, uint64_t n,
       limits.follow(totals);
     }
   }
-  return done;
 }
 
 }  // namespace

@@ -2,8 +2,6 @@
 // README.md beside this file says why the results are those of the definition.
 #pragma once
 
-#include <type_traits>
-
 #include "../lanes/directed.h"
 #include "../lanes/stage.h"
 #include "definition.h"
@@ -65,8 +63,13 @@ HALVE_INLINE uint16_t magnitudes_below(double bound, bool or_equal) {
 }
 
 // What a magnitude's bits are less than where the magnitude is below or, for `le`, up to a limit.
-template <class T>
+template <class T, bool kIsHalf = T::kBytes == 2>
 struct WordLimits {
+  HALVE_INLINE explicit WordLimits(StatsThresholds /*thresholds*/) {}
+};
+
+template <class T>
+struct WordLimits<T, true> {
   uint16_t ge, le, min_normal;
 
   HALVE_INLINE explicit WordLimits(StatsThresholds thresholds)
@@ -75,16 +78,10 @@ struct WordLimits {
         min_normal(magnitudes_below<T>(T::kMinNormal, false)) {}
 };
 
-struct NoWordLimits {
-  HALVE_INLINE explicit NoWordLimits(StatsThresholds /*thresholds*/) {}
-};
-
 template <class V, class T>
 struct Limits {
-  using Words = std::conditional_t<T::kBytes == 2, WordLimits<T>, NoWordLimits>;
-
   typename Elements<V, T>::X ge, le, min_normal;
-  Words words;
+  WordLimits<T> words;
 
   HALVE_INLINE explicit Limits(StatsThresholds thresholds)
       : ge(Elements<V, T>::set(Elements<V, T>::from(thresholds.ge))),

@@ -19,6 +19,7 @@ __all__ = [
     "address",
     "compare_arrays",
     "compare_pairs",
+    "compare_with_ratios",
     "measure_array",
     "measure_arrays",
     "read_array",
@@ -58,9 +59,9 @@ def compare_arrays(  # noqa: PLR0913 - arrays, rule, and two independent options
     status, totals = _core.compare(
         backend_number(backend),
         FLOAT_TYPES[a.dtype],
-        a.ctypes.data,
+        address(a),
         FLOAT_TYPES[b.dtype],
-        b.ctypes.data,
+        address(b),
         a.size,
         rtol,
         atol,
@@ -140,6 +141,27 @@ def measure_arrays(
     if status != 0:
         raise ComparisonError(f"thresholds are ge {ge}, le {le}; allowed: numbers that are not NaN")
     return [TensorStatistics(*row) for row in rows]
+
+
+def compare_with_ratios(
+    a: NDArray[Any], b: NDArray[Any], *, rtol: float, atol: float
+) -> tuple[Comparison, float, float]:
+    """`compare_arrays`, the largest share of the tolerance that an element uses, and the sum of the
+    shares' fourth powers, each divided by the largest first (csrc/include/halve/ratio.h); both inf
+    where a share is. On the calling thread, without the GIL.
+
+    Raises:
+        BackendUnavailableError, ComparisonError: as `compare_arrays`.
+    """
+    if a.size != b.size:
+        raise ComparisonError(f"compare of {a.size} elements with {b.size}; allowed: equal sizes")
+    backend, a_type, b_type = backend_number(None), FLOAT_TYPES[a.dtype], FLOAT_TYPES[b.dtype]
+    status, totals, worst, total = _core.judge(backend, a_type, a, b_type, b, rtol, atol)
+    if status != 0:
+        raise ComparisonError(
+            f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"
+        )
+    return Comparison(*totals), worst, total
 
 
 def address(x: NDArray[Any]) -> int:

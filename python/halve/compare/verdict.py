@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halve._native.compare import FLOAT_TYPES
+from halve._native.compare import FLOAT_TYPES, compare_with_ratios
 from halve._native.device_arrays import open_device_array
 from halve.compare.array import compare
 from halve.compare.device import ratios_on_device
@@ -18,7 +18,6 @@ from halve.types import Comparison
 
 __all__ = ["compare_on", "compare_outputs"]
 
-_CHUNK = 1 << 20
 # Of the power mean: 2 adds up exactly over independent errors and says little of the largest one,
 # which decides; the larger, the reverse.
 _POWER = 4
@@ -61,13 +60,9 @@ def compare_on(
 
 
 def _device_ratio(value: Any, reference: Any, tolerance: OutputTolerance) -> tuple[float, float]:  # noqa: ANN401 - any library's array
-    """As _worst_ratio, on a device."""
+    """As _powers, of arrays on a device."""
     worst, total = ratios_on_device(value, reference, rtol=tolerance.rtol, atol=tolerance.atol)
-    if worst == math.inf:
-        return math.inf, math.inf
-    size = open_device_array("b", reference).size
-    mean = (total / max(size, 1)) ** (1 / _POWER)
-    return worst, (worst * mean) * (worst * mean)
+    return _powers(worst, total, open_device_array("b", reference).size)
 
 
 def _judge(
@@ -79,14 +74,19 @@ def _judge(
         value, reference = _parts(value), _parts(reference)
     if reference.dtype not in FLOAT_TYPES:
         return _judge_exact(name, value, reference, tolerance)
-    found = compare(
-        value.astype(np.float32) if value.dtype not in FLOAT_TYPES else value,
-        reference,
-        rtol=tolerance.rtol,
-        atol=tolerance.atol,
-        threads=1,
+    value, reference = _plain(value), _plain(reference)
+    found, worst, total = compare_with_ratios(
+        value, reference, rtol=tolerance.rtol, atol=tolerance.atol
     )
-    return _verdict(name, found, tolerance, lambda: _worst_ratio(value, reference, tolerance))
+    return _verdict(name, found, tolerance, lambda: _powers(worst, total, found.elements))
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Contiguous in C order and of a type that the kernels read: itself where it is."""
+    if array.dtype in FLOAT_TYPES and array.flags.c_contiguous:
+        return array
+    dtype = array.dtype if array.dtype in FLOAT_TYPES else np.dtype(np.float32)
+    return np.asarray(array, dtype, order="C")
 
 
 def _verdict(
@@ -133,28 +133,13 @@ def _ratio(difference: float, allowed: float) -> float:
     return difference / allowed if allowed > 0 else math.inf
 
 
-def _worst_ratio(
-    value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance
-) -> tuple[float, float]:
-    """The largest error of an element, and the errors' power mean, squared."""
-    worst, total = 0.0, 0.0
-    a, b = value.reshape(-1), reference.reshape(-1)
-    for start in range(0, a.size, _CHUNK):
-        x = a[start : start + _CHUNK].astype(np.float64)
-        y = b[start : start + _CHUNK].astype(np.float64)
-        with np.errstate(all="ignore"):
-            ratios = np.abs(x - y) / (tolerance.atol + tolerance.rtol * np.abs(y))
-        ratios[x == y] = 0
-        largest = float(np.nan_to_num(ratios.max(), nan=np.inf, posinf=np.inf))
-        if largest == math.inf:
-            return math.inf, math.inf
-        if largest > worst:
-            total *= (worst / largest) ** _POWER
-            worst = largest
-        if worst:
-            ratios /= worst  # so that no power overflows
-            total += float(np.sum(ratios**_POWER))
-    mean = (total / max(a.size, 1)) ** (1 / _POWER)
+def _powers(worst: float, total: float, elements: int) -> tuple[float, float]:
+    """The largest error of an element, and the errors' power mean, squared; `total` is the sum of
+    their powers, each divided by the largest first.
+    """
+    if worst == math.inf:
+        return math.inf, math.inf
+    mean = (total / max(elements, 1)) ** (1 / _POWER)
     return worst, (worst * mean) * (worst * mean)  # `**` would raise where the square is inf
 
 

@@ -252,9 +252,14 @@ class _Builder:
         self._starts: dict[str, int] = {}
         for number, path, _ in analysis.all_nodes:
             self._starts.setdefault(path, number)
-        self._functions = {
-            (normal_domain(f.domain), f.name, f.overload): f for f in analysis.proto.functions
-        }
+        self._functions: dict[tuple[str, str, str], FunctionProto] = {}
+        for function in analysis.proto.functions:
+            key = (normal_domain(function.domain), function.name, function.overload)
+            if self._functions.setdefault(key, function) is not function:
+                raise ModelError(
+                    f"function {function_path(function)} is defined more than once; allowed: names"
+                    " that differ; export the model again"
+                )
         self._foreign: set[tuple[str, int]] = set()
         self._operators: dict[tuple[int, str, str], _Operator] = {}
 

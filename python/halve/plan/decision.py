@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Decision"]
+__all__ = ["CAST_COST", "Decision"]
+
+# The reason of a node that could be 16-bit, and is float32 because that takes fewer casts.
+CAST_COST = "cast cost"
 
 
 @dataclass(frozen=True, slots=True)

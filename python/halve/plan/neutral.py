@@ -33,7 +33,7 @@ from onnx import GraphProto, TensorProto, numpy_helper
 from halve.errors import ModelError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
-from halve.plan.decision import Decision
+from halve.plan.decision import CAST_COST, Decision
 from halve.plan.links import Link, links_of
 from halve.plan.operand_rules import SEQUENCE_OPERATORS
 from halve.plan.sequences import SequenceGroup, sequence_groups
@@ -464,5 +464,5 @@ def _moved_decisions(
         kept = decisions[node.uid].half_vars
         gone = {var for var in kept if net.sites.get((node.id, var)) in moved}
         if gone:
-            result[node.uid] = Decision(kept - gone, "cast cost")
+            result[node.uid] = Decision(kept - gone, CAST_COST)
     return result

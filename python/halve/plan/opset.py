@@ -30,9 +30,7 @@ from onnx import (
     NodeProto,
     TensorProto,
     TypeProto,
-    checker,
     helper,
-    shape_inference,
 )
 
 from halve.options import ConvertOptions
@@ -51,6 +49,7 @@ from halve.plan.opset_parameters import settle_parameters
 from halve.plan.opset_scan import scan_the_batch
 from halve.plan.scales import QUANTIZERS
 from halve.plan.schemas import normal_domain
+from halve.plan.shapes import with_shapes
 from halve.source import payload_index, text
 from halve.source.names import append_name
 from halve.source.scopes import body_nodes, iter_nodes, subgraphs
@@ -73,8 +72,6 @@ _SCALES = Goal(
 
 _TRAINING = -1  # the id of every node of a training graph (rule 4)
 _IR_OVERRIDES = 4  # the first IR version whose initializers need not be inputs
-
-_ODD = (ValueError, TypeError, RuntimeError)  # what onnx raises for a malformed model
 
 _Types = MutableMapping[str | bytes, TypeProto]
 
@@ -198,14 +195,6 @@ def _graph_names(graph: GraphProto) -> Iterator[str | bytes]:
     yield from (sparse.values.name for sparse in graph.sparse_initializer)
 
 
-def _inferred(proto: ModelProto) -> ModelProto:
-    """The model with what shape inference finds, or as it is where that fails."""
-    try:
-        return shape_inference.infer_shapes(proto)
-    except (shape_inference.InferenceError, checker.ValidationError, *_ODD):
-        return proto  # every form exists without shapes as well
-
-
 def _add_types(types: _Types, graph: GraphProto) -> None:
     for info in (*graph.input, *graph.value_info, *graph.output):
         types[info.name] = info.type
@@ -236,7 +225,7 @@ class _Work:
     constants: dict[str | bytes, TensorProto] = field(default_factory=dict)
 
     def convert_model(self, proto: ModelProto) -> None:
-        inferred = _inferred(proto)
+        inferred = with_shapes(proto)
         self.constants = dict(_constants(proto))
         for number, _, node in iter_nodes(proto):
             mark(node, number)

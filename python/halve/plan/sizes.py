@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
-import onnx
-from google.protobuf.message import EncodeError
 from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from halve.plan.analysis import Analysis, Value
+from halve.plan.shapes import with_shapes
 
 __all__ = ["value_bytes"]
 
@@ -23,19 +22,11 @@ def value_bytes(analysis: Analysis, values: Sequence[Value]) -> dict[Value, int]
     """
     shapes = _declared(analysis.proto)
     if any(value.scope.owner is None and value.name not in shapes for value in values):
-        shapes = _declared(_inferred(analysis.proto))
+        shapes = _declared(with_shapes(analysis.proto))
     return {
         value: _FLOAT_BYTES * (shapes.get(value.name, 1) if value.scope.owner is None else 1)
         for value in values
     }
-
-
-def _inferred(proto: ModelProto) -> ModelProto:
-    """The model with inferred shapes, or as it is where inference fails."""
-    try:
-        return onnx.shape_inference.infer_shapes(proto)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, EncodeError):
-        return proto
 
 
 def _declared(proto: ModelProto) -> dict[str | bytes, int]:

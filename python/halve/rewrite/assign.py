@@ -12,6 +12,8 @@
 6. A Cast that the plan makes 16-bit gives its output in the type that readers want. Where they
    want both: in the type of its input if that is 16-bit, so that the Cast goes; else as float32,
    so that nothing (an index from an integer, say) is rounded on its way to a float32 reader.
+7. A Cast that is float32 for the cost of casts alone is that in all calls of its function. In a
+   call where all that read its output want it 16-bit, it gives that.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from onnx import AttributeProto, NodeProto
 from halve.errors import PlanError
 from halve.plan.analysis import NodeInfo, Value
 from halve.plan.decide import slot_name
+from halve.plan.decision import CAST_COST
 from halve.plan.links import Link, links_of
 from halve.plan.order import topological_order
 from halve.plan.sequences import sequence_groups
@@ -60,7 +63,7 @@ def assign_types(state: Rewriting) -> None:
     _follow_readers(state)
     for node in state.analysis.nodes:
         _follow_producer(state, node)
-        if state.plan.nodes[node.id].dtype not in ("", "float32"):
+        if state.plan.nodes[node.id].dtype not in ("", "float32") or _is_cast(node):
             _retype_attribute(state, node)
 
 
@@ -98,7 +101,7 @@ def _is_cast(node: NodeInfo) -> bool:
 
 
 def _follow_readers(state: Rewriting) -> None:
-    """Rule 6, from the last Cast of a chain to the first."""
+    """Rules 6 and 7, from the last Cast of a chain to the first."""
     for scope in reversed(state.analysis.scopes):
         if not any(map(_is_cast, scope.nodes)):
             continue
@@ -106,6 +109,8 @@ def _follow_readers(state: Rewriting) -> None:
             node = scope.nodes[number]
             if _is_cast(node) and state.out_types[node.uid] == [state.options.half]:
                 _follow_own_readers(state, node)
+            elif _is_cast(node) and state.plan.nodes[node.id].reason == CAST_COST:
+                _follow_all_readers(state, node)
 
 
 def _follow_own_readers(state: Rewriting, node: NodeInfo) -> None:
@@ -118,6 +123,15 @@ def _follow_own_readers(state: Rewriting, node: NodeInfo) -> None:
     is_half = taken.elem == half or (not behind_cast and _made_half(state, taken))
     if wanted and (half not in wanted or (wanted != {half} and not is_half)):
         state.out_types[node.uid][0] = DType.FLOAT
+
+
+def _follow_all_readers(state: Rewriting, node: NodeInfo) -> None:
+    """Rule 7."""
+    value = node.outputs[0]
+    if value is not None and value.elem == DType.FLOAT:
+        half = state.options.half
+        if _wishes(state, value) == {half}:
+            state.out_types[node.uid][0] = half
 
 
 def _wish(state: Rewriting, reader: Reader) -> int:

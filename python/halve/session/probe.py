@@ -7,6 +7,8 @@ an operator does inside itself (the state of an LSTM, GRU or RNN) is not rounded
 
 from __future__ import annotations
 
+import logging
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -22,16 +25,21 @@ from halve._native.cast import cast_into
 from halve.compare.verdict import compare_outputs
 from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
+from halve.session.blocked_layout import keep_blocks
 from halve.session.canary import check_canary
-from halve.session.gates import BORDER, MASK, Rounding, gate_units
+from halve.session.feeds import check_feeds
+from halve.session.gates import BORDER, MASK, REGION, gate_units
 from halve.session.providers import CPU_PROVIDER
-from halve.session.runtime import Run, load, run
+from halve.session.rounded_nodes import Rounding
+from halve.session.runtime import Run, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
 from halve.session.weight_store import MAPPED, WeightStore
 from halve.types import CastBounds, DType
 
 __all__ = ["Probe", "ProbeSettings", "weight_rounding"]
+
+_LOGGER = logging.getLogger(__name__)
 
 _HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_dtypes.bfloat16}
 # Quantised islands stay as they are written: ONNX Runtime's fusion of them reaches across the gates
@@ -90,10 +98,13 @@ class Probe:
         settings: ProbeSettings,
         *,
         store: WeightStore | None = None,
+        elements: Mapping[str, int] | None = None,
     ) -> None:
         """Gate `model`, which is changed, load it, and run the float32 references.
 
-        With a `store` the model is one without its payload, which is written there.
+        With a `store` the model is one without its payload, which is written there. `elements` are
+        the counts of elements of the main graph's values, without weights; where they are small,
+        trials take less time.
 
         `samples` are in the source's types; golden outputs, where a sample has them, are what it
         is compared with.
@@ -113,29 +124,28 @@ class Probe:
             rounding,
             assume_fused=settings.assume_fused,
             weights=store,
+            elements=elements,
         )
-        mapped = MAPPED if settings.mapped else {}
-        self._session = load(
-            gated if store is None else store.settle(gated),
-            provider=settings.provider,
-            provider_options=settings.provider_options,
-            optimise=settings.optimise,
-            threads=settings.threads,
-            custom_op_library=settings.custom_op_library,
-            external_data_folder=None if store is None else store.folder,
-            session_options=_OPTIONS | mapped | dict(settings.session_options),
-            where="search probe",
-        )
+        self._session = _load(gated.model, settings, store)
         self.units = tuple(units)
         self._count = len(units)
         self._readers = _readers(units)
+        self._regions = [(region.start, region.stop) for region in gated.regions]
+        self._region_of = {
+            unit: number for number, region in enumerate(gated.regions) for unit in region
+        }
         self.settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
         self._lock = threading.Lock()
         self._closed = False
         self._samples = tuple(samples)
+        self._outputs_of = [port.name for port in self._session.outputs]
         self._feeds = [self._rounded_feeds(sample.inputs) for sample in samples]
+        # What is fed back differs from step to step, and is looked at in each.
+        self._checked = not settings.feedback
+        if self._checked:
+            self._feeds = [self._ready(feeds) for feeds in self._feeds]
         self._references = [self._reference(sample) for sample in samples]
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
@@ -164,10 +174,11 @@ class Probe:
                 item.end()
 
     def _reference(self, sample: Sample) -> Outputs:
-        names = [port.name for port in self._session.outputs]
+        names = self._outputs_of
         if sample.outputs is None:
             mask = self._mask(frozenset(range(self._count)))
-            return self._outputs(sample.inputs, mask, rounded=False)
+            feeds = self._ready(sample.inputs) if self._checked else sample.inputs
+            return self._outputs(feeds, mask, rounded=False)
         missing = [name for name in names if name not in sample.outputs]
         if missing:
             raise SampleError(
@@ -177,19 +188,28 @@ class Probe:
         return {name: sample.outputs[name] for name in names}
 
     def _mask(self, fp32: UnitSet) -> Outputs:
-        mask, border = np.ones(self._count, np.bool_), np.zeros(self._count, np.bool_)
+        # Bytes: numpy takes longer for the few that most trials have.
+        mask, border = bytearray(b"\1") * self._count, bytearray(self._count)
+        touched = set(fp32)
         for unit in fp32:
-            mask[unit] = False
-            border[self._readers.get(unit, [])] = True
-        return {MASK: mask, BORDER: border}
+            mask[unit] = 0
+            for reader in self._readers.get(unit, ()):
+                border[reader] = 1
+                touched.add(reader)
+        region = bytearray(b"\1\0") * len(self._regions)
+        for number in {self._region_of[unit] for unit in touched if unit in self._region_of}:
+            ends = self._regions[number]
+            half = mask.find(0, *ends) < 0 and border.find(1, *ends) < 0
+            region[2 * number : 2 * number + 2] = half, mask.find(1, *ends) < 0
+        flags = {MASK: mask, BORDER: border, REGION: region}
+        return {name: np.frombuffer(held, np.bool_) for name, held in flags.items()}
 
     def _outputs(
         self, inputs: Mapping[str, NDArray[Any]], mask: Outputs, *, rounded: bool
     ) -> Outputs:
         def step(feeds: Mapping[str, NDArray[Any]]) -> Outputs:
             values = self._run({**feeds, **mask})
-            names = [port.name for port in self._session.outputs]
-            outputs = dict(zip(names, values, strict=True))
+            outputs = dict(zip(self._outputs_of, values, strict=True))
             return self._rounded_outputs(outputs) if rounded else outputs
 
         return roll(step, inputs, self.settings.feedback)
@@ -201,10 +221,16 @@ class Probe:
                 raise SessionError(f"{self._session.where}: the search was ended")
             self._running.add(handle)
         try:
-            return run(self._session, feeds, handle=handle)
+            return run(self._session, feeds, handle=handle, checked=self._checked)
         finally:
             with self._lock:
                 self._running.discard(handle)
+
+    def _ready(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Feeds as the model wants them, without the masks."""
+        session = self._session
+        ports = [port for port in session.inputs if port.name not in (MASK, BORDER, REGION)]
+        return check_feeds(ports, session.optional, feeds, session.where)
 
     def _rounded_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         names = self.settings.half_inputs
@@ -226,6 +252,48 @@ class Probe:
         with np.errstate(over="ignore"):
             result: NDArray[Any] = array.astype(_HALF_TYPES[self.settings.half])
         return result.astype(np.float32)
+
+
+def _load(model: ModelProto, settings: ProbeSettings, store: WeightStore | None) -> Session:
+    """The gated model's session."""
+    if store is None and settings.optimise == "all" and settings.provider == CPU_PROVIDER:
+        return _load_in_blocks(model, settings)
+    mapped = MAPPED if settings.mapped else {}
+    return load(
+        model if store is None else store.settle(model),
+        optimise=settings.optimise,
+        external_data_folder=None if store is None else store.folder,
+        session_options=_OPTIONS | mapped | dict(settings.session_options),
+        **_common(settings),
+    )
+
+
+def _load_in_blocks(model: ModelProto, settings: ProbeSettings) -> Session:
+    """As ONNX Runtime optimises the model, without the changes of layout at gates."""
+    options = _OPTIONS | dict(settings.session_options)
+    with tempfile.TemporaryDirectory(prefix="halve-probe-") as folder:
+        path = Path(folder) / "optimised.onnx"
+        session = load(
+            model, optimise="all", optimised=path, session_options=options, **_common(settings)
+        )
+        optimised = onnx.load(path)
+    if not keep_blocks(optimised):
+        return session
+    try:
+        return load(optimised, optimise="disabled", session_options=options, **_common(settings))
+    except SessionError as error:  # its own names and types in bodies do not always load again
+        _LOGGER.info("trials change layouts at every gate: %s", error)
+        return session
+
+
+def _common(settings: ProbeSettings) -> dict[str, Any]:
+    return {
+        "provider": settings.provider,
+        "provider_options": settings.provider_options,
+        "threads": settings.threads,
+        "custom_op_library": settings.custom_op_library,
+        "where": "search probe",
+    }
 
 
 def _readers(units: Sequence[Unit]) -> dict[int, list[int]]:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -78,7 +77,8 @@ class Session:
     """A loaded model, safe to run from several threads.
 
     `where` names the model for messages. `optional` are inputs with a default (initializers that
-    are graph inputs too). `held` are values that it uses and that must live as long.
+    are graph inputs too). `held` are values that it uses and that must live as long. `bfloat16` is
+    whether a port is of that type, which plain arrays do not have.
     """
 
     inner: Any
@@ -88,6 +88,7 @@ class Session:
     optional: tuple[Port, ...]
     outputs: tuple[Port, ...]
     held: tuple[Any, ...] = ()
+    bfloat16: bool = False
 
 
 def load(  # noqa: PLR0913 - keywords, all with defaults
@@ -161,15 +162,14 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         ) from error
     # A provider whose libraries are missing is dropped by ONNX Runtime without an error.
     _check_available(provider, inner.get_providers())
-    return Session(
-        inner=inner,
-        where=label,
-        provider=provider,
-        inputs=_ports(inner.get_inputs()),
-        optional=_ports(inner.get_overridable_initializers()),
-        outputs=_ports(inner.get_outputs()),
-        held=tuple((shared or {}).values()),
-    )
+    return _opened(inner, label, provider, tuple((shared or {}).values()))
+
+
+def _opened(inner: Any, where: str, provider: str, held: tuple[Any, ...]) -> Session:
+    inputs, outputs = _ports(inner.get_inputs()), _ports(inner.get_outputs())
+    optional = _ports(inner.get_overridable_initializers())
+    bfloat16 = any(map(is_bfloat16, (*inputs, *optional, *outputs)))
+    return Session(inner, where, provider, inputs, optional, outputs, held, bfloat16)
 
 
 class Run:
@@ -192,15 +192,14 @@ class Run:
         self.ended = reason
         self._options.terminate = True
 
-    @contextlib.contextmanager
-    def limit(self) -> Iterator[Any]:
+    def limit(self) -> contextlib.AbstractContextManager[Any]:
         """ONNX Runtime's options of the run, under the time limit."""
         if self.timeout_s is None:
-            yield self._options
-            return
-        reason = f"it passed its time limit of {self.timeout_s:g} s"
-        with _WATCHDOG.limit(self.timeout_s, functools.partial(self.end, reason)):
-            yield self._options
+            return contextlib.nullcontext(self._options)
+        return _WATCHDOG.limit(self.timeout_s, self._overdue, self._options)
+
+    def _overdue(self) -> None:
+        self.end(f"it passed its time limit of {self.timeout_s:g} s")
 
 
 def run(
@@ -209,23 +208,27 @@ def run(
     *,
     handle: Run | None = None,
     fetch: Sequence[str] | None = None,
+    checked: bool = False,
 ) -> list[NDArray[Any]]:
     """Run once; the outputs in graph order, or those of `fetch`, as arrays of their own.
 
     A float32 array is rounded to nearest even where the model wants float16 or bfloat16; every
-    other difference in type is an error. bfloat16 arrays have ml_dtypes' type.
+    other difference in type is an error. bfloat16 arrays have ml_dtypes' type. `checked` feeds are
+    those that `check_feeds` returned: they are not looked at again.
 
     Raises:
         SampleError: an input is missing, unknown, or has the wrong type or shape.
         SessionError: ONNX Runtime fails while it runs.
     """
-    ready = check_feeds(session.inputs, session.optional, feeds, session.where)
-    ports = {port.name: port for port in (*session.inputs, *session.optional, *session.outputs)}
+    ready = feeds
+    if not checked:
+        ready = check_feeds(session.inputs, session.optional, feeds, session.where)
     try:
         with contextlib.nullcontext() if handle is None else handle.limit() as options:
-            if any(map(is_bfloat16, ports.values())):
+            if session.bfloat16:
                 from halve.session.whole_values import run_whole
 
+                ports = {p.name: p for p in (*session.inputs, *session.optional, *session.outputs)}
                 names = fetch or [port.name for port in session.outputs]
                 return run_whole(session.inner, ports, ready, names, options)
             return list(session.inner.run(fetch, ready, options))

@@ -6,12 +6,15 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
 
 __all__ = ["Watchdog"]
 
 _SLACK = 1000
+
+_Value = TypeVar("_Value")
 
 
 class Watchdog:
@@ -19,18 +22,25 @@ class Watchdog:
 
     def __init__(self) -> None:
         """Watch nothing yet."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._due: list[tuple[float, int]] = []
         self._calls: dict[int, Callable[[], None]] = {}
         self._numbers = itertools.count()
         self._wakes_s = 0.0
         self._started = False
 
-    @contextmanager
-    def limit(self, timeout_s: float, overdue: Callable[[], None]) -> Iterator[None]:
-        """Call `overdue`, from the watching thread, if the block takes longer than `timeout_s`."""
+    def limit(
+        self, timeout_s: float, overdue: Callable[[], None], value: _Value
+    ) -> AbstractContextManager[_Value]:
+        """Call `overdue`, from the watching thread, if the block takes longer than `timeout_s`; the
+        block gets `value`.
+        """
+        return _Limit(self, timeout_s, overdue, value)
+
+    def _start(self, timeout_s: float, overdue: Callable[[], None]) -> int:
         number, due_s = next(self._numbers), time.monotonic() + timeout_s
-        with self._changed:
+        with self._lock:
             self._calls[number] = overdue
             heapq.heappush(self._due, (due_s, number))
             if len(self._due) > _SLACK + 2 * len(self._calls):
@@ -40,11 +50,11 @@ class Watchdog:
                 threading.Thread(target=self._watch, name="halve-watchdog", daemon=True).start()
             elif due_s < self._wakes_s:
                 self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._calls.pop(number, None)
+        return number
+
+    def _end(self, number: int) -> None:
+        with self._lock:
+            self._calls.pop(number, None)
 
     def _watch(self) -> None:
         with self._changed:
@@ -67,3 +77,22 @@ class Watchdog:
             call = self._calls.pop(heapq.heappop(self._due)[1], None)
             found += [] if call is None else [call]
         return found
+
+
+class _Limit(AbstractContextManager[_Value], Generic[_Value]):
+    """One limit: a class, because a generator takes as long as a small node."""
+
+    __slots__ = ("_dog", "_number", "_overdue", "_timeout_s", "_value")
+
+    def __init__(
+        self, dog: Watchdog, timeout_s: float, overdue: Callable[[], None], value: _Value
+    ) -> None:
+        self._dog, self._timeout_s, self._overdue, self._value = dog, timeout_s, overdue, value
+        self._number = -1
+
+    def __enter__(self) -> _Value:
+        self._number = self._dog._start(self._timeout_s, self._overdue)
+        return self._value
+
+    def __exit__(self, *error: object) -> None:
+        self._dog._end(self._number)

@@ -1,0 +1,208 @@
+"""ONNX Runtime's blocked layout of convolutions, kept from one gate to the next.
+
+With full optimisation, ONNX Runtime's CPU provider lays images out in blocks of channels for its
+convolutions, and back behind each: a gate between two of them is nothing that it can see through.
+Rounding does not depend on the layout, and neither does a choice between two values. Rules, for a
+graph that ONNX Runtime has optimised:
+1. The twin of a value is the same in blocks: what a ReorderOutput reads; of a Cast's result, a Cast
+   of the twin; of an If's output that has a twin in each branch, a further output in its place.
+2. A ReorderInput of what has a twin is that twin.
+3. Casts and ReorderOutputs that nothing reads any more are removed.
+4. Every name in a branch is made its own: ONNX Runtime repeats them, and does not load them back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
+
+from halve.session.gate_graph import Names, copy_node, names_read
+from halve.source.scopes import subgraphs
+
+__all__ = ["keep_blocks"]
+
+_DOMAIN = "com.microsoft.nchwc"
+
+
+def keep_blocks(model: ModelProto) -> bool:
+    """Apply the rules of this module, in place; what the model computes stays the same bits.
+
+    Whether it is worth loading: at least half of what put values into blocks is gone.
+    """
+    before = _reorders(model.graph)
+    if not before:
+        return False
+    names = Names("halve.blocks")
+    _own_names(model.graph, {}, names, outermost=True)
+    _Keeper(names).graph(model.graph, {})
+    _drop_unread(model.graph)
+    return 2 * _reorders(model.graph) <= before
+
+
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """A value in blocks, and what a ReorderOutput of it is told."""
+
+    name: str
+    channels: int
+
+
+class _Keeper:
+    """Applies rules 1 to 3."""
+
+    def __init__(self, names: Names) -> None:
+        self._name = names
+
+    def graph(self, graph: GraphProto, outer: Mapping[str, _Twin]) -> dict[str, _Twin]:
+        """A graph, and the twins of what it makes; `outer` are those of what it may read."""
+        twins, nodes = dict(outer), list[NodeProto]()
+        same: dict[str, str] = {}
+        casts: dict[str, NodeProto] = {}
+        for node in graph.node:
+            _read(node, same)
+            if _is(node, "ReorderInput"):
+                twin = self._twin(node.input[0], twins, casts, nodes)
+                if twin is not None:
+                    same[node.output[0]] = twin.name
+                    continue
+            nodes.append(node)
+            if _is(node, "ReorderOutput"):
+                twins[node.output[0]] = _Twin(node.input[0], _attribute(node, "channels"))
+            elif node.op_type == "Cast" and not node.domain:
+                casts[node.output[0]] = node
+            elif node.op_type == "If" and not node.domain:
+                nodes += self._if(node, twins)
+        found = {info.name: self._twin(info.name, twins, casts, nodes) for info in graph.output}
+        if same or len(nodes) != len(graph.node):
+            _replace_nodes(graph, nodes)
+        made = {name for node in nodes for name in node.output}
+        return {name: twin for name, twin in found.items() if twin and twin.name in made}
+
+    def _twin(
+        self,
+        name: str,
+        twins: dict[str, _Twin],
+        casts: Mapping[str, NodeProto],
+        nodes: list[NodeProto],
+    ) -> _Twin | None:
+        """The twin of a value, made where it is a Cast's (rule 1)."""
+        if name not in twins and name in casts:
+            source = self._twin(casts[name].input[0], twins, casts, nodes)
+            if source is not None:
+                cast = copy_node(casts[name])
+                cast.input[0], cast.output[0] = source.name, self._name(name)
+                cast.name = ""
+                nodes.append(cast)
+                twins[name] = _Twin(cast.output[0], source.channels)
+        return twins.get(name)
+
+    def _if(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
+        """Let an If make its outputs' twins instead; the nodes that make the outputs of them."""
+        branches = [graph for _, graph in subgraphs(node)]
+        found = [self.graph(branch, twins) for branch in branches]
+        after: list[NodeProto] = []
+        for slot, name in enumerate(node.output):
+            made = [
+                twins_of[branch.output[slot].name]
+                for branch, twins_of in zip(branches, found, strict=True)
+                if branch.output[slot].name in twins_of
+            ]
+            if len(made) != len(branches) or len({twin.channels for twin in made}) != 1:
+                continue
+            for branch, twin in zip(branches, made, strict=True):
+                branch.output[slot].CopyFrom(ValueInfoProto(name=twin.name))
+            twins[name] = _Twin(self._name(name), made[0].channels)
+            node.output[slot] = twins[name].name
+            after.append(_reorder_output(twins[name], name))
+        for branch in branches:
+            _drop_unread(branch)
+        return after
+
+
+def _reorder_output(twin: _Twin, name: str) -> NodeProto:
+    return helper.make_node(
+        "ReorderOutput",
+        [twin.name],
+        [name],
+        domain=_DOMAIN,
+        channels=twin.channels,
+        channels_last=0,
+    )
+
+
+def _drop_unread(graph: GraphProto) -> None:
+    """Rule 3."""
+    read = Counter(info.name for info in graph.output)
+    read.update(name for node in graph.node for name in names_read(node))
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        droppable = _is(node, "ReorderOutput") or (node.op_type == "Cast" and not node.domain)
+        if droppable and not read[node.output[0]]:
+            read.subtract(node.input)
+        else:
+            kept.append(node)
+    if len(kept) != len(graph.node):
+        _replace_nodes(graph, kept[::-1])
+
+
+def _replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
+    copies = [copy_node(node) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _read(node: NodeProto, names: Mapping[str, str]) -> None:
+    """Let a node and its bodies read other values."""
+    if not names:
+        return
+    for slot, name in enumerate(node.input):
+        if name in names:
+            node.input[slot] = names[name]
+    for _, body in subgraphs(node):
+        for inner in body.node:
+            _read(inner, names)
+
+
+def _own_names(
+    graph: GraphProto, outer: Mapping[str, str], names: Names, *, outermost: bool = False
+) -> None:
+    """Rule 4."""
+    own = dict(outer)
+    if not outermost:
+        made = [tensor.name for tensor in graph.initializer]
+        made += [info.name for info in graph.input]
+        made += [name for node in graph.node for name in node.output if name]
+        own |= {name: names(name) for name in made}
+    for tensor in graph.initializer:
+        tensor.name = own.get(tensor.name, tensor.name)
+    for info in (*graph.input, *graph.output):
+        info.name = own.get(info.name, info.name)
+    del graph.value_info[:]
+    for node in graph.node:
+        for operands in (node.input, node.output):
+            for slot, name in enumerate(operands):
+                operands[slot] = own.get(name, name)
+        for _, body in subgraphs(node):
+            _own_names(body, own, names)
+
+
+def _is(node: NodeProto, op_type: str) -> bool:
+    """Whether a node is that one, of an image whose channels come first."""
+    return (
+        node.domain == _DOMAIN and node.op_type == op_type and not _attribute(node, "channels_last")
+    )
+
+
+def _attribute(node: NodeProto, name: str) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), 0)
+
+
+def _reorders(graph: GraphProto) -> int:
+    count = 0
+    for node in graph.node:
+        count += _is(node, "ReorderInput")
+        count += sum(_reorders(body) for _, body in subgraphs(node))
+    return count

@@ -1,0 +1,246 @@
+"""What gated graphs are made of: nodes, branches, and what a body's names stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import (
+    FunctionProto,
+    GraphProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
+
+from halve.source.scopes import subgraphs
+
+__all__ = [
+    "FLOAT",
+    "Names",
+    "Scope",
+    "add_constant",
+    "became_initializer",
+    "cast_node",
+    "copy_node",
+    "drop_initializer_inputs",
+    "graph_of",
+    "if_node",
+    "index_scope",
+    "is_to_float",
+    "names_read",
+    "own_weights",
+    "rename",
+    "rename_outputs",
+    "split_nodes",
+]
+
+FLOAT = int(TensorProto.FLOAT)
+# Until this opset, Cast's type is written as text.
+_CAST_WITH_CODES = 6
+# From this opset on, Split's sizes are an input.
+_SPLIT_BY_INPUT = 13
+
+
+class Names:
+    """Names that nothing else has: they begin with `prefix`, which makes two of these differ."""
+
+    def __init__(self, prefix: str) -> None:
+        """None was made yet."""
+        self._prefix = prefix
+        self._count = 0
+
+    def __call__(self, base: str) -> str:
+        """A new name, for what stands for `base`."""
+        self._count += 1
+        return f"{self._prefix}.{self._count}.{base}"
+
+
+@dataclass(slots=True)
+class Scope:
+    """A body: what its names stand for, and the rounded copies of its constants.
+
+    `constants` are its weights, `made` every other name that it defines, `conditions` the names
+    of elements of the masks by (mask, element), `head` the nodes to put first.
+    """
+
+    body: GraphProto | FunctionProto
+    path: str
+    parent: Scope | None
+    opset: int
+    constants: dict[str, TensorProto] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+    rounded: dict[str, str] = field(default_factory=dict)
+    conditions: dict[tuple[str, int], str] = field(default_factory=dict)
+    head: list[NodeProto] = field(default_factory=list)
+
+    def owner_of(self, name: str) -> Scope | None:
+        """The scope that holds the constant of that name; None where it is no constant."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.constants:
+                return scope
+            if name in scope.made:
+                return None
+            scope = scope.parent
+        return None
+
+    @property
+    def outermost(self) -> Scope:
+        """The body that everything around this one is in: the main graph, or a function."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+
+def copy_node(node: NodeProto) -> NodeProto:
+    """A copy of its own."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
+
+
+def cast_node(source: str, result: str, to: int, opset: int) -> NodeProto:
+    """A Cast to a type's TensorProto code."""
+    code: int | str = to if opset >= _CAST_WITH_CODES else TensorProto.DataType.Name(to)
+    return helper.make_node("Cast", [source], [result], to=code)
+
+
+def split_nodes(
+    source: str, results: Sequence[str], sizes: Sequence[int], name: str, opset: int
+) -> list[NodeProto]:
+    """Parts of a vector, one a result; `name` is for what holds their sizes."""
+    if opset < _SPLIT_BY_INPUT:
+        return [helper.make_node("Split", [source], results, axis=0, split=sizes)]
+    constant = numpy_helper.from_array(np.array(sizes, np.int64), name)
+    return [
+        helper.make_node("Constant", [], [name], value=constant),
+        helper.make_node("Split", [source, name], results, axis=0),
+    ]
+
+
+def graph_of(name: str, nodes: Sequence[NodeProto], outputs: Sequence[str]) -> GraphProto:
+    """A branch; the types of its outputs are left to ONNX Runtime to infer."""
+    infos = [ValueInfoProto(name=output) for output in outputs]
+    return helper.make_graph(nodes, name, [], infos)
+
+
+def if_node(
+    name: str, condition: str, outputs: Sequence[str], then: GraphProto, other: GraphProto
+) -> NodeProto:
+    """An If with two branches of as many outputs."""
+    return helper.make_node(
+        "If", [condition], outputs, name=name, then_branch=then, else_branch=other
+    )
+
+
+def is_to_float(node: NodeProto) -> bool:
+    """Whether a Cast is to float32."""
+    return any(attr.name == "to" and attr.i == FLOAT for attr in node.attribute)
+
+
+def rename_outputs(node: NodeProto, names: Mapping[str, str]) -> None:
+    """Rename what a node makes, in place."""
+    for slot, name in enumerate(node.output):
+        node.output[slot] = names.get(name, name)
+
+
+def rename(node: NodeProto, names: Mapping[str, str]) -> None:
+    """Rename what a node reads and makes, in its bodies too, in place."""
+    for slot, name in enumerate(node.input):
+        node.input[slot] = names.get(name, name)
+    rename_outputs(node, names)
+    for _, graph in subgraphs(node):
+        for info in graph.output:
+            info.name = names.get(info.name, info.name)
+        for inner in graph.node:
+            rename(inner, names)
+
+
+def names_read(node: NodeProto) -> Iterator[str]:
+    """What a node reads, and what its bodies do."""
+    yield from node.input
+    for _, graph in subgraphs(node):
+        yield from (info.name for info in graph.output)
+        for inner in graph.node:
+            yield from names_read(inner)
+
+
+def drop_initializer_inputs(graph: GraphProto) -> None:
+    """Take initializers out of a graph's inputs."""
+    weights = {tensor.name for tensor in graph.initializer}
+    kept = [info for info in graph.input if info.name not in weights]
+    copies = [ValueInfoProto.FromString(info.SerializeToString()) for info in kept]
+    del graph.input[:]
+    graph.input.extend(copies)
+
+
+def index_scope(scope: Scope) -> None:
+    """Tell a body's constants from all else that it defines."""
+    body = scope.body
+    if isinstance(body, GraphProto):
+        scope.made.update(info.name for info in body.input)
+        scope.constants.update({t.name: t for t in body.initializer if t.data_type == FLOAT})
+    else:
+        scope.made.update(body.input)
+    for node in body.node:
+        tensor = _constant_value(node)
+        if tensor is not None:
+            scope.constants[node.output[0]] = tensor
+        else:
+            scope.made.update(node.output)
+
+
+def _constant_value(node: NodeProto) -> TensorProto | None:
+    """The float32 tensor of a Constant node."""
+    if node.op_type != "Constant" or node.domain:
+        return None
+    if any(attribute.ref_attr_name for attribute in node.attribute):
+        return None
+    for attribute in node.attribute:
+        if attribute.name == "value" and attribute.t.data_type == FLOAT:
+            tensor: TensorProto = attribute.t
+            return tensor
+        if attribute.name == "value_float":
+            return numpy_helper.from_array(np.array(attribute.f, np.float32))
+        if attribute.name == "value_floats":
+            return numpy_helper.from_array(np.array(attribute.floats, np.float32))
+    return None
+
+
+def became_initializer(node: NodeProto, scope: Scope) -> bool:
+    """Whether a Constant node was replaced by an initializer."""
+    if not isinstance(scope.body, GraphProto) or _constant_value(node) is None:
+        return False
+    tensor = TensorProto()
+    tensor.CopyFrom(scope.constants[node.output[0]])
+    tensor.name = node.output[0]
+    scope.body.initializer.append(tensor)
+    return True
+
+
+def own_weights(branch: GraphProto, scope: Scope) -> None:
+    """Give a branch its own copies of the weights that it reads: ONNX Runtime lays out and packs,
+    for its fastest kernels, only those of a node's own graph.
+    """
+    read = dict.fromkeys(name for node in branch.node for name in node.input if name)
+    for name in read:
+        owner = scope.owner_of(name)
+        if owner is not None:
+            copy = branch.initializer.add()
+            copy.CopyFrom(owner.constants[name])
+            copy.name = name
+
+
+def add_constant(scope: Scope, tensor: TensorProto) -> None:
+    """Give a body one more constant."""
+    name = tensor.name
+    scope.constants[name] = tensor
+    if isinstance(scope.body, GraphProto):
+        scope.body.initializer.append(tensor)
+    else:
+        scope.head.append(helper.make_node("Constant", [], [name], value=tensor))
