@@ -126,7 +126,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     for name in ("load", "upload", "run"):
         monkeypatch.setattr(module, name, getattr(fake, name))
     # The host's values own no memory: any release takes them.
-    monkeypatch.setattr(module, "can_lend", lambda _: True)
+    monkeypatch.setattr(module, "can_lend", lambda *_: True)
     monkeypatch.setattr(module, "lend", lambda value: value)
     real = module.Run
 
@@ -199,7 +199,8 @@ def test_without_values_to_lend_sessions_read_the_file(
     with monkeypatch.context() as patch:
         patch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
         assert not can_lend(DType.FLOAT)
-    monkeypatch.setattr(module, "can_lend", lambda dtype: dtype != DType.FLOAT)
+    assert not can_lend(DType.FLOAT, CUDA_PROVIDER, 99)  # there is no such device
+    monkeypatch.setattr(module, "can_lend", lambda dtype, *_: dtype != DType.FLOAT)
     assert evaluator(folder, provider=CUDA_PROVIDER).run(NONE, 0).passed
     assert device.uploads == []
     assert device.loads[0]["shared"] is None

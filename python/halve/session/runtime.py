@@ -359,11 +359,16 @@ def lend(value: Any) -> Any:
     return ort.OrtValue(inner, value)
 
 
-def can_lend(dtype: DType) -> bool:
-    """Whether this ONNX Runtime has values of a type that `lend` makes: tried on one element."""
+def can_lend(dtype: DType, provider: str = CPU_PROVIDER, device: int = 0) -> bool:
+    """Whether `lend` makes values of a type where a provider computes: tried on one element."""
+    ort = runtime_module()
+    place = memory_of(provider)
+    errors: tuple[type[Exception], ...] = (SessionError, *runtime_errors(ort))
     try:
-        lend(runtime_module().OrtValue.ortvalue_from_shape_and_type([1], int(dtype), "cpu"))
-    except SessionError:
+        made = ort.OrtValue.ortvalue_from_shape_and_type([1], int(dtype), place, device)
+        lent = lend(made)
+        ort.SessionOptions().add_initializer("w", lent)
+    except errors:
         return False
     return True
 

@@ -145,9 +145,10 @@ class SessionEvaluator:
             return None
         if settings.provider not in ON_DEVICE:
             return None  # the CPU's sessions map one file
-        if not can_lend(DType.FLOAT):
+        where = settings.provider, settings.devices[0]
+        if not can_lend(DType.FLOAT, *where):
             return None  # an older ONNX Runtime: each session reads the file
-        bfloat16 = cuda.status().usable and can_lend(DType.BFLOAT16)
+        bfloat16 = cuda.status().usable and can_lend(DType.BFLOAT16, *where)
         return DeviceWeights(settings.folder, self._upload_weights, bfloat16=bfloat16)
 
     def _make_judge(self) -> DeviceJudge | None:
