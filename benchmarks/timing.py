@@ -24,8 +24,9 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds of every case in every round by that clock, all cases once a round.
 
-    Whatever else the machine does in a round meets all of them. One round before the first warms
-    up caches and pages and is not counted.
+    Whatever else the machine does in a round meets all of them; with time.process_time, its waiting
+    for a processor is left out. One round before the first warms up caches and pages and is not
+    counted.
     """
     times: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):

@@ -4,6 +4,7 @@
 #include "../kernels/cast/kernels.h"
 #include "../kernels/compare/kernels.h"
 #include "../kernels/stats/kernels.h"
+#include "../kernels/twin/kernels.h"
 #include "halve/backend.h"
 
 namespace halve {
@@ -15,6 +16,7 @@ struct BackendEntry {
   kernels::CastKernel* cast_bf16;
   kernels::CompareKernel* compare;
   kernels::StatsKernel* stats;
+  const kernels::TwinKernels* twin;
 };
 
 // The entry of a compiled backend, or nullptr.

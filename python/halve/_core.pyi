@@ -81,6 +81,53 @@ def judge(
 ) -> tuple[int, _CompareTotals, float, float]: ...
 def xor_words(p: int, nbytes: int) -> int: ...
 
+# csrc/bindings/twin.cc
+_TwinTotals = tuple[_StatsTotals, _StatsTotals, _CompareTotals, _CompareTotals, int, int]
+
+def twin(
+    backend: int,
+    arrays: list[int],
+    n: int,
+    rounding: int,
+    second: int,
+    ge: float,
+    le: float,
+    limit: float,
+    rtol: float,
+    atol: float,
+    threads: int,
+) -> tuple[int, _TwinTotals]: ...
+
+_TwinRow = tuple[
+    tuple[int, ...] | None,
+    tuple[int, ...] | None,
+    _StatsTotals | None,
+    _StatsTotals | None,
+    _CompareTotals | None,
+    _CompareTotals | None,
+    int,
+    int,
+    list[tuple[int, int]],
+    int,
+]
+
+class TwinBoard:
+    def __init__(
+        self,
+        backend: int,
+        rows: int,
+        ge: float,
+        le: float,
+        limit: float,
+        rtol: float,
+        atol: float,
+        threads: int,
+        samples: int,
+    ) -> None: ...
+    @property
+    def number(self) -> int: ...
+    def take(self) -> list[_TwinRow | None]: ...
+
 # csrc/bindings/wire.cc
 class WireError(ValueError):
     args: tuple[str, int]

@@ -220,7 +220,11 @@ def _prepared(
     with _models(model, rewritten, analysis, options, workspace) as models:
         twin = TwinSession(
             replace(models, floats={k: v for k, v in floats.items() if v}),
-            WalkSettings(**_load_settings(options), threads=options.threads),
+            WalkSettings(
+                **_load_settings(options),
+                threads=options.threads,
+                inside=None if options.on_device else _limits(options).rule,
+            ),
             keep=files.keep,
         )
         calls = frozenset(node.id for node in analysis.nodes if node.calls_function)

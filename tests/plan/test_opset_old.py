@@ -11,6 +11,7 @@ from onnx import ModelProto, helper
 
 from halve.convert import convert
 from halve.errors import UnsupportedModelError
+from halve.options import ConvertOptions
 from models import FLOAT, build, dyadic
 from plan.raising import BF16, ort, raised
 
@@ -120,6 +121,14 @@ def test_what_has_no_later_form_is_refused(
 ) -> None:
     with pytest.raises(UnsupportedModelError, match=rf"node 0 \({op} 'node'\).*{words}"):
         convert(first(op, inputs, **attributes), options=BF16)
+
+
+def test_sizes_of_a_split_have_no_place_from_opset_2_to_12() -> None:
+    model = first("Split", [X], 2, axis=1)
+    model.graph.node[0].input.append("sizes")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2]), "sizes"))
+    with pytest.raises(UnsupportedModelError, match=r"node 0 \(Split 'node'\).*an operand"):
+        convert(model, options=ConvertOptions(opset=11, target="any"))
 
 
 def test_a_broadcast_by_attributes_is_raised() -> None:

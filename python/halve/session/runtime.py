@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from halve._native import cuda
+from halve._native.twin import operators_library
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
 from halve.session.installed import one_line, runtime_errors, runtime_module, takes_data_folder
@@ -102,6 +103,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
     shared_arena: bool = False,
+    measures: bool = False,
     optimised: Path | None = None,
     profile: Path | None = None,
     shared: Mapping[str, Any] | None = None,
@@ -114,11 +116,12 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
     node; nodes always run one after the other. `provider_options` and `session_options` add to
     those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
-    loaded so take their memory from one arena of this process. `shared` are initializers of the
-    main graph as values of `lend`, which the session uses where they lie. `optimised` is where
-    to write the graph that is run. With `profile` the session records what each node does, for
-    `end_profiling`, in a file whose name begins so. `where` names the model for messages. On other
-    providers than the CPU's, algorithms are deterministic.
+    loaded so take their memory from one arena of this process. `measures`: the model has operators
+    of halve._native.twin, and nodes run in the order of the model where they can. `shared` are
+    initializers of the main graph as values of `lend`, which the session uses where they lie.
+    `optimised` is where to write the graph that is run. With `profile` the session records what
+    each node does, for `end_profiling`, in a file whose name begins so. `where` names the model for
+    messages. On other providers than the CPU's, algorithms are deterministic.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.
@@ -135,6 +138,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         options.add_session_config_entry(_SHARED_ARENA_KEY, "1")
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
+    if measures:
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
     if profile is not None:
@@ -144,6 +149,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     try:
         for name, initializer in (shared or {}).items():
             options.add_initializer(name, initializer)
+        if measures:
+            options.register_custom_ops_library(operators_library())
         if custom_op_library is not None:
             options.register_custom_ops_library(_library_path(custom_op_library))
         argument = _model_argument(model, label)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto
 
+from halve._native.cast import cast_into
 from halve.session.canary import check_arithmetic, check_canary
 from halve.session.element_types import type_text
 from halve.session.feeds import Port, check_feeds
@@ -25,11 +26,12 @@ from halve.session.twin_pair import pair_models
 from halve.session.twin_walk import Visitor, Walk, WalkSettings
 from halve.session.values import from_value
 from halve.session.weight_store import WeightStore
-from halve.types import DType
+from halve.types import CastBounds, DType
 
 __all__ = ["TwinModels", "TwinOutputs", "TwinSession"]
 
 _HALF_TYPES: dict[DType, Any] = {DType.FLOAT16: np.float16, DType.BFLOAT16: ml_dtypes.bfloat16}
+_OTHER_FLOATS = ("tensor(double)", "tensor(float16)", "tensor(bfloat16)")
 # A fed-back value of the 16-bit run, among the inputs of a step.
 _MARK = "16:"
 
@@ -101,7 +103,7 @@ class TwinSession:
             info.type.tensor_type.elem_type == models.half and port.type == "tensor(float)"
             for info, port in zip(half.graph.input, self.inputs, strict=True)
         )
-        self._dtype = _HALF_TYPES[models.half]
+        self._half = models.half
         work = pair_models(
             exact,
             half,
@@ -115,7 +117,9 @@ class TwinSession:
         self.whole = work.whole
         store = models.source_store
         folder = None if store is None else store.folder
-        self._walk = Walk(work, replace(settings, data_folder=folder))
+        others = any(port.type in _OTHER_FLOATS for port in self.inputs)
+        how = replace(settings, data_folder=folder, local_runs=models.local, other_floats=others)
+        self._walk = Walk(work, how)
 
     def run(
         self, sample: Sample, visitor: Visitor, feedback: tuple[tuple[str, str], ...] = ()
@@ -170,8 +174,10 @@ class TwinSession:
         return {port.name: ready[port.name] for port in self.inputs}
 
     def _round(self, array: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(over="ignore"):  # beyond the range is infinity, as in a 16-bit model
-            return array.astype(self._dtype)
+        """The input as the 16-bit model reads it; beyond the range is infinity."""
+        rounded = np.empty(array.shape, _HALF_TYPES[self._half])
+        cast_into(np.require(array, np.float32, "C"), rounded, self._half, CastBounds(), threads=1)
+        return rounded
 
 
 def _ready(

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
+from halve._native.twin import TwinBoard
 from halve.session.runtime import Session
-from halve.session.twin_lane import HALF_CODES, cast_code, is_lowering_cast, reads_of
-from halve.session.twin_pair import Item, PairedBody, TwinOutput
+from halve.session.twin_lane import (
+    HALF_CODES,
+    Constant,
+    cast_code,
+    is_lowering_cast,
+    reads_of,
+)
+from halve.session.twin_pair import Item, PairedBody, TwinOutput, rounding_nodes
+from halve.source.payload import data_size
+from halve.types import DType
 
-__all__ = ["BOTH", "EXACT", "HALF", "Part", "Program", "present"]
+__all__ = ["BOTH", "EXACT", "HALF", "LocalSource", "Measured", "Part", "Program", "present"]
 
 EXACT, HALF, BOTH = "exact", "half", "both"
 # A part's values may take the budget, or this many times the largest step's.
@@ -20,9 +30,29 @@ _LARGEST_TIMES = 1
 _UNKNOWN_STEPS = 4
 
 
+# Which comparison is an output's local one: none was made, the row's own, that of both runs, the
+# float32 value with itself, or the 16-bit one with itself.
+LocalSource = Literal["none", "row", "total", "equal", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An output that is measured inside, in `row` of the part's board; `half` is the type of what
+    the 16-bit run stores.
+    """
+
+    row: int
+    half: DType
+    local: LocalSource
+
+
 @dataclass(slots=True)
 class Part:
-    """Steps that one session does; `held_bytes` is about what it takes while it is kept."""
+    """Steps that one session does; `held_bytes` is about what it takes while it is kept.
+
+    `inside` has the outputs that the session measures itself, by their place among the part's, and
+    `board` is where it does so.
+    """
 
     start: int
     stop: int
@@ -31,6 +61,8 @@ class Part:
     fetch: tuple[str, ...]
     dies: tuple[str, ...]
     held_bytes: int
+    inside: Mapping[int, Measured] = field(default_factory=dict)
+    board: TwinBoard | None = None
 
 
 class Program:
@@ -69,6 +101,7 @@ class Program:
         self.nbytes: dict[int, int] = {}
         self.largest = 0
         self.parts: dict[int, Part] = {}
+        self.finite_constants: dict[str, bool] = {}
 
     def _recasts(self) -> dict[str, NodeProto]:
         inner = {name for item in self.steps for name in _controlled(item, self.runs)}
@@ -93,6 +126,46 @@ class Program:
             yield from (rounding.exact for rounding in item.roundings.values())
         for output in item.outputs:
             yield from present(output, self.runs)
+
+    def part_nodes(self, start: int, stop: int) -> list[list[NodeProto]]:
+        """The nodes of a part by step, each with the casts that it is first to read."""
+        made = {n for nodes in self.nodes[start:stop] for node in nodes for n in node.output}
+        rows = []
+        for place in range(start, stop):
+            own: list[NodeProto] = []
+            if self.runs == BOTH:
+                casts = rounding_nodes([self.steps[place]])
+                own += [node for node in casts if node.output[0] not in made]
+            own += self.nodes[place]
+            made.update(node.output[0] for node in own if node.output)
+            again = {n for node in own for n in reads_of(node) if n in self.recasts} - made
+            made |= again
+            rows.append([*(self.recasts[name] for name in sorted(again)), *own])
+        return rows
+
+    def next_whole_stop(self, start: int, budget: int) -> int:
+        """Where a part that measures its values itself ends: before a node that is stepped, or
+        where the constants that its nodes read pass the budget.
+        """
+        if self.steps[start].control is not None:
+            return start + 1
+        seen: set[int] = set()
+        total, stop = 0, start
+        while stop < len(self.steps) and (stop == start or self.steps[stop].control is None):
+            new = {id(c): c for c in self._constants(stop) if id(c) not in seen}
+            total += sum(map(_payload_nbytes, new.values()))
+            if stop > start and total > budget:
+                break
+            seen.update(new)
+            stop += 1
+        return stop
+
+    def _constants(self, place: int) -> Iterator[Constant]:
+        for node in self.nodes[place]:
+            for name in reads_of(node):
+                constant = self.body.constant(name)
+                if constant is not None:
+                    yield constant
 
     def next_stop(self, start: int, budget: int) -> int:
         """Where a part that begins here ends: within the budget, by what is known of sizes."""
@@ -136,6 +209,14 @@ def present(output: TwinOutput, runs: str) -> Iterator[str]:
         yield from (name for name in (output.stored, output.raw) if name)
     if runs == BOTH and output.local:
         yield output.local
+
+
+def _payload_nbytes(constant: Constant) -> int:
+    """A constant's bytes, wherever its payload is."""
+    size: int = constant.ByteSize()
+    if isinstance(constant, TensorProto):
+        size = max(size, data_size(constant.data_type, tuple(constant.dims)) or 0)
+    return size
 
 
 def _nodes(item: Item, runs: str) -> Iterator[NodeProto]:

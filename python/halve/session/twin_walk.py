@@ -1,17 +1,19 @@
 """Both runs of paired models, part by part, each value handed out when it is there and then freed.
 
-ONNX Runtime has no hook after a node, and a session that yields every value keeps all of them. So
-the work is cut into parts whose values fit a budget; each is a session of its own, made when the
-walk first comes there and kept for the next sample. Sizes are learned on the way: the first walk
-takes small parts, and is cut anew when they are known. If, Loop and Scan are stepped by
-halve.session.twin_steps, both runs side by side.
+The work is cut into parts, each a session of its own, made when the walk first comes there and kept
+for the next sample. On the CPU a session measures values where they are made
+(halve.session.twin_measure), and a part ends only before a node that is stepped, or where its
+constants pass a budget. Elsewhere ONNX Runtime has no hook after a node, and a session that yields
+every value keeps all of them; so there parts are those whose values fit the budget. Sizes are
+learned on the way: the first walk takes small parts, and is cut anew when they are known. If, Loop
+and Scan are stepped by halve.session.twin_steps, both runs side by side.
 """
 
 # ruff: noqa: ANN401 - ONNX Runtime's objects have no type outside it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,17 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
 
+from halve._native.compare import measure_array
+from halve._native.twin import TwinBoard, TwinRow, TwinRule
 from halve.errors import SessionError, UnsupportedModelError
 from halve.session.runtime import CPU_PROVIDER, Session, load, make_value, run_values
 from halve.session.twin_lane import Constant, reads_of
+from halve.session.twin_measure import DOMAIN, hands_on_floats, place_measures
 from halve.session.twin_pair import (
     Item,
     PairedBody,
     TwinOutput,
     Workload,
-    rounding_nodes,
 )
-from halve.session.twin_program import BOTH, EXACT, HALF, Part, Program, present
+from halve.session.twin_program import BOTH, EXACT, HALF, Measured, Part, Program, present
+from halve.session.value_types import type_of
 from halve.session.values import value_nbytes, view_value
 from halve.session.weight_store import InlineWeights, Weights
 
@@ -45,7 +50,8 @@ __all__ = [
     "WalkSettings",
 ]
 
-# Large enough that a thousand values of a megabyte make a hundred parts.
+# Of a part's constants, or of the values that it hands out to be measured: large enough that a
+# thousand values of a megabyte make a hundred parts.
 _BUDGET_BYTES = 32 << 20
 # Sessions are kept within this and what the constants take; others are loaded again for each
 # sample, which costs about 2 ms.
@@ -55,12 +61,16 @@ _SESSION_BYTES = 100_000
 _TIMES_CONSTANTS = 2
 
 
-@dataclass(frozen=True, slots=True)
+_OTHER_FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+
+
+@dataclass(slots=True)
 class TwinValue:
     """A float output of a node, with its values in each run (None: that run did not get here).
 
     `raw` is the 16-bit run's before it was rounded, None where it was not; `local` the local run's
     before it is rounded to the type of `stored`. Arrays are valid during the call only.
+    Of a value that was measured where it was made there is a `row`, and no array.
     """
 
     output: TwinOutput
@@ -68,6 +78,8 @@ class TwinValue:
     stored: NDArray[Any] | None
     raw: NDArray[Any] | None
     local: NDArray[Any] | None
+    row: TwinRow | None = None
+    measured: Measured | None = None
 
 
 class Visitor(Protocol):
@@ -85,7 +97,9 @@ class Visitor(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkSettings:
     """How parts are loaded, and where they run. `weights` reads constants whose payload is
-    elsewhere, and `data_folder` is where ONNX Runtime finds it.
+    elsewhere, and `data_folder` is where ONNX Runtime finds it. With `inside`, values are measured
+    by that rule where they are made, on the CPU; `local_runs` says whether there are local runs,
+    and `other_floats` that the model takes floats that are not float32.
     """
 
     threads: int = 1
@@ -96,6 +110,9 @@ class WalkSettings:
     data_folder: Path | None = None
     weights: Weights = field(default_factory=InlineWeights)
     budget_bytes: int = _BUDGET_BYTES
+    inside: TwinRule | None = None
+    local_runs: bool = True
+    other_floats: bool = False
 
 
 @dataclass(slots=True)
@@ -134,6 +151,7 @@ class Walk:
         self._settings = settings
         self._programs: dict[tuple[int, str], Program] = {}
         self._room = _KEPT_BYTES + _TIMES_CONSTANTS * _constant_bytes(work.main)
+        self._other_floats = settings.other_floats or _hands_on_floats(work.main)
         self._constants: dict[int, Any] = {}
         self._constant_finite: dict[int, bool] = {}
 
@@ -186,7 +204,7 @@ class Walk:
         reads = dict.fromkeys(reads_of(node))
         constants = {n: c for n in reads if (c := _constant_of(n, body, frame)) is not None}
         feeds = {name: frame.find(name) for name in reads if name not in constants}
-        types = {name: _type_of(value, name) for name, value in feeds.items()}
+        types = {name: type_of(value, name) for name, value in feeds.items()}
         fetch = [name for name in node.output if name]
         session = self._load([node], constants.values(), types, fetch)
         made = dict(zip(fetch, run_values(session, feeds, fetch), strict=True))
@@ -219,32 +237,75 @@ class Walk:
         return self._programs[key]
 
     def _make_part(self, program: Program, start: int, frame: Frame) -> Part:
-        stop = program.next_stop(start, self._settings.budget_bytes)
-        nodes = [node for place in range(start, stop) for node in program.nodes[place]]
-        if program.runs == BOTH:
-            nodes += rounding_nodes(program.steps[start:stop])
-        made = {name for node in nodes for name in node.output if name}
-        again = {n for node in nodes for n in reads_of(node) if n in program.recasts} - made
-        nodes += [program.recasts[name] for name in sorted(again)]
-        made |= again
-        wanted = {n for p in range(start, stop) for o in program.measured(p)
-                  for n in present(o, program.runs)}  # fmt: skip
-        fetch = tuple(
-            name for name in dict.fromkeys(n for node in nodes for n in node.output if n)
-            if name in wanted
-            or (name not in program.recasts and program.last.get(name, -1) >= stop)
-        )  # fmt: skip
+        budget = self._settings.budget_bytes
+        inside = self._settings.inside is not None
+        stop = (program.next_whole_stop if inside else program.next_stop)(start, budget)
+        steps = program.part_nodes(start, stop)
+        outputs = [list(program.measured(place)) for place in range(start, stop)]
+        made = list(dict.fromkeys(_made(node for nodes in steps for node in nodes)))
+        kept = {n for n in made if n not in program.recasts and program.last.get(n, -1) >= stop}
+        nodes, measured, board = self._with_measures(program, steps, outputs, kept)
+        wanted = kept | self._wanted(program, outputs, measured)
+        fetch = tuple(name for name in made if name in wanted)
+        if measured and not fetch:
+            # A session hands out something.
+            fetch = (next(n.output[0] for n in reversed(nodes) if n.domain == DOMAIN),)
+        inner = set(made) - set(fetch)
+        ends = (name for name, place in program.last.items() if start <= place < stop)
+        dies = (*(name for name in ends if name not in inner),
+                *(name for name in fetch if name not in program.last))  # fmt: skip
+        feeds, constants = self._outer(program, nodes, frame)
+        session, held = None, 0
+        if fetch:
+            types = {name: type_of(frame.find(name), name) for name in feeds}
+            session = self._load(nodes, constants, types, fetch)
+            held += _SESSION_BYTES + _TIMES_CONSTANTS * sum(map(_nbytes, constants))
+        return Part(start, stop, session, feeds, fetch, dies, held, measured, board)
+
+    def _with_measures(
+        self,
+        program: Program,
+        steps: list[list[NodeProto]],
+        outputs: list[list[TwinOutput]],
+        kept: set[str],
+    ) -> tuple[list[NodeProto], Mapping[int, Measured], TwinBoard | None]:
+        """The part's nodes with operators that measure, what those measure, and where."""
+        rule = self._settings.inside
+        count = sum(map(len, outputs))
+        if rule is None or not count:
+            return [node for nodes in steps for node in nodes], {}, None
+        board = TwinBoard(count, rule)
+        local = self._settings.local_runs
+        part = place_measures(
+            steps, outputs, program.runs, kept=kept, board=board.number, local_runs=local
+        )
+        return part.nodes, part.inside, board
+
+    def _wanted(
+        self,
+        program: Program,
+        outputs: list[list[TwinOutput]],
+        measured: Mapping[int, Measured],
+    ) -> set[str]:
+        """What is handed out to be measured, or to tell whether it is finite."""
+        every = [output for row in outputs for output in row]
+        outside = [output for place, output in enumerate(every) if place not in measured]
+        wanted = {name for output in outside for name in present(output, program.runs)}
+        if self._other_floats and self._settings.inside is not None:
+            known = {name for output in every for name in (output.exact, output.stored)}
+            wanted |= program.judged.keys() - known
+        return wanted
+
+    def _outer(
+        self, program: Program, nodes: list[NodeProto], frame: Frame
+    ) -> tuple[tuple[str, ...], list[Constant]]:
+        """What a part's nodes read of outside: values, and constants."""
+        made = set(_made(nodes))
         reads = dict.fromkeys(name for node in nodes for name in reads_of(node))
         outer = [name for name in reads if name not in made]
         constants = {n: c for n in outer if (c := _constant_of(n, program.body, frame)) is not None}
         feeds = tuple(name for name in outer if name not in constants)
-        dies = tuple(name for name, place in program.last.items() if start <= place < stop)
-        session, held = None, 0
-        if fetch:
-            types = {name: _type_of(frame.find(name), name) for name in feeds}
-            session = self._load(nodes, constants.values(), types, fetch)
-            held += _SESSION_BYTES + _TIMES_CONSTANTS * sum(map(_nbytes, constants.values()))
-        return Part(start, stop, session, feeds, fetch, dies, held)
+        return feeds, list(constants.values())
 
     def _load(
         self,
@@ -255,6 +316,8 @@ class Walk:
     ) -> Session:
         model = ModelProto()
         model.CopyFrom(self._work.model)
+        if self._settings.inside is not None:
+            model.opset_import.add(domain=DOMAIN, version=1)
         graph = model.graph
         graph.name = "part"
         for number, node in enumerate(nodes):
@@ -277,6 +340,7 @@ class Walk:
             external_data_folder=settings.data_folder,
             session_options=settings.session_options,
             shared_arena=settings.provider == CPU_PROVIDER,
+            measures=settings.inside is not None,
             where="twin run",
         )
 
@@ -288,11 +352,13 @@ class Walk:
             frame.values.update(zip(part.fetch, values, strict=True))
             del values
         self._measure(program, part, frame, visitor)
-        if part.start not in program.nbytes or part.stop - 1 not in program.nbytes:
+        if self._settings.inside is None and (
+            part.start not in program.nbytes or part.stop - 1 not in program.nbytes
+        ):
             self._learn(program, part, frame)
         for name in part.dies:
             if program.judged.get(name, -1) >= part.stop and name in frame.values:
-                self._is_finite(name, program.body, frame)  # and remember it
+                self._is_finite(name, program, frame)  # and remember it
             frame.values.pop(name, None)
 
     def _learn(self, program: Program, part: Part, frame: Frame) -> None:
@@ -304,9 +370,15 @@ class Walk:
     def _measure(self, program: Program, part: Part, frame: Frame, visitor: Visitor) -> None:
         items = [item for item in program.steps[part.start : part.stop] if item.outputs]
         views: dict[str, NDArray[Any] | None] = {}
-        values = [
-            self._value(output, program, frame, views) for item in items for output in item.outputs
-        ]
+        rows = [] if part.board is None else part.board.take()
+        outputs = [output for item in items for output in item.outputs]
+        values = []
+        for place, output in enumerate(outputs):
+            how = part.inside.get(place)
+            if how is None:
+                values.append(self._value(output, program, frame, views))
+                continue
+            values.append(TwinValue(output, None, None, None, None, rows[how.row], how))
         if not values:
             return
         for value, finite in zip(values, visitor.look(values), strict=True):
@@ -338,7 +410,8 @@ class Walk:
             if name not in views:
                 views[name] = self._array(name, program.body, frame)
         names = (output.exact, output.stored, output.raw, output.local)
-        return TwinValue(output, *(None if name is None else views.get(name) for name in names))
+        exact, stored, raw, local = (None if name is None else views.get(name) for name in names)
+        return TwinValue(output, exact, stored, raw, local)
 
     def _array(self, name: str, body: PairedBody, frame: Frame) -> NDArray[Any] | None:
         value = frame.find(name)
@@ -350,9 +423,17 @@ class Walk:
         return np.ascontiguousarray(self._settings.weights.array(constant))
 
     def _all_finite(self, names: Iterable[str], program: Program, frame: Frame) -> bool:
-        return all(self._is_finite(name, program.body, frame) for name in names)
+        for name in names:
+            known = frame.finite.get(name)
+            if known is None:
+                known = program.finite_constants.get(name)
+            if known is None:
+                known = self._is_finite(name, program, frame)
+            if not known:
+                return False
+        return True
 
-    def _is_finite(self, name: str, body: PairedBody, frame: Frame) -> bool:
+    def _is_finite(self, name: str, program: Program, frame: Frame) -> bool:
         known = frame.known_finite(name)
         if known is not None:
             return known
@@ -360,18 +441,22 @@ class Walk:
         if value is not None:
             known = frame.finite[name] = _finite(view_value(value))
             return known
-        constant = body.constant(name)
+        constant = program.body.constant(name)
         if constant is None or isinstance(constant, SparseTensorProto):
             return True
         if id(constant) not in self._constant_finite:
             floats = constant.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
             array = self._settings.weights.array(constant) if floats else None
             self._constant_finite[id(constant)] = _finite(array)
-        return self._constant_finite[id(constant)]
+        known = program.finite_constants[name] = self._constant_finite[id(constant)]
+        return known
 
 
 def _finite(array: NDArray[Any] | None) -> bool:
-    return array is None or bool(np.isfinite(array).all())
+    if array is None:
+        return True
+    found = measure_array(np.ascontiguousarray(array), ge=np.inf, le=-1.0, threads=1)
+    return not (found.nan or found.inf)
 
 
 def _nbytes(constant: Constant) -> int:
@@ -385,34 +470,20 @@ def _constant_bytes(body: PairedBody) -> int:
     return own + sum(map(_constant_bytes, inner))
 
 
+def _made(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    return (name for node in nodes for name in node.output if name)
+
+
+def _hands_on_floats(body: PairedBody) -> bool:
+    """Whether the float32 run may have floats of another type that are not measured."""
+    inner = [each for item in body.items if item.control for each in item.control.bodies.values()]
+    nodes = [node for item in body.items for node in item.exact]
+    constants = (body.constant(name) for node in nodes for name in reads_of(node))
+    types = {c.data_type for c in constants if isinstance(c, TensorProto)}
+    return (
+        hands_on_floats(nodes) or bool(types & _OTHER_FLOATS) or any(map(_hands_on_floats, inner))
+    )
+
+
 def _constant_of(name: str, body: PairedBody, frame: Frame) -> Constant | None:
     return None if frame.find(name) is not None else body.constant(name)
-
-
-def _type_of(value: Any, name: str) -> TypeProto:
-    if value is None:
-        raise SessionError(f"twin run: {name!r} is read before it is made")
-    kind = TypeProto()
-    _fill_type(kind, value.data_type(), name)
-    return kind
-
-
-def _fill_type(kind: TypeProto, text: str, name: str) -> None:
-    """A type from ONNX Runtime's spelling of it: "tensor(float)", "seq(tensor(int64))"."""
-    outer, _, inner = text.removesuffix(")").partition("(")
-    if outer == "tensor":
-        kind.tensor_type.elem_type = _ELEMENTS[inner]
-    elif outer == "seq":
-        _fill_type(kind.sequence_type.elem_type, inner, name)
-    else:
-        raise UnsupportedModelError(
-            f"value {name!r} is {text}; allowed where a model is run in parts: tensors and"
-            " sequences of them"
-        )
-
-
-_ELEMENTS = {
-    "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
-    "string": 8, "bool": 9, "float16": 10, "double": 11, "uint32": 12, "uint64": 13,
-    "complex64": 14, "complex128": 15, "bfloat16": 16,
-}  # fmt: skip

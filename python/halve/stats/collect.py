@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from halve._native.cast import cast_into
 from halve._native.compare import compare_pairs, measure_arrays
+from halve._native.twin import TwinRow, TwinRule
 from halve.compare import statistics
 from halve.manual_types import OutputStatistics, RunStatistics, merge_comparisons
 from halve.search_types import OutputTolerance
+from halve.session.twin_program import LocalSource
 from halve.session.twin_walk import TwinValue
 from halve.types import CastBounds, Comparison, DType, TensorStatistics
 
@@ -44,18 +46,34 @@ class Limits:
     distribution: bool = False
     threads: int = 1
 
+    @property
+    def rule(self) -> TwinRule:
+        """How a value is measured where it is made."""
+        return TwinRule(
+            self.ge,
+            self.le,
+            self.limit,
+            self.tolerance.rtol,
+            self.tolerance.atol,
+            samples=_SAMPLED if self.distribution else 0,
+            threads=self.threads,
+        )
+
 
 _Pair = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(slots=True)
 class _Seen:
-    """A value's float arrays in both runs, and their statistics."""
+    """A value's float arrays in both runs and their statistics, or what was measured where it was
+    made.
+    """
 
     exact: NDArray[Any] | None
     stored: NDArray[Any] | None
     first: TensorStatistics | None = None
     second: TensorStatistics | None = None
+    row: TwinRow | None = None
 
     @property
     def pair(self) -> _Pair | None:
@@ -78,21 +96,27 @@ class Collector:
 
     def look(self, values: Sequence[TwinValue]) -> list[tuple[bool, bool]]:
         """See halve.session.twin_walk.Visitor."""
-        self._seen = [_Seen(_floats(v.exact), _floats(v.stored)) for v in values]
+        self._seen = [_seen(value) for value in values]
         arrays = [a for seen in self._seen for a in (seen.exact, seen.stored) if a is not None]
         limits = self.limits
         found = iter(measure_arrays(arrays, ge=limits.ge, le=limits.le, threads=limits.threads))
         for seen in self._seen:
-            seen.first = None if seen.exact is None else next(found)
-            seen.second = None if seen.stored is None else next(found)
+            if seen.row is None:
+                seen.first = None if seen.exact is None else next(found)
+                seen.second = None if seen.stored is None else next(found)
         return [(_is_finite(seen.first), _is_finite(seen.second)) for seen in self._seen]
 
     def settle(self, values: Sequence[TwinValue], reads: Sequence[tuple[bool, bool]]) -> None:
         """See halve.session.twin_walk.Visitor."""
-        totals = self._compared([seen.pair for seen in self._seen])
+        totals = [
+            found if seen.row is None else seen.row.total
+            for found, seen in zip(
+                self._compared([seen.pair for seen in self._seen]), self._seen, strict=True
+            )
+        ]
         locals_ = self._locals(values, totals)
         for place, (value, seen) in enumerate(zip(values, self._seen, strict=True)):
-            if seen.exact is None and seen.stored is None:
+            if seen.first is None and seen.second is None:
                 continue
             found = self._output(value, seen, reads[place], (totals[place], locals_[place]))
             key = (value.output.node, value.output.slot)
@@ -107,15 +131,14 @@ class Collector:
         reads: tuple[bool, bool],
         compared: tuple[Comparison | None, Comparison | None],
     ) -> OutputStatistics:
-        wanted = seen.exact is not None and self.limits.distribution
-        exponents, count = _exponents(seen.exact) if wanted else ((), 0)
+        exponents, count = self._distribution(seen)
         total, local = compared
         tolerance = self.limits.tolerance
         return OutputStatistics(
             value.output.slot,
             value.output.name,
-            dtype=_dtype_name(seen.stored),
-            shape=_shape(seen.exact, seen.stored),
+            dtype=_dtype_name(value, seen),
+            shape=_shape(seen),
             fp32=self._exact_run(seen, finite=reads[0]),
             fp16=self._half_run(value, seen, finite=reads[1]),
             total=total,
@@ -126,14 +149,25 @@ class Collector:
             sampled=count,
         )
 
+    def _distribution(self, seen: _Seen) -> tuple[tuple[tuple[int, int], ...], int]:
+        if seen.row is not None:
+            return seen.row.exponents, seen.row.sampled
+        wanted = seen.exact is not None and self.limits.distribution
+        return _exponents(seen.exact) if wanted else ((), 0)
+
     def _exact_run(self, seen: _Seen, *, finite: bool) -> RunStatistics | None:
         found = seen.first
-        if seen.exact is None or found is None:
+        if found is None:
             return None
         over = 0
-        if finite and (found.inf or found.max_abs > self.limits.limit):
+        if finite and seen.row is not None:
+            over = seen.row.exact_over
+        elif finite and seen.exact is not None and self._may_exceed(found):
             over = self._beyond(seen.exact)
         return _run(found, over, inherits=not finite)
+
+    def _may_exceed(self, found: TensorStatistics) -> bool:
+        return bool(found.inf or found.max_abs >= self.limits.limit)
 
     def _half_run(self, value: TwinValue, seen: _Seen, *, finite: bool) -> RunStatistics | None:
         found = seen.second
@@ -142,9 +176,10 @@ class Collector:
         if not finite:
             return _run(found, 0, inherits=True)
         over = found.inf
-        raw = value.raw
-        if raw is not None and (found.inf or found.max_abs >= self.limits.limit):
-            over = self._beyond(raw)
+        if value.raw is not None and self._may_exceed(found):
+            over = self._beyond(value.raw)
+        if seen.row is not None and value.output.raw is not None:
+            over = seen.row.half_over
         if seen.first is None or not seen.first.nan:
             over += found.nan
         return _run(found, over, inherits=False)
@@ -169,21 +204,25 @@ class Collector:
         self, values: Sequence[TwinValue], totals: Sequence[Comparison | None]
     ) -> list[Comparison | None]:
         """What rounding changes at each node; see ManualReport.local."""
-        if not self.limits.exact_local:
-            pairs = [_own_pair(v, s) for v, s in zip(values, self._seen, strict=True)]
-            found = self._compared(pairs)
-            return [
-                item if item is not None or seen.second is None else _unchanged(seen.second)
-                for item, seen in zip(found, self._seen, strict=True)
-            ]
         self._used = 0
         rows = zip(values, self._seen, totals, strict=True)
-        known = [None if t is None else self._exact_local(v, s, t) for v, s, t in rows]
+        known = [self._local(*row) for row in rows]
         pairs = [item if isinstance(item, tuple) else None for item in known]
         found = self._compared(pairs)
         return [
             new if isinstance(item, tuple) else item for item, new in zip(known, found, strict=True)
         ]
+
+    def _local(
+        self, value: TwinValue, seen: _Seen, total: Comparison | None
+    ) -> Comparison | _Pair | None:
+        """An output's local comparison, where that is known, or what is to be compared."""
+        if value.measured is not None:
+            return _local_of_row(value.measured.local, seen, total)
+        if self.limits.exact_local:
+            return None if total is None else self._exact_local(value, seen, total)
+        own = _own_pair(value, seen)
+        return own if own is not None or seen.second is None else _unchanged(seen.second)
 
     def _exact_local(
         self, value: TwinValue, seen: _Seen, total: Comparison
@@ -210,6 +249,23 @@ class Collector:
         space = self._scratch[self._used : self._used + size]
         self._used += size
         return space
+
+
+def _seen(value: TwinValue) -> _Seen:
+    if value.row is None:
+        return _Seen(_floats(value.exact), _floats(value.stored))
+    return _Seen(None, None, value.row.exact, value.row.half, value.row)
+
+
+def _local_of_row(source: LocalSource, seen: _Seen, total: Comparison | None) -> Comparison | None:
+    """The local comparison of what was measured where it was made."""
+    if source == "row" and seen.row is not None:
+        return seen.row.local
+    if source == "unchanged":
+        return None if seen.second is None else _unchanged(seen.second)
+    if source == "equal":
+        return None if total is None else _equal(total)
+    return total if source == "total" else None
 
 
 def _own_pair(value: TwinValue, seen: _Seen) -> _Pair | None:
@@ -305,13 +361,18 @@ def _half_of(array: NDArray[Any]) -> DType | None:
     return _HALF.get(array.dtype)
 
 
-def _dtype_name(stored: NDArray[Any] | None) -> str:
-    half = None if stored is None else _half_of(stored)
+def _dtype_name(value: TwinValue, seen: _Seen) -> str:
+    if value.measured is not None:
+        return _NAMES.get(value.measured.half, "float32")
+    half = None if seen.stored is None else _half_of(seen.stored)
     return "float32" if half is None else _NAMES[half]
 
 
-def _shape(exact: NDArray[Any] | None, stored: NDArray[Any] | None) -> tuple[int, ...]:
-    array = stored if exact is None else exact
+def _shape(seen: _Seen) -> tuple[int, ...]:
+    if seen.row is not None:
+        exact = seen.row.exact_shape
+        return (seen.row.half_shape or ()) if exact is None else exact
+    array = seen.stored if seen.exact is None else seen.exact
     return () if array is None else array.shape
 
 
