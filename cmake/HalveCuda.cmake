@@ -8,6 +8,7 @@ set(HALVE_CUDA_FLAGS --expt-relaxed-constexpr)
 # A macro, because enable_language must run in the caller's scope.
 macro(halve_find_cuda)
   set(HALVE_CUDA_PROBLEM "")
+  halve_asked_architectures()
   include(CheckLanguage)
   check_language(CUDA)
   if(NOT CMAKE_CUDA_COMPILER)
@@ -25,6 +26,17 @@ macro(halve_find_cuda)
     endif()
   endif()
 endmacro()
+
+# What CMake itself goes by, where somebody has set it; enabling the language gives it a default.
+function(halve_asked_architectures)
+  set(asked "$ENV{CUDAARCHS}")
+  if(CMAKE_CUDA_ARCHITECTURES)
+    set(asked "${CMAKE_CUDA_ARCHITECTURES}")
+  endif()
+  if(asked)
+    set(HALVE_CUDA_ARCHITECTURES "${asked}" CACHE STRING "CUDA architectures to build for")
+  endif()
+endfunction()
 
 # Machine code for every major architecture that the toolkit and this project share (8.0's runs on
 # 8.6 and 8.9, too), and PTX of the newest, so that later devices run it. CUDA 13 dropped what is

@@ -1,10 +1,11 @@
 """The CUDA kernels against a device-to-device copy of the same run, and against what else there is.
 
-"Traffic" is bytes read plus written a second, by the device's own clock around the kernel;
-"call_s" is that clock around the whole call (tables in, kernel, counts out, and Python's way there
-and back). "To copy" is the kernel's ratio to a device-to-device copy that moves as many bytes, in
-the same rounds. Then the comparison of two arrays against cupy expressions, where cupy is
-installed, and against copying both to the host and numpy.allclose, by the host's clock.
+The arrays hold normal values of the kernel's own types. "Traffic" is bytes read plus written a
+second, by the device's own clock around the kernel; "call_s" is that clock around the whole call
+(tables in, kernel, counts out, and Python's way there and back). "To copy" is the kernel's ratio to
+a device-to-device copy that moves as many bytes, in the same rounds. Then the comparison of two
+arrays against cupy expressions, where cupy is installed, and against copying both to the host and
+numpy.allclose, by the host's clock.
 
     PYTHONPATH=benchmarks python benchmarks/gpu/kernels.py [--megabytes 256,1024] [--rounds 9]
         [--json FILE]
@@ -22,14 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from timing import machine, versions, write_json
 
 from halve._native import cuda
+from halve._native.compare import FLOAT_TYPES
 from halve._native.cuda_arrays import cast_through
 from halve.types import CastBounds, DType
 
-# halve::FloatType, and the bytes of an element.
-TYPES = {"float32": (0, 4), "float16": (1, 2), "bfloat16": (2, 2), "float64": (3, 8)}
+TYPES: dict[str, np.dtype[Any]] = {str(dtype): dtype for dtype in FLOAT_TYPES}
 PAIRS = (
     ("float32", "float32"),
     ("float16", "float32"),
@@ -42,24 +44,32 @@ Work = Callable[[], object]
 
 
 class Bench:
-    """A device with two large arrays: normal values as float32, and room for results."""
+    """A device with three large arrays: two to read, and room for results and copies."""
 
     def __init__(self, nbytes: int) -> None:
         self.module: Any = cuda.load()
         self.context = cuda.context(0)
         self.timer = self.module.Timer(self.context)
         self.nbytes = nbytes
-        self.first = self.module.Memory(0, nbytes)
-        self.second = self.module.Memory(0, nbytes)
-        block = np.random.default_rng(0).standard_normal(1 << 20, np.float32)
-        host = np.resize(block, nbytes // 4)
-        for memory, factor in ((self.first, 1.0), (self.second, 1.00001)):
-            scaled = host * np.float32(factor)
-            self.module.copy(self.context, memory.pointer, scaled.ctypes.data, nbytes)
+        self.first, self.second, self.room = (self.module.Memory(0, nbytes) for _ in range(3))
+
+    def fill(self, first: str, second: str) -> None:
+        """Normal values of these types, the second array's a little off the first's."""
+        block = np.random.default_rng(0).standard_normal(1 << 16)
+        self._repeat(self.first, block.astype(TYPES[first]))
+        self._repeat(self.second, (block * 1.001).astype(TYPES[second]))
+
+    def _repeat(self, memory: Any, block: NDArray[Any]) -> None:  # noqa: ANN401 - compiled
+        filled = min(block.nbytes, self.nbytes)
+        self.module.copy(self.context, memory.pointer, block.ctypes.data, filled)
+        while filled < self.nbytes:
+            more = min(filled, self.nbytes - filled)
+            self.module.copy(self.context, memory.pointer + filled, memory.pointer, more)
+            filled += more
 
     def copy(self, moved_bytes: int) -> Work:
         """A copy that reads and writes `moved_bytes` together."""
-        target, source = self.second.pointer, self.first.pointer
+        target, source = self.room.pointer, self.first.pointer
         return lambda: self.module.copy(self.context, target, source, moved_bytes // 2, wait=False)
 
     def call_s(self, work: Work) -> float:
@@ -91,29 +101,28 @@ def measure(bench: Bench, work: Work, moved_bytes: int, rounds: int) -> dict[str
 def kernel_rows(megabytes: int, rounds: int) -> dict[str, dict[str, float]]:
     """Every kernel on arrays of that size."""
     bench = Bench(megabytes << 20)
-    a, b, context = bench.first.pointer, bench.second.pointer, bench.context
+    a, b, room = (memory.pointer for memory in (bench.first, bench.second, bench.room))
+    context = bench.context
     rows = {}
+    bench.fill("float32", "float32")
     for kind, name in enumerate(("float16", "bfloat16")):
         n = bench.nbytes // 4
-        work = lambda k=kind, n=n: context.cast(k, [(a, b, n)], 0.0, 65504.0)  # noqa: E731
+        work = lambda k=kind, n=n: context.cast(k, [(a, room, n)], 0.0, 65504.0)  # noqa: E731
         rows[f"cast {name}"] = measure(bench, work, 6 * n, rounds)
-    refill(bench)
     for x, y in PAIRS:
-        (tx, bx), (ty, by) = TYPES[x], TYPES[y]
-        n = bench.nbytes // max(bx, by)
-        work = lambda tx=tx, ty=ty, n=n: context.compare(tx, ty, [(a, b, n)], *RULE)  # noqa: E731
-        rows[f"compare {x}, {y}"] = measure(bench, work, (bx + by) * n, rounds)
-        refill(bench)
-    for name, (kind, size) in TYPES.items():
-        n = bench.nbytes // size
+        tx, ty = TYPES[x], TYPES[y]
+        n = bench.nbytes // max(tx.itemsize, ty.itemsize)
+        kinds, items = (FLOAT_TYPES[tx], FLOAT_TYPES[ty]), [(a, b, n)]
+        bench.fill(x, y)
+        work = lambda k=kinds, i=items: context.compare(*k, i, *RULE)  # noqa: E731
+        rows[f"compare {x}, {y}"] = measure(bench, work, (tx.itemsize + ty.itemsize) * n, rounds)
+    for name, dtype in TYPES.items():
+        n = bench.nbytes // dtype.itemsize
+        bench.fill(name, name)
+        kind = FLOAT_TYPES[dtype]
         work = lambda k=kind, n=n: context.statistics(k, [(a, n)], 65504.0, 2.0**-14)  # noqa: E731
-        rows[f"statistics {name}"] = measure(bench, work, size * n, rounds)
+        rows[f"statistics {name}"] = measure(bench, work, dtype.itemsize * n, rounds)
     return rows
-
-
-def refill(bench: Bench) -> None:
-    """The second array is the first again, which a copy or a cast has overwritten in part."""
-    bench.copy(2 * bench.nbytes)()
 
 
 def host_seconds(work: Work, rounds: int) -> float:
@@ -129,7 +138,7 @@ def host_seconds(work: Work, rounds: int) -> float:
 def against_host(megabytes: int, rounds: int) -> dict[str, float]:
     """Comparing on the device, against copying both arrays to the host and numpy.allclose."""
     bench = Bench(megabytes << 20)
-    refill(bench)
+    bench.fill("float32", "float32")
     n = bench.nbytes // 4
     a, b = np.empty(n, np.float32), np.empty(n, np.float32)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fake_cuda import fake_module
+from fake_cuda import FakeContext, fake_module
+from halve.types import Comparison, TensorStatistics
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 # What the scripts import from beside themselves.
@@ -45,6 +46,33 @@ def test_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["cast float16"]["traffic_gb_s"] == pytest.approx(1.5 * (1 << 20) / 1e-3 / 1e9)
     assert "cupy" in record["against_cupy"]["not_run"]
     assert record["against_host"]["times_faster"] > 0
+
+
+def test_kernels_read_ordinary_values_of_their_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, measured = set(), set()
+
+    class Watching(FakeContext):
+        def compare(self, a: int, b: int, *rest: Any) -> list[Any]:
+            (row,) = super().compare(a, b, *rest)
+            found = Comparison(*row)
+            odd = found.a_nan + found.a_inf + found.b_nan + found.b_inf
+            compared.add((a, b, odd, 0 < found.max_abs_error < 1))
+            return [row]
+
+        def statistics(self, kind: int, *rest: Any) -> list[Any]:
+            (row,) = super().statistics(kind, *rest)
+            found = TensorStatistics(*row)
+            measured.add((kind, found.nan + found.inf, -10 < found.minimum < found.maximum < 10))
+            return [row]
+
+    monkeypatch.setitem(sys.modules, "halve._cuda", fake_module(Context=Watching))
+    monkeypatch.setitem(sys.modules, "cupy", None)  # type: ignore[arg-type]  # not installed
+    run_script(monkeypatch, tmp_path, "kernels", "--megabytes", "1", "--rounds", "1")
+    pairs = [(0, 0), (1, 0), (2, 0), (1, 1), (3, 3)]
+    assert compared == {(*pair, 0, True) for pair in pairs}
+    assert measured == {(kind, 0, True) for kind in range(4)}
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 import halve
-from fake_cuda import FakeArray, FakeDlpack, FakeOrtValue, fake_module
+from fake_cuda import (
+    FakeArray,
+    FakeContext,
+    FakeCudaError,
+    FakeDlpack,
+    FakeOrtValue,
+    fake_module,
+)
 from halve._native import cuda
 from halve._native.cuda_arrays import cast_through
 from halve.errors import BackendUnavailableError, CastError, ComparisonError
@@ -142,6 +149,17 @@ def test_arrays_on_two_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_kernels_wait_for_the_producers_stream() -> None:
     halve.compare(FakeArray(X, stream=5), FakeArray(X, stream=None))
     assert cuda.context(0).followed == [5]
+
+
+def test_a_stream_that_cannot_be_waited_for_is_an_error_with_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise FakeCudaError("cudaEventRecord failed: invalid resource handle")
+
+    monkeypatch.setattr(FakeContext, "follow", refuse)
+    with pytest.raises(BackendUnavailableError, match="the GPU failed: cudaEventRecord failed"):
+        halve.statistics(FakeArray(X, stream=5))
 
 
 def test_a_cast_through_the_device_is_that_of_the_host() -> None:

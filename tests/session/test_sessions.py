@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -21,6 +25,7 @@ from halve.errors import OptionError, SampleError, SessionError
 from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, Tolerances, UnitSet
 from halve.session import sessions as module
+from halve.session import values
 from halve.session.device_weights import DeviceWeights
 from halve.session.providers import (
     CPU_PROVIDER,
@@ -29,9 +34,10 @@ from halve.session.providers import (
     check_types_kept,
     is_out_of_memory,
 )
-from halve.session.runtime import load, run, run_bound, upload
+from halve.session.runtime import can_lend, lend, load, run, run_bound, upload
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
+from halve.types import DType
 
 N = 256
 WEIGHTS = np.random.default_rng(0).standard_normal((N, N)).astype(np.float32)
@@ -119,6 +125,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     fake = Device()
     for name in ("load", "upload", "run"):
         monkeypatch.setattr(module, name, getattr(fake, name))
+    # The host's values own no memory: any release takes them.
+    monkeypatch.setattr(module, "can_lend", lambda *_: True)
+    monkeypatch.setattr(module, "lend", lambda value: value)
     real = module.Run
 
     def noted(timeout_s: float | None, config: Any = None) -> Any:
@@ -153,6 +162,48 @@ def test_initializers_are_used_where_they_are_given(folder: Path) -> None:
     (y,) = run(session, {"x": X})
     np.testing.assert_allclose(y, X @ (2 * WEIGHTS), rtol=1e-4, atol=1e-3)
     assert session.held == tuple(shared.values())
+
+
+def owning(array: np.ndarray) -> Any:
+    """A value that has memory of its own, as every value on a device has."""
+    value = ort.OrtValue.ortvalue_from_shape_and_type(list(array.shape), np.float32, "cpu")
+    value.update_inplace(array)
+    return value
+
+
+def test_a_value_that_owns_its_memory_is_lent(folder: Path) -> None:
+    value = owning(WEIGHTS * 3)
+    if not can_lend(DType.FLOAT):
+        pytest.skip(f"ONNX Runtime {ort.__version__} has no DLPack")
+    with pytest.raises(SessionError, match="must be owned by the user"):
+        load(model(), external_data_folder=folder, shared={"w": value})
+    weights = DeviceWeights(folder, lambda array, _: lend(owning(array * 3)))
+    shared = weights.values(model(), 0)
+    session = load(model(), external_data_folder=folder, shared=shared, optimise=False)
+    del weights, shared
+    gc.collect()
+    np.testing.assert_allclose(run(session, {"x": X})[0], X @ (3 * WEIGHTS), rtol=1e-4, atol=1e-2)
+    lent = lend(value)
+    assert lent.data_ptr() == value.data_ptr()
+
+
+def test_without_values_to_lend_sessions_read_the_file(
+    folder: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One from before it had DLPack.
+    state = {name: getattr(ort.capi.onnxruntime_pybind11_state, name) for name in ("Fail",)}
+    fake = FakeRuntime([CPU_PROVIDER])
+    fake.capi = SimpleNamespace(  # type: ignore[attr-defined]  # in place of ONNX Runtime's
+        onnxruntime_pybind11_state=SimpleNamespace(OrtValue=object, **state)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
+        assert not can_lend(DType.FLOAT)
+    assert not can_lend(DType.FLOAT, CUDA_PROVIDER, 99)  # there is no such device
+    monkeypatch.setattr(module, "can_lend", lambda dtype, *_: dtype != DType.FLOAT)
+    assert evaluator(folder, provider=CUDA_PROVIDER).run(NONE, 0).passed
+    assert device.uploads == []
+    assert device.loads[0]["shared"] is None
 
 
 def test_the_memory_of_the_smallest_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +266,24 @@ def test_without_memory_for_all_fewer_run_and_the_answers_stay(
     assert {"memory.enable_memory_arena_shrinkage": "gpu:0"} in device.configs
 
 
+def test_a_trial_alone_gets_the_memory_of_sessions_kept(
+    folder: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = evaluator(folder, provider=CUDA_PROVIDER, device_bytes=80 << 30)
+
+    def run_where_one_fits(*args: Any, **options: Any) -> Any:
+        if len(used._sessions) > 1:
+            raise SessionError(OUT_OF_MEMORY)
+        return run(*args, **options)
+
+    monkeypatch.setattr(module, "run", run_where_one_fits)
+    for i in range(3):
+        assert used.run(frozenset({i}), 0).passed
+    limits = [int(call["options"]["gpu_mem_limit"]) >> 30 for call in device.loads]
+    assert limits == [20, 20, 40, 40]  # two are kept, until one does not fit
+    assert len(used._sessions) == 1
+
+
 def test_a_run_that_fits_nowhere_has_failed(folder: Path, device: Device) -> None:
     device.room = 0
     used = evaluator(folder, provider=CUDA_PROVIDER, slots=8)
@@ -254,6 +323,8 @@ def test_a_file_that_is_cut_short_is_a_failed_trial(folder: Path, device: Device
         "Failed to allocate memory for requested buffer of size 512",
         "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
         "std::bad_alloc",
+        "CUDNN failure 4003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED",
     ],
 )
 def test_words_for_lack_of_memory(text: str) -> None:
@@ -338,14 +409,14 @@ class EmptyValues:
 
 
 def test_bfloat16_weights_are_uploaded_by_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    values, fake = EmptyValues(), FakeRuntime([CUDA_PROVIDER])
-    fake.OrtValue = values  # type: ignore[attr-defined]  # in place of ONNX Runtime's
+    empty, fake = EmptyValues(), FakeRuntime([CUDA_PROVIDER])
+    fake.OrtValue = empty  # type: ignore[attr-defined]  # in place of ONNX Runtime's
     monkeypatch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
     monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
     x = np.arange(6, dtype=np.float32).reshape(2, 3).astype(ml_dtypes.bfloat16)
-    assert upload(x, CUDA_PROVIDER, 2).array is values.array
-    assert values.made == [([2, 3], 16, "cuda", 2)]
-    np.testing.assert_array_equal(values.array, x)
+    assert upload(x, CUDA_PROVIDER, 2).array is empty.array
+    assert empty.made == [([2, 3], 16, "cuda", 2)]
+    np.testing.assert_array_equal(empty.array, x)
     monkeypatch.setitem(sys.modules, "halve._cuda", None)
     with pytest.raises(SessionError, match="cannot be put on device 0: the CUDA module was not"):
         upload(x, CUDA_PROVIDER, 0)
@@ -369,6 +440,33 @@ def test_a_bound_run_gives_the_same_outputs(folder: Path) -> None:
     np.testing.assert_array_equal(values["y"].numpy(), expected)
     with pytest.raises(SampleError, match="input 'x' is missing"):
         run_bound(session, {}, [], device=0)
+
+
+def test_a_bound_run_keeps_its_inputs_until_it_has_ended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = load(model(), external_data_folder=folder)
+    made: list[Any] = []
+    alive: list[bool] = []
+    real = values.to_value
+
+    def noted(*given: Any) -> Any:
+        value = real(*given)
+        made.append(weakref.ref(value))
+        return value
+
+    class Inner(FakeSession):
+        def run_with_iobinding(self, *given: Any) -> None:
+            alive.extend(ref() is not None for ref in made)
+            self.inner.run_with_iobinding(*given)
+
+    monkeypatch.setattr(values, "to_value", noted)
+    with_gaps = np.repeat(X, 2, axis=1)[:, ::2]  # copied, and only the value has the copy
+    found = run_bound(
+        replace(session, inner=Inner(session.inner, [])), {"x": with_gaps}, [], device=0
+    )
+    assert alive == [True]
+    np.testing.assert_array_equal(found["y"].numpy(), run(session, {"x": X})[0])
 
 
 @pytest.fixture

@@ -132,7 +132,8 @@ def _ready(*arrays: DeviceArray) -> Any:  # noqa: ANN401 - the compiled module h
     context = cuda.context(arrays[0].device)
     for array in arrays:
         if array.stream is not None:
-            context.follow(array.stream)
+            with _cuda_errors(ComparisonError, f"stream {array.stream}"):
+                context.follow(array.stream)
     return context
 
 

@@ -1,7 +1,8 @@
 """Weights of candidates in a device's memory: each uploaded once, read by every session there.
 
-ONNX Runtime takes an initializer that it is given as a value where that lies, if it plans it on the
-same device (SessionOptions.add_initializer); else it reads the file, which costs memory only.
+ONNX Runtime takes an initializer that it is given as a value where that lies, if the value does not
+own its memory and the initializer is planned on the same device (SessionOptions.add_initializer);
+planned elsewhere it is read from the file, which costs memory only.
 """
 
 # ruff: noqa: ANN401 - ONNX Runtime's objects have no type outside it
@@ -41,7 +42,8 @@ class DeviceWeights:
     def __init__(
         self, folder: Path, upload: Callable[[NDArray[Any], int], Any], *, bfloat16: bool = True
     ) -> None:
-        """`folder` holds external data; `upload(array, device)` makes a value that lies there.
+        """`folder` holds external data; `upload(array, device)` makes a value that lies there and
+        does not own its memory.
 
         Without `bfloat16` such weights stay in the file.
         """

@@ -40,12 +40,15 @@ _OFF = ("0", "false", "")
 _PINNED = {CUDA_PROVIDER: _CUDA_OPTIONS, TENSORRT_PROVIDER: _TENSORRT_OPTIONS}
 # Who takes the nodes that a provider leaves, before the CPU does.
 _FALLBACKS = {TENSORRT_PROVIDER: CUDA_PROVIDER}
-# How ONNX Runtime and the libraries below it say that a device has no memory left.
+# How ONNX Runtime and the libraries below it say that a device has no memory left. Those libraries
+# say that they are "not initialized" where there is none for a handle of theirs.
 _OUT_OF_MEMORY = (
     "out of memory",
     "failed to allocate memory",
     "available memory of",
     "alloc_failed",
+    "allocation_failed",
+    "status_not_initialized",
     "bad_alloc",
     "bad allocation",
 )

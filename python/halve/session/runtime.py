@@ -31,7 +31,9 @@ __all__ = [
     "OPTIMISE_LEVELS",
     "Run",
     "Session",
+    "can_lend",
     "check_provider",
+    "lend",
     "load",
     "make_value",
     "raised_as_session_error",
@@ -116,7 +118,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
     loaded so take their memory from one arena of this process. `measures`: the model has operators
     of halve._native.twin, and nodes run in the order of the model where they can. `shared` are
-    initializers of the main graph as values of `upload`, which the session uses where they lie.
+    initializers of the main graph as values of `lend`, which the session uses where they lie.
     `optimised` is where to write the graph that is run. With `profile` the session records what
     each node does, for `end_profiling`, in a file whose name begins so. `where` names the model for
     messages. On other providers than the CPU's, algorithms are deterministic.
@@ -274,8 +276,10 @@ def run_bound(
     kept = set(stay)
     try:
         binding = session.inner.io_binding()
-        for name, array in ready.items():
-            binding.bind_ortvalue_input(name, to_value(ort, array))
+        # A value may share its array's memory, and does not keep it once it is bound.
+        inputs = {name: to_value(ort, array) for name, array in ready.items()}
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
         for port in session.outputs:
             place = memory_of(session.provider) if port.name in kept else "cpu"
             binding.bind_output(port.name, place, device if place != "cpu" else 0)
@@ -339,6 +343,41 @@ def _upload_bfloat16(ort: ModuleType, array: NDArray[Any], provider: str, device
     )
     cuda.copy_to_device(device, value.data_ptr(), array)
     return value
+
+
+def lend(value: Any) -> Any:
+    """A value of the same memory, without a copy, which a session takes for an initializer.
+
+    A session refuses values that own their memory, as those of `upload` on a device do. The result
+    keeps `value` alive.
+
+    Raises:
+        SessionError: this ONNX Runtime has no such values, or none of the type.
+    """
+    ort = runtime_module()
+    kind = ort.capi.onnxruntime_pybind11_state.OrtValue
+    errors: tuple[type[Exception], ...] = (AttributeError, *runtime_errors(ort))
+    try:
+        inner = kind.from_dlpack(value._ortvalue.to_dlpack(), False)
+    except errors as error:
+        raise SessionError(
+            f"ONNX Runtime {ort.__version__} cannot share a value with a session: {one_line(error)}"
+        ) from error
+    return ort.OrtValue(inner, value)
+
+
+def can_lend(dtype: DType, provider: str = CPU_PROVIDER, device: int = 0) -> bool:
+    """Whether `lend` makes values of a type where a provider computes: tried on one element."""
+    ort = runtime_module()
+    place = memory_of(provider)
+    errors: tuple[type[Exception], ...] = (SessionError, *runtime_errors(ort))
+    try:
+        made = ort.OrtValue.ortvalue_from_shape_and_type([1], int(dtype), place, device)
+        lent = lend(made)
+        ort.SessionOptions().add_initializer("w", lent)
+    except errors:
+        return False
+    return True
 
 
 def check_provider(provider: str) -> None:

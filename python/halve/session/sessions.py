@@ -23,6 +23,8 @@ from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER, ON_DEVICE, is_o
 from halve.session.runtime import (
     Run,
     Session,
+    can_lend,
+    lend,
     load,
     run,
     run_bound,
@@ -31,6 +33,7 @@ from halve.session.runtime import (
 from halve.session.samples import Sample
 from halve.session.slots import Slots
 from halve.session.steps import Outputs, roll
+from halve.types import DType
 
 __all__ = ["SessionEvaluator", "SessionSettings", "device_memory"]
 
@@ -81,7 +84,8 @@ class SessionEvaluator:
 
     A set's session is made once, by whoever asks first, while others wait; a model that does not
     load, a run that raises or passes its time limit is a failed trial. A trial for which a device
-    has no memory is repeated with fewer beside it, and has failed where it was alone.
+    has no memory is repeated with fewer beside it, and has failed where it was alone and no session
+    but its own was loaded.
     """
 
     def __init__(
@@ -141,7 +145,11 @@ class SessionEvaluator:
             return None
         if settings.provider not in ON_DEVICE:
             return None  # the CPU's sessions map one file
-        return DeviceWeights(settings.folder, self._upload, bfloat16=cuda.status().usable)
+        where = settings.provider, settings.devices[0]
+        if not can_lend(DType.FLOAT, *where):
+            return None  # an older ONNX Runtime: each session reads the file
+        bfloat16 = cuda.status().usable and can_lend(DType.BFLOAT16, *where)
+        return DeviceWeights(settings.folder, self._upload_weights, bfloat16=bfloat16)
 
     def _make_judge(self) -> DeviceJudge | None:
         """Who compares on the device, where nobody wants to see the outputs themselves."""
@@ -155,16 +163,21 @@ class SessionEvaluator:
     def _upload(self, array: NDArray[Any], device: int) -> Any:  # noqa: ANN401 - an OrtValue
         return upload(array, self._settings.provider, device)
 
+    def _upload_weights(self, array: NDArray[Any], device: int) -> Any:  # noqa: ANN401 - likewise
+        return lend(self._upload(array, device))
+
     def _in_a_slot(self, fp32: UnitSet, sample: int) -> Trial:
+        device = self._device(fp32)
         while True:
-            device = self._device(fp32)
             with self._slots.take(device) as alone:
                 try:
                     return self._run_on(device, fp32, sample)
                 except SessionError as error:
-                    if alone or not is_out_of_memory(error):
+                    if not is_out_of_memory(error):
                         raise
-            self._make_room(device)
+                self._make_room(device)
+                if alone:  # beside other sessions until now, which are gone
+                    return self._run_on(device, fp32, sample)
 
     def _run_on(self, device: int, fp32: UnitSet, sample: int) -> Trial:
         session = self._session(fp32, device)
@@ -201,8 +214,7 @@ class SessionEvaluator:
             if found is None:
                 found = self._sessions[fp32] = Future()
             self._sessions.move_to_end(fp32)
-            while len(self._sessions) > self._settings.kept:
-                self._sessions.popitem(last=False)
+            self._drop_oldest(device)
         if mine:
             try:
                 found.set_result(self._load(fp32, device))
@@ -211,6 +223,15 @@ class SessionEvaluator:
                     self._forget(fp32, found)
                 found.set_exception(error)
         return found.result()
+
+    def _drop_oldest(self, device: int) -> None:
+        """No more sessions than may be kept; where memory is scarce, than may run at a time."""
+        while len(self._sessions) > self._settings.kept:
+            self._sessions.popitem(last=False)
+        if device in self._scarce:
+            there = [fp32 for fp32 in self._sessions if self._device(fp32) == device]
+            for fp32 in there[: -self._slots.limit(device)]:
+                del self._sessions[fp32]
 
     def _forget(self, fp32: UnitSet, failed: Future[Session]) -> None:
         """A load that failed for want of memory may do later."""
@@ -241,6 +262,9 @@ class SessionEvaluator:
         if settings.provider != CUDA_PROVIDER or settings.device_bytes is None:
             return {}
         sessions = self._slots.limit(device)
+        with self._lock:
+            if device not in self._scarce:
+                sessions = max(sessions, settings.kept)
         return {"gpu_mem_limit": str(int(settings.device_bytes * _ARENA_SHARE / sessions))}
 
     def _step(self, session: Session, feeds: Mapping[str, NDArray[Any]], device: int) -> Outputs:
