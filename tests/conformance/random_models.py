@@ -193,7 +193,7 @@ def _optional(b: Builder) -> str:
 
 
 def _call(b: Builder) -> str:
-    """A call that may leave out an operand, a result and an attribute with a default."""
+    """A call that may leave out an operand and an attribute with a default."""
     if not b.functions:
         return _unary(b)
     function = b.draw(st.sampled_from(b.functions))
@@ -201,10 +201,7 @@ def _call(b: Builder) -> str:
         return b.add(function, [b.pick(), b.pick()], domain="local")
     bound = b.add("Constant", [], value_float=1.5) if b.draw(st.booleans()) else ""
     given = {"t": b.draw(st.sampled_from([DOUBLE, INT64, FLOAT]))} if b.draw(st.booleans()) else {}
-    result = b.add(function, [b.pick(), b.pick(), bound], 2, domain="local", a=0.25, **given)
-    if b.draw(st.booleans()):
-        b.nodes[-1].output.pop()
-    return result
+    return b.add(function, [b.pick(), b.pick(), bound], 2, domain="local", a=0.25, **given)
 
 
 STEPS: list[Callable[[Builder], str]] = [

@@ -406,3 +406,16 @@ def test_a_weight_that_an_annotation_refers_to_stays() -> None:
     note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="spare")
     result = convert(model, options=ConvertOptions(target="any"))
     assert weights(checked(result)) == {"w": FLOAT16, "spare": FLOAT}
+
+
+@pytest.mark.parametrize(("blocked", "expected"), [((), FLOAT16), (("Tanh",), FLOAT)])
+def test_weights_that_nothing_reads_follow_what_is_computed(
+    blocked: tuple[str, ...], expected: int
+) -> None:
+    model = parse("g (float[4] x) => (float[4] y) <float[4] unread = {1, 2, 3, 4}> { y = Tanh(x) }")
+    options = ConvertOptions(target="any", op_block=blocked)
+    once = convert(model, options=options).model
+    assert once is not None
+    (unread,) = once.graph.initializer
+    assert unread.data_type == expected
+    assert convert(once, options=options).model == once  # though it has Casts to float16 now

@@ -71,7 +71,9 @@ def _may_be_half(state: Rewriting, value: Value) -> bool:
 
 
 def _is_any_half(state: Rewriting) -> bool:
-    return any(node.dtype == state.options.dtype for node in state.plan.nodes)
+    # Casts at the borders are there in a converted model, and not before.
+    half = state.options.dtype
+    return any(node.dtype == half and node.type != "Cast" for node in state.plan.nodes)
 
 
 def _named_elsewhere(state: Rewriting) -> set[str | bytes]:
