@@ -1,7 +1,9 @@
 """Types of the compiled module; only `halve._native` imports it."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 # features.cc: CPU backends
@@ -80,6 +82,13 @@ def judge(
     atol: float,
 ) -> tuple[int, _CompareTotals, float, float]: ...
 def xor_words(p: int, nbytes: int) -> int: ...
+
+# switches.cc: what rules a run of the probe
+class SwitchBoard:
+    def __init__(
+        self, rounds: Sequence[Sequence[int]], settled: Sequence[Sequence[int]], units: int
+    ) -> None: ...
+    def set(self, fp32: Iterable[int]) -> NDArray[np.bool_]: ...
 
 # csrc/bindings/twin.cc
 _TwinTotals = tuple[_StatsTotals, _StatsTotals, _CompareTotals, _CompareTotals, int, int]

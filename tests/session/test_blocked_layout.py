@@ -17,6 +17,8 @@ from halve.search_types import Tolerances
 from halve.session import Sample, probe
 from halve.session.blocked_layout import keep_blocks
 from halve.session.probe import Probe, ProbeSettings
+from halve.session.roundings import OperatorRoundings
+from halve.session.switches import SWITCHES
 from halve.source import open_model
 from halve.source.scopes import subgraphs
 
@@ -39,29 +41,30 @@ def conv(source: str, result: str) -> NodeProto:
     return helper.make_node("Conv", [source, "w"], [result], domain=DOMAIN)
 
 
-def pair(source: str, result: str) -> list[NodeProto]:
-    return [
-        helper.make_node("Cast", [source], [f"{result}.low"], to=HALF),
-        helper.make_node("Cast", [f"{result}.low"], [result], to=FLOAT),
-    ]
+def rounded(source: str, result: str) -> NodeProto:
+    return OperatorRoundings(HALF).node("Round", [source], result, 0)
 
 
 def branch(nodes: list[NodeProto], output: str) -> GraphProto:
     return helper.make_graph(nodes, "branch", [], [ValueInfoProto(name=output)])
 
 
-def gate(source: str, result: str, *, channels: int = 16) -> NodeProto:
-    """A convolution behind a gate, as ONNX Runtime optimises it."""
-    then = [*pair(source, "r"), to_blocks("r", "i"), conv("i", "c"), from_blocks("c", "n")]
+def gate(source: str, result: str, *, channels: int = 16) -> list[NodeProto]:
+    """A convolution that is gated and rounded, as ONNX Runtime optimises it."""
+    nodes = [to_blocks(source, "i"), conv("i", "c"), from_blocks("c", "n")]
     other = [to_blocks(source, "i"), conv("i", "c"), from_blocks("c", "n", channels)]
-    branches = branch([*then, *pair("n", "o")], "o"), branch(other, "n")
-    return helper.make_node("If", ["m"], [result], then_branch=branches[0], else_branch=branches[1])
+    raw = f"{result}.raw"
+    gated = helper.make_node(
+        "If", ["m"], [raw], then_branch=branch(nodes, "n"), else_branch=branch(other, "n")
+    )
+    return [gated, rounded(raw, result)]
 
 
 def model_of(nodes: list[NodeProto], output: str) -> ModelProto:
     inputs = [
         helper.make_tensor_value_info("x", FLOAT, IMAGE),
         helper.make_tensor_value_info("m", TensorProto.BOOL, []),
+        helper.make_tensor_value_info(SWITCHES, TensorProto.BOOL, [1]),
     ]
     outputs = [helper.make_tensor_value_info(output, FLOAT, IMAGE)]
     weight = helper.make_tensor("w", FLOAT, [16, 16, 1, 1], np.ones(256, np.float32))
@@ -80,26 +83,35 @@ def count(model: ModelProto, op_type: str) -> int:
 
 
 def test_a_gate_yields_blocks_and_the_next_reads_them() -> None:
-    model = model_of([gate("x", "y"), gate("y", "z")], "z")
+    relu = helper.make_node("Relu", ["y"], ["r"])
+    model = model_of([*gate("x", "y"), relu, *gate("r", "z")], "z")
     assert keep_blocks(model)
     assert count(model, "ReorderInput") == 2  # of the graph's input, in both branches
-    assert [node.op_type for node in model.graph.node] == ["If", "If", "ReorderOutput"]
+    made = [node.op_type for node in model.graph.node]
+    assert made == ["If", "Round", "Relu", "If", "Round", "ReorderOutput"]
     assert model.graph.node[-1].output[0] == "z"
-    assert count(model, "Cast") == 8
     names = [name for node in nodes_of(model.graph) for name in node.output]
     assert len(names) == len(set(names))
 
 
 def test_a_value_that_others_read_is_laid_out_again_for_them() -> None:
     both = helper.make_node("Add", ["y", "z"], ["sum"])
-    model = model_of([gate("x", "y"), gate("y", "z"), both], "sum")
+    model = model_of([*gate("x", "y"), *gate("y", "z"), both], "sum")
     assert keep_blocks(model)
     made = [node.op_type for node in model.graph.node]
-    assert made == ["If", "ReorderOutput", "If", "ReorderOutput", "Add"]
+    assert made == ["If", "Round", "ReorderOutput", "If", "Round", "ReorderOutput", "Add"]
+
+
+@pytest.mark.parametrize("op_type", ["Exp", "Softmax"])
+def test_what_makes_something_of_zeros_or_reads_neighbours_ends_blocks(op_type: str) -> None:
+    node = helper.make_node(op_type, ["y"], ["e"])
+    model = model_of([*gate("x", "y"), node, *gate("e", "z")], "z")
+    assert not keep_blocks(model)
+    assert count(model, "ReorderInput") == 4
 
 
 def test_branches_that_do_not_agree_stay_as_they_are() -> None:
-    model = model_of([gate("x", "y", channels=15), gate("y", "z", channels=15)], "z")
+    model = model_of([*gate("x", "y", channels=15), *gate("y", "z", channels=15)], "z")
     assert not keep_blocks(model)
     assert count(model, "ReorderInput") == 4
     assert count(model, "ReorderOutput") == 4
@@ -113,7 +125,7 @@ def test_a_model_without_blocks_is_left_alone() -> None:
 
 
 def convolutions() -> ModelProto:
-    """Two of them, a sum of their results, and a third."""
+    """Two of them, a third of the pooled result, and the sum of two, which is not in blocks."""
     generator = np.random.default_rng(5)
     weights = [
         onnx.numpy_helper.from_array(
@@ -126,11 +138,12 @@ def convolutions() -> ModelProto:
         helper.make_node("Relu", ["a"], ["b"]),
         helper.make_node("Conv", ["b", "w1"], ["c"], pads=[1] * 4),
         helper.make_node("Add", ["b", "c"], ["d"]),
-        helper.make_node("MaxPool", ["d"], ["e"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("MaxPool", ["c"], ["e"], kernel_shape=[2, 2], strides=[2, 2]),
         helper.make_node("Conv", ["e", "w2"], ["y"], pads=[1] * 4),
     ]
     inputs = [helper.make_tensor_value_info("x", FLOAT, IMAGE)]
-    outputs = [helper.make_tensor_value_info("y", FLOAT, [1, 16, 4, 4])]
+    shapes = {"y": [1, 16, 4, 4], "d": IMAGE}
+    outputs = [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in shapes.items()]
     graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -162,4 +175,5 @@ def test_the_probe_computes_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> No
         first, second = blocked.run(fp32, 0).values, plain.run(fp32, 0).values
         assert first is not None
         assert second is not None
-        np.testing.assert_array_equal(first["y"], second["y"])
+        for name in ("y", "d"):
+            np.testing.assert_array_equal(first[name], second[name])

@@ -1,4 +1,4 @@
-"""What rules a run of the probe, worked out for a set of units: in a small model's run it counts."""
+"""What rules a run of the probe, worked out for a set of units; numpy takes longer for the few."""
 
 from __future__ import annotations
 

@@ -28,10 +28,12 @@ __all__ = ["keep_blocks"]
 _DOMAIN = "com.microsoft.nchwc"
 # Of one image, element by element. All make something finite of zeros: blocks that the channels do
 # not fill have them, and are multiplied by zeros later.
-_ELEMENTWISE = frozenset({
-    (OPERATORS, "Round"),
-    *(("", op_type) for op_type in ("Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")),
-})  # fmt: skip
+_ELEMENTWISE = {(OPERATORS, "Round")} | {
+    ("", op_type)
+    for op_type in (
+        "Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh",
+    )
+}  # fmt: skip
 
 
 def keep_blocks(model: ModelProto) -> bool:
@@ -72,8 +74,8 @@ class _Keeper:
             source = node.input[0] if node.input else ""
             if _is(node, "ReorderInput") and source in twins:
                 same[node.output[0]] = twins[source].name
-            elif source in twins and (node.domain, node.op_type) in _ELEMENTWISE:
-                nodes += self._elementwise(node, twins)
+            elif source in twins and _works_in_blocks(node):
+                nodes += self._in_blocks(node, twins)
             else:
                 nodes.append(node)
                 if _is(node, "ReorderOutput"):
@@ -85,12 +87,14 @@ class _Keeper:
         found = {info.name: twins[info.name] for info in graph.output if info.name in twins}
         return {name: twin for name, twin in found.items() if twin.name in made}
 
-    def _elementwise(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
-        """A node of the twin, and what it made of that."""
+    def _in_blocks(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
+        """A node of the twin, and what it made before of that."""
         name, twin = node.output[0], twins[node.input[0]]
         twins[name] = _Twin(self._name(name), twin.channels)
         node = copy_node(node)
         node.input[0], node.output[0] = twin.name, twins[name].name
+        if node.op_type == "MaxPool":
+            node.domain = _DOMAIN
         return [node, _reorder_output(twins[name], name)]
 
     def _if(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
@@ -114,6 +118,12 @@ class _Keeper:
         for branch in branches:
             _drop_unread(branch)
         return after
+
+
+def _works_in_blocks(node: NodeProto) -> bool:
+    """Whether a node may read blocks: where it is a MaxPool, one that says no places."""
+    largest = (node.domain, node.op_type) == ("", "MaxPool") and len(node.output) == 1
+    return largest or (node.domain, node.op_type) in _ELEMENTWISE
 
 
 def _reorder_output(twin: _Twin, name: str) -> NodeProto:

@@ -4,7 +4,8 @@ Rules:
 1. What a unit reads and what it makes in 16 bits goes through a rounding that a switch rules
    (halve.session.switches, halve.session.roundings); the nodes themselves stay where they are. A
    value is rounded once on its way from a unit to a reader: where either is 16-bit.
-2. What is read is not rounded where all the units that made it have done so.
+2. What is read is not rounded where all the units that made it have done so. What only moves a
+   value, or takes its positive part, does so before the value is rounded: that changes no bit.
 3. Weights are rounded within the bounds of the conversion and stay constants, which kernels pack:
    a node that reads a weight that rounding changes stands in both branches of an `If`, with the
    rounded copy in one. Small operands of elementwise nodes are chosen when the model runs.
@@ -60,6 +61,11 @@ _ELEMENTWISE = frozenset(
     {"Add", "Div", "Max", "Mean", "Min", "Mul", "PRelu", "Sub", "Sum", "Where"}
 )
 _SMALL = 16384
+# Of their first input (rule 2).
+_MOVES = frozenset({
+    "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Relu", "Reshape", "Slice",
+    "SpaceToDepth", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +175,18 @@ class _Gates:
         in_function = isinstance(scope.outermost.body, FunctionProto)
         return self._in_functions if in_function else self._in_graphs
 
+    def _moves(self, node: NodeProto, number: int) -> bool:
+        """Whether a node moves its first input and rounds nothing."""
+        if node.op_type not in _MOVES or node.domain not in ("", "ai.onnx"):
+            return False
+        member = self._member.get(number)
+        return member is None or not (member[1].in_slots or member[1].out_slots)
+
     def _index(self, node: NodeProto, number: int, scope: Scope) -> None:
-        """Note who makes what, and what is rounded where it is made."""
+        """Note who makes what, and what is rounded before it is read."""
+        if self._moves(node, number) and node.input[0] in scope.raw:
+            scope.makers[node.output[0]] = scope.makers[node.input[0]]
+            scope.raw[node.output[0]] = self._name(node.output[0])
         if number not in self._member:
             return
         unit, _ = self._member[number]
@@ -189,6 +205,10 @@ class _Gates:
             node.input.append(SWITCHES)
         if became_initializer(node, scope):
             return []
+        if self._moves(node, number) and node.input[0] in scope.raw:
+            node.input[0] = scope.raw[node.input[0]]
+            node.output[0] = scope.raw[node.output[0]]
+            return [node]
         if number in self._member:
             return self._gate(node, number, scope)
         if node.op_type == "Cast" and node.input[0] in cast:
