@@ -7,8 +7,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace halve::ort {
+
+using Shape = std::vector<std::int64_t>;
 
 // ONNX Runtime's own, used by address only.
 struct Status;
@@ -47,7 +50,7 @@ struct ApiBase {
   const char* (*version)() noexcept;
 };
 
-enum class ElementType : int { kFloat32 = 1 };
+enum class ElementType : int { kFloat32 = 1, kBool = 9 };
 enum class ErrorCode : int { kFail = 1 };
 
 // Calls the function at a place; `Signature` is its type.

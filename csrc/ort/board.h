@@ -6,11 +6,11 @@
 #include <memory>
 #include <vector>
 
+#include "abi.h"
 #include "halve/twin.h"
 
 namespace halve::ort {
 
-using Shape = std::vector<std::int64_t>;
 using Exponents = std::array<std::uint64_t, 256>;  // elements by their exponent field, zeros not
 
 // One measured output of the model. Comparisons are there only where the shapes were equal.

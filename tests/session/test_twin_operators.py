@@ -36,7 +36,7 @@ def session(board: int, *, op_type: str = "Measure", row: int = 0, **fields: int
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("halve", 1)]
     model: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    return load(model, optimise=False, measures=True)
+    return load(model, optimise=False, operators=True, in_order=True)
 
 
 def feeds(*shape: int) -> dict[str, NDArray[Any]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 from halve.session.steps import Outputs
-from halve.source import open_model, text
+from halve.source import open_model
 
 __all__ = ["build_probe", "build_sessions", "evaluator_name", "make_evaluator"]
 
@@ -36,16 +35,13 @@ _GRACE = 1.5
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What every evaluator is made of; it pickles. `elements` counts those of the main graph's
-    values in the samples.
-    """
+    """What every evaluator is made of; it pickles."""
 
     source: Source
     units: tuple[Unit, ...]
     samples: tuple[Sample, ...]
     references: tuple[Outputs, ...]
     tolerances: Tolerances
-    elements: Mapping[str, int]
 
 
 def evaluator_name(options: SearchOptions) -> str:
@@ -76,7 +72,7 @@ def make_evaluator(job: Job, judge: Judge, workspace: Workspace) -> Evaluator:
     options = job.options
     tolerances = options.tolerances.tightened(options.margin)
     within = Tolerances() if options.validate_only else tolerances
-    given = _Given(job.source, job.units, job.samples, judge.references, within, _elements(job))
+    given = _Given(job.source, job.units, job.samples, judge.references, within)
     timeout_s = options.trial_timeout_s or max(_LEAST_S, _TIMES_A_RUN * judge.longest_s)
     if evaluator_name(options) == "probe":
         settings = _probe_settings(job, timeout_s)
@@ -110,7 +106,6 @@ def build_probe(given: _Given, settings: ProbeSettings, workspace: Workspace) ->
             given.tolerances,
             settings,
             store=store,
-            elements=given.elements,
         )
 
 
@@ -128,13 +123,6 @@ def build_sessions(
     return SessionEvaluator(
         build, given.samples, given.references, given.tolerances, replace(settings, folder=own)
     )
-
-
-def _elements(job: Job) -> dict[str, int]:
-    weights = {text(tensor.name) for tensor in job.model.proto.graph.initializer}
-    return {
-        name: math.prod(item.shape) for name, item in job.statistics.items() if name not in weights
-    }
 
 
 def _probe_settings(job: Job, timeout_s: float) -> ProbeSettings:

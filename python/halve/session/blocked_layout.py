@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
-from halve.session.gate_graph import Names, copy_node, names_read
+from halve.session.gate_graph import Names, copy_node, names_read, replace_nodes
+from halve.session.roundings import DOMAIN as OPERATORS
 from halve.source.scopes import subgraphs
 
 __all__ = ["keep_blocks"]
@@ -60,44 +61,31 @@ class _Keeper:
         """A graph, and the twins of what it makes; `outer` are those of what it may read."""
         twins, nodes = dict(outer), list[NodeProto]()
         same: dict[str, str] = {}
-        casts: dict[str, NodeProto] = {}
         for node in graph.node:
             _read(node, same)
-            if _is(node, "ReorderInput"):
-                twin = self._twin(node.input[0], twins, casts, nodes)
-                if twin is not None:
-                    same[node.output[0]] = twin.name
-                    continue
-            nodes.append(node)
-            if _is(node, "ReorderOutput"):
-                twins[node.output[0]] = _Twin(node.input[0], _attribute(node, "channels"))
-            elif node.op_type == "Cast" and not node.domain:
-                casts[node.output[0]] = node
-            elif node.op_type == "If" and not node.domain:
-                nodes += self._if(node, twins)
-        found = {info.name: self._twin(info.name, twins, casts, nodes) for info in graph.output}
-        if same or len(nodes) != len(graph.node):
-            _replace_nodes(graph, nodes)
+            source = node.input[0] if node.input else ""
+            if _is(node, "ReorderInput") and source in twins:
+                same[node.output[0]] = twins[source].name
+            elif (node.domain, node.op_type) == (OPERATORS, "Round") and source in twins:
+                nodes += self._round(node, twins)
+            else:
+                nodes.append(node)
+                if _is(node, "ReorderOutput"):
+                    twins[node.output[0]] = _Twin(source, _attribute(node, "channels"))
+                elif node.op_type == "If" and not node.domain:
+                    nodes += self._if(node, twins)
+        replace_nodes(graph, nodes)
         made = {name for node in nodes for name in node.output}
-        return {name: twin for name, twin in found.items() if twin and twin.name in made}
+        found = {info.name: twins[info.name] for info in graph.output if info.name in twins}
+        return {name: twin for name, twin in found.items() if twin.name in made}
 
-    def _twin(
-        self,
-        name: str,
-        twins: dict[str, _Twin],
-        casts: Mapping[str, NodeProto],
-        nodes: list[NodeProto],
-    ) -> _Twin | None:
-        """The twin of a value, made where it is a Cast's (rule 1)."""
-        if name not in twins and name in casts:
-            source = self._twin(casts[name].input[0], twins, casts, nodes)
-            if source is not None:
-                cast = copy_node(casts[name])
-                cast.input[0], cast.output[0] = source.name, self._name(name)
-                cast.name = ""
-                nodes.append(cast)
-                twins[name] = _Twin(cast.output[0], source.channels)
-        return twins.get(name)
+    def _round(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
+        """A Round of a twin, and what the node made of it."""
+        name, twin = node.output[0], twins[node.input[0]]
+        twins[name] = _Twin(self._name(name), twin.channels)
+        node = copy_node(node)
+        node.input[0], node.output[0] = twin.name, twins[name].name
+        return [node, _reorder_output(twins[name], name)]
 
     def _if(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
         """Let an If make its outputs' twins instead; the nodes that make the outputs of them."""
@@ -139,19 +127,12 @@ def _drop_unread(graph: GraphProto) -> None:
     read.update(name for node in graph.node for name in names_read(node))
     kept: list[NodeProto] = []
     for node in reversed(graph.node):
-        droppable = _is(node, "ReorderOutput") or (node.op_type == "Cast" and not node.domain)
-        if droppable and not read[node.output[0]]:
+        if _is(node, "ReorderOutput") and not read[node.output[0]]:
             read.subtract(node.input)
         else:
             kept.append(node)
     if len(kept) != len(graph.node):
-        _replace_nodes(graph, kept[::-1])
-
-
-def _replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
-    copies = [copy_node(node) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+        replace_nodes(graph, kept[::-1])
 
 
 def _read(node: NodeProto, names: Mapping[str, str]) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from halve.errors import SessionError
 from halve.session.installed import describe_runtime
+from halve.session.roundings import OperatorRoundings
 from halve.session.runtime import CPU_PROVIDER, load, run
+from halve.session.switches import SWITCHES
 
 __all__ = ["CanaryResult", "check_arithmetic", "check_canary"]
 
@@ -44,9 +46,11 @@ def check_canary(
     provider: str = CPU_PROVIDER,
     optimise: bool | str = True,
     threads: int = 1,
+    roundings: OperatorRoundings | None = None,
 ) -> CanaryResult:
     """Show that a pair of casts to `dtype` and back, between float32 nodes, is kept at the given
-    optimisation level and equals numpy's rounding bit for bit (NaN: is NaN).
+    optimisation level and equals numpy's rounding bit for bit (NaN: is NaN). With `roundings`, show
+    it of their operator, which stands in the place of each pair.
 
     Raises:
         SessionError: a pair was erased, or rounds otherwise: nothing may be judged there.
@@ -55,9 +59,17 @@ def check_canary(
     values = _values(dtype)
     where = f"canary for {dtype} casts"
     session = load(
-        _model(dtype), provider=provider, optimise=optimise, threads=threads, where=where
+        _model(dtype, roundings),
+        provider=provider,
+        optimise=optimise,
+        threads=threads,
+        operators=roundings is not None,
+        where=where,
     )
-    measured, product = run(session, {"x": values})
+    feeds: dict[str, NDArray[Any]] = {"x": values}
+    if roundings is not None:
+        feeds[SWITCHES] = np.array([False, True])
+    measured, product = run(session, feeds)
     with np.errstate(all="ignore"):
         expected = _rounded(values, dtype)
         expected_product = _rounded(expected * expected, dtype)
@@ -103,23 +115,39 @@ def _rounded(values: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
     return values.astype(_HALVES[dtype][1]).astype(np.float32)
 
 
-def _model(dtype: str) -> ModelProto:
+def _model(dtype: str, roundings: OperatorRoundings | None) -> ModelProto:
     """x, rounded; and its square, rounded: between nodes that an optimiser could fuse."""
-    code = _HALVES[dtype][0]
     nodes = [
         helper.make_node("Mul", ["x", "one"], ["scaled"]),
-        helper.make_node("Cast", ["scaled"], ["x16"], to=code),
-        helper.make_node("Cast", ["x16"], ["x32"], to=TensorProto.FLOAT),
+        *_round("scaled", "x32", dtype, roundings),
         helper.make_node("Mul", ["x32", "one"], ["y"]),
         helper.make_node("Mul", ["x32", "x32"], ["square"]),
-        helper.make_node("Cast", ["square"], ["square16"], to=code),
-        helper.make_node("Cast", ["square16"], ["square32"], to=TensorProto.FLOAT),
+        *_round("square", "square32", dtype, roundings),
         helper.make_node("Mul", ["square32", "one"], ["z"]),
     ]
     names = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xyz"}
+    inputs, domains = [names["x"]], [helper.make_opsetid("", 17)]
+    if roundings is not None:
+        inputs.append(helper.make_tensor_value_info(SWITCHES, TensorProto.BOOL, [2]))
+        domains += [helper.make_opsetid(domain, 1) for domain in roundings.domains]
     one = numpy_helper.from_array(np.ones(1, np.float32), "one")
-    graph = helper.make_graph(nodes, "canary", [names["x"]], [names["y"], names["z"]], [one])
-    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    graph = helper.make_graph(nodes, "canary", inputs, [names["y"], names["z"]], [one])
+    return helper.make_model(graph, ir_version=8, opset_imports=domains)
+
+
+def _round(
+    source: str, result: str, dtype: str, roundings: OperatorRoundings | None
+) -> list[NodeProto]:
+    """A value's rounding; by operators, one that is off and one that is on."""
+    if roundings is None:
+        return [
+            helper.make_node("Cast", [source], [f"{source}.16"], to=_HALVES[dtype][0]),
+            helper.make_node("Cast", [f"{source}.16"], [result], to=TensorProto.FLOAT),
+        ]
+    return [
+        roundings.node("Round", [source], f"{source}.same", 0),
+        roundings.node("Round", [f"{source}.same"], result, 1),
+    ]
 
 
 def _compare(got: NDArray[Any], wanted: NDArray[np.float32], where: str) -> None:
@@ -128,7 +156,7 @@ def _compare(got: NDArray[Any], wanted: NDArray[np.float32], where: str) -> None
         return
     index = int(np.argmin(same))
     raise SessionError(
-        f"{where}: the cast pair is erased or rounds otherwise: {int((~same).sum())} of "
+        f"{where}: the rounding is erased or rounds otherwise: {int((~same).sum())} of "
         f"{same.size} values differ, the first is {got[index]!r} where {wanted[index]!r} is "
         f"right; nothing can be judged there: use another ONNX Runtime or a lower optimisation "
         f"level"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,9 +32,9 @@ __all__ = [
     "index_scope",
     "is_to_float",
     "names_read",
+    "output_names",
     "own_weights",
-    "rename",
-    "rename_outputs",
+    "replace_nodes",
     "split_nodes",
 ]
 
@@ -63,8 +63,10 @@ class Names:
 class Scope:
     """A body: what its names stand for, and the rounded copies of its constants.
 
-    `constants` are its weights, `made` every other name that it defines, `conditions` the names
-    of elements of the masks by (mask, element), `head` the nodes to put first.
+    `constants` are its weights, `made` every other name that it defines, `head` the nodes to put
+    first. `makers` are the units that make values here, `raw` the names of what is to be rounded
+    before others read it. By the weight, by value and switch, and by switch there are names of
+    rounded weights, of rounded values, and of switches alone.
     """
 
     body: GraphProto | FunctionProto
@@ -73,8 +75,11 @@ class Scope:
     opset: int
     constants: dict[str, TensorProto] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
-    rounded: dict[str, str] = field(default_factory=dict)
-    conditions: dict[tuple[str, int], str] = field(default_factory=dict)
+    makers: dict[str, int] = field(default_factory=dict)
+    raw: dict[str, str] = field(default_factory=dict)
+    rounded_weights: dict[str, str] = field(default_factory=dict)
+    rounded: dict[tuple[str, int], str] = field(default_factory=dict)
+    conditions: dict[int, str] = field(default_factory=dict)
     head: list[NodeProto] = field(default_factory=list)
 
     def owner_of(self, name: str) -> Scope | None:
@@ -96,6 +101,10 @@ class Scope:
             scope = scope.parent
         return scope
 
+    def condition(self, switch: int, name: Names) -> str:
+        """The name of a switch alone, for an If."""
+        return self.outermost.conditions.setdefault(switch, name("condition"))
+
 
 def copy_node(node: NodeProto) -> NodeProto:
     """A copy of its own."""
@@ -110,16 +119,30 @@ def cast_node(source: str, result: str, to: int, opset: int) -> NodeProto:
     return helper.make_node("Cast", [source], [result], to=code)
 
 
-def split_nodes(
-    source: str, results: Sequence[str], sizes: Sequence[int], name: str, opset: int
-) -> list[NodeProto]:
-    """Parts of a vector, one a result; `name` is for what holds their sizes."""
-    if opset < _SPLIT_BY_INPUT:
+def replace_nodes(body: GraphProto | FunctionProto, nodes: Sequence[NodeProto]) -> None:
+    """Give a body other nodes, which may be some of its own."""
+    copies = [copy_node(node) for node in nodes]
+    del body.node[:]
+    body.node.extend(copies)
+
+
+def split_nodes(source: str, count: int, scope: Scope, name: Names) -> list[NodeProto]:
+    """What makes a scope's conditions of the vector of all switches, which has `count`."""
+    if not scope.conditions:
+        return []
+    parts: list[tuple[str, int]] = []
+    place = 0
+    for switch, result in (*sorted(scope.conditions.items()), (count, "")):
+        parts += [(name("unused"), switch - place)] * (switch > place)
+        parts += [(result, 1)] * bool(result)
+        place = switch + 1
+    results, sizes = zip(*parts, strict=True)
+    if scope.opset < _SPLIT_BY_INPUT:
         return [helper.make_node("Split", [source], results, axis=0, split=sizes)]
-    constant = numpy_helper.from_array(np.array(sizes, np.int64), name)
+    constant = numpy_helper.from_array(np.array(sizes, np.int64), name("sizes"))
     return [
-        helper.make_node("Constant", [], [name], value=constant),
-        helper.make_node("Split", [source, name], results, axis=0),
+        helper.make_node("Constant", [], [constant.name], value=constant),
+        helper.make_node("Split", [source, constant.name], results, axis=0),
     ]
 
 
@@ -143,24 +166,6 @@ def is_to_float(node: NodeProto) -> bool:
     return any(attr.name == "to" and attr.i == FLOAT for attr in node.attribute)
 
 
-def rename_outputs(node: NodeProto, names: Mapping[str, str]) -> None:
-    """Rename what a node makes, in place."""
-    for slot, name in enumerate(node.output):
-        node.output[slot] = names.get(name, name)
-
-
-def rename(node: NodeProto, names: Mapping[str, str]) -> None:
-    """Rename what a node reads and makes, in its bodies too, in place."""
-    for slot, name in enumerate(node.input):
-        node.input[slot] = names.get(name, name)
-    rename_outputs(node, names)
-    for _, graph in subgraphs(node):
-        for info in graph.output:
-            info.name = names.get(info.name, info.name)
-        for inner in graph.node:
-            rename(inner, names)
-
-
 def names_read(node: NodeProto) -> Iterator[str]:
     """What a node reads, and what its bodies do."""
     yield from node.input
@@ -168,6 +173,13 @@ def names_read(node: NodeProto) -> Iterator[str]:
         yield from (info.name for info in graph.output)
         for inner in graph.node:
             yield from names_read(inner)
+
+
+def output_names(body: GraphProto | FunctionProto) -> list[str]:
+    """The names of what a body hands out."""
+    if isinstance(body, FunctionProto):
+        return list(body.output)
+    return [info.name for info in body.output]
 
 
 def drop_initializer_inputs(graph: GraphProto) -> None:

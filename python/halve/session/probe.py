@@ -1,8 +1,8 @@
 """The probe: one float32 session in which a trial is a run with another mask.
 
-It emulates a 16-bit model with float32 accumulation on any machine and provider that keeps casts:
-see halve.session.gates. What
-an operator does inside itself (the state of an LSTM, GRU or RNN) is not rounded.
+It emulates a 16-bit model with float32 accumulation on any machine, and any provider that keeps
+casts: see halve.session.gates. What an operator does inside itself (the state of an LSTM, GRU or
+RNN) is not rounded.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.blocked_layout import keep_blocks
 from halve.session.canary import check_canary
 from halve.session.feeds import check_feeds
-from halve.session.gates import BORDER, MASK, REGION, gate_units
+from halve.session.gate_graph import Names
+from halve.session.gates import Gated, gate_units
 from halve.session.providers import CPU_PROVIDER
-from halve.session.rounded_nodes import Rounding
+from halve.session.rounded_weights import RoundedWeights, Rounding
+from halve.session.roundings import CastRoundings, OperatorRoundings, Roundings, has_operators
 from halve.session.runtime import Run, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
-from halve.session.weight_store import MAPPED, WeightStore
+from halve.session.switches import SWITCHES, SwitchBoard
+from halve.session.weight_store import MAPPED, InlineWeights, WeightStore
 from halve.types import CastBounds, DType
 
 __all__ = ["Probe", "ProbeSettings", "weight_rounding"]
@@ -98,13 +101,10 @@ class Probe:
         settings: ProbeSettings,
         *,
         store: WeightStore | None = None,
-        elements: Mapping[str, int] | None = None,
     ) -> None:
         """Gate `model`, which is changed, load it, and run the float32 references.
 
-        With a `store` the model is one without its payload, which is written there. `elements` are
-        the counts of elements of the main graph's values, without weights; where they are small,
-        trials take less time.
+        With a `store` the model is one without its payload, which is written there.
 
         `samples` are in the source's types; golden outputs, where a sample has them, are what it
         is compared with.
@@ -113,27 +113,11 @@ class Probe:
             SessionError: this runtime erases casts, or cannot load or run the model.
             SampleError: a sample does not fit the model.
         """
-        check_canary(
-            settings.half.name.lower(), provider=settings.provider, optimise=settings.optimise
-        )
-        rounding = weight_rounding(settings.half, settings.bounds)
-        gated = gate_units(
-            model,
-            units,
-            int(settings.half),
-            rounding,
-            assume_fused=settings.assume_fused,
-            weights=store,
-            elements=elements,
-        )
+        gated = _gate(model, units, settings, store)
         self._session = _load(gated.model, settings, store)
+        self._board = SwitchBoard(gated.switches, len(units))
         self.units = tuple(units)
         self._count = len(units)
-        self._readers = _readers(units)
-        self._regions = [(region.start, region.stop) for region in gated.regions]
-        self._region_of = {
-            unit: number for number, region in enumerate(gated.regions) for unit in region
-        }
         self.settings = settings
         self._tolerances = tolerances
         self._running: set[Run] = set()
@@ -150,9 +134,8 @@ class Probe:
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
         """See Evaluator.run."""
-        mask = self._mask(fp32)
         try:
-            outputs = self._outputs(self._feeds[sample], mask, rounded=True)
+            outputs = self._outputs(self._feeds[sample], fp32, rounded=True)
         except SessionError as error:
             return Trial(sample, failure=str(error))
         reference = self._references[sample]
@@ -176,9 +159,8 @@ class Probe:
     def _reference(self, sample: Sample) -> Outputs:
         names = self._outputs_of
         if sample.outputs is None:
-            mask = self._mask(frozenset(range(self._count)))
             feeds = self._ready(sample.inputs) if self._checked else sample.inputs
-            return self._outputs(feeds, mask, rounded=False)
+            return self._outputs(feeds, frozenset(range(self._count)), rounded=False)
         missing = [name for name in names if name not in sample.outputs]
         if missing:
             raise SampleError(
@@ -187,28 +169,13 @@ class Probe:
             )
         return {name: sample.outputs[name] for name in names}
 
-    def _mask(self, fp32: UnitSet) -> Outputs:
-        # Bytes: numpy takes longer for the few that most trials have.
-        mask, border = bytearray(b"\1") * self._count, bytearray(self._count)
-        touched = set(fp32)
-        for unit in fp32:
-            mask[unit] = 0
-            for reader in self._readers.get(unit, ()):
-                border[reader] = 1
-                touched.add(reader)
-        region = bytearray(b"\1\0") * len(self._regions)
-        for number in {self._region_of[unit] for unit in touched if unit in self._region_of}:
-            ends = self._regions[number]
-            half = mask.find(0, *ends) < 0 and border.find(1, *ends) < 0
-            region[2 * number : 2 * number + 2] = half, mask.find(1, *ends) < 0
-        flags = {MASK: mask, BORDER: border, REGION: region}
-        return {name: np.frombuffer(held, np.bool_) for name, held in flags.items()}
-
     def _outputs(
-        self, inputs: Mapping[str, NDArray[Any]], mask: Outputs, *, rounded: bool
+        self, inputs: Mapping[str, NDArray[Any]], fp32: UnitSet, *, rounded: bool
     ) -> Outputs:
+        switches = self._board.set(fp32)
+
         def step(feeds: Mapping[str, NDArray[Any]]) -> Outputs:
-            values = self._run({**feeds, **mask})
+            values = self._run({**feeds, SWITCHES: switches})
             outputs = dict(zip(self._outputs_of, values, strict=True))
             return self._rounded_outputs(outputs) if rounded else outputs
 
@@ -227,9 +194,9 @@ class Probe:
                 self._running.discard(handle)
 
     def _ready(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Feeds as the model wants them, without the masks."""
+        """Feeds as the model wants them, without the switches."""
         session = self._session
-        ports = [port for port in session.inputs if port.name not in (MASK, BORDER, REGION)]
+        ports = [port for port in session.inputs if port.name != SWITCHES]
         return check_feeds(ports, session.optional, feeds, session.where)
 
     def _rounded_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -252,6 +219,27 @@ class Probe:
         with np.errstate(over="ignore"):
             result: NDArray[Any] = array.astype(_HALF_TYPES[self.settings.half])
         return result.astype(np.float32)
+
+
+def _gate(
+    model: ModelProto, units: Sequence[Unit], settings: ProbeSettings, store: WeightStore | None
+) -> Gated:
+    """Gate a model, once it is shown that here such a model rounds."""
+    half, names = int(settings.half), Names("halve")
+    own = has_operators(settings.provider)
+    check_canary(
+        settings.half.name.lower(),
+        provider=settings.provider,
+        optimise=settings.optimise,
+        roundings=OperatorRoundings(half) if own else None,
+    )
+    roundings: Roundings = CastRoundings(half, names)
+    if own:
+        roundings = OperatorRoundings(half, settings.threads)
+    rounding = weight_rounding(settings.half, settings.bounds)
+    weights = RoundedWeights(rounding, store or InlineWeights(), names)
+    fused = settings.assume_fused
+    return gate_units(model, units, weights, roundings, assume_fused=fused)
 
 
 def _load(model: ModelProto, settings: ProbeSettings, store: WeightStore | None) -> Session:
@@ -292,14 +280,6 @@ def _common(settings: ProbeSettings) -> dict[str, Any]:
         "provider_options": settings.provider_options,
         "threads": settings.threads,
         "custom_op_library": settings.custom_op_library,
+        "operators": has_operators(settings.provider),
         "where": "search probe",
     }
-
-
-def _readers(units: Sequence[Unit]) -> dict[int, list[int]]:
-    """The units that read what a unit makes."""
-    found: dict[int, list[int]] = {}
-    for unit in units:
-        for source in unit.sources or ():
-            found.setdefault(source, []).append(unit.index)
-    return found

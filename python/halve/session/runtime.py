@@ -103,7 +103,8 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
     shared_arena: bool = False,
-    measures: bool = False,
+    operators: bool = False,
+    in_order: bool = False,
     optimised: Path | None = None,
     profile: Path | None = None,
     shared: Mapping[str, Any] | None = None,
@@ -116,12 +117,12 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     True ("all"), False ("disabled") or a name of OPTIMISE_LEVELS. `threads` are those inside a
     node; nodes always run one after the other. `provider_options` and `session_options` add to
     those that are pinned here, by ONNX Runtime's names. With `shared_arena`, all sessions
-    loaded so take their memory from one arena of this process. `measures`: the model has operators
-    of halve._native.twin, and nodes run in the order of the model where they can. `shared` are
-    initializers of the main graph as values of `lend`, which the session uses where they lie.
-    `optimised` is where to write the graph that is run. With `profile` the session records what
-    each node does, for `end_profiling`, in a file whose name begins so. `where` names the model for
-    messages. On other providers than the CPU's, algorithms are deterministic.
+    loaded so take their memory from one arena of this process. `operators`: the model has some of
+    our own (csrc/ort). With `in_order`, nodes run in the order of the model where they can.
+    `shared` are initializers of the main graph as values of `lend`, which the session uses where
+    they lie. `optimised` is where to write the graph that is run. With `profile` the session
+    records what each node does, for `end_profiling`, in a file whose name begins so. `where` names
+    the model for messages. On other providers than the CPU's, algorithms are deterministic.
 
     Raises:
         BackendUnavailableError: ONNX Runtime or the provider is not here.
@@ -138,7 +139,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
         options.add_session_config_entry(_SHARED_ARENA_KEY, "1")
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
-    if measures:
+    if in_order:
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     for key, value in (session_options or {}).items():
         options.add_session_config_entry(key, value)
@@ -149,7 +150,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     try:
         for name, initializer in (shared or {}).items():
             options.add_initializer(name, initializer)
-        if measures:
+        if operators:
             options.register_custom_ops_library(operators_library())
         if custom_op_library is not None:
             options.register_custom_ops_library(_library_path(custom_op_library))

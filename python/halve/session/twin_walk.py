@@ -340,7 +340,8 @@ class Walk:
             external_data_folder=settings.data_folder,
             session_options=settings.session_options,
             shared_arena=settings.provider == CPU_PROVIDER,
-            measures=settings.inside is not None,
+            operators=settings.inside is not None,
+            in_order=settings.inside is not None,
             where="twin run",
         )
 
