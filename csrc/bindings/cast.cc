@@ -41,9 +41,10 @@ py::tuple round_at(int backend, int type, std::uintptr_t src, std::uintptr_t dst
   Status status = Status::kOk;
   {
     const py::gil_scoped_release release;
-    status = round_threaded(static_cast<Backend>(backend), static_cast<HalfType>(type),
-                            reinterpret_cast<const float*>(src), reinterpret_cast<float*>(dst), n,
-                            {min_positive, max_finite}, counts, threads);
+    status =
+        cast_and_widen_threaded(static_cast<Backend>(backend), static_cast<HalfType>(type),
+                                reinterpret_cast<const float*>(src), reinterpret_cast<float*>(dst),
+                                n, {min_positive, max_finite}, counts, threads);
   }
   return py::make_tuple(static_cast<int>(status), as_tuple(counts));
 }

@@ -55,8 +55,9 @@ Status widen_threaded(Backend backend, HalfType type, const std::uint16_t* src, 
   return Status::kOk;
 }
 
-Status round_threaded(Backend backend, HalfType type, const float* src, float* dst, std::uint64_t n,
-                      CastBounds bounds, CastCounts& counts, unsigned threads) noexcept {
+Status cast_and_widen_threaded(Backend backend, HalfType type, const float* src, float* dst,
+                               std::uint64_t n, CastBounds bounds, CastCounts& counts,
+                               unsigned threads) noexcept {
   if (n > 0 && dst == nullptr) return Status::kInvalidArgument;
   // Every argument is looked at before the threads start, where nothing can fail any more.
   std::uint16_t none;

@@ -111,8 +111,8 @@ TEST_CASE("rounding is the cast, widened, on any number of threads and in place"
       for (const unsigned threads : {1U, 4U}) {
         std::vector<float> got = x;
         CastCounts again;
-        REQUIRE(round_threaded(backend, type, got.data(), got.data(), x.size(), bounds, again,
-                               threads) == Status::kOk);
+        REQUIRE(cast_and_widen_threaded(backend, type, got.data(), got.data(), x.size(), bounds,
+                                        again, threads) == Status::kOk);
         CHECK(again.raised == counts.raised);
         CHECK(again.elements == counts.elements);
         CHECK(again.max_rel_error == counts.max_rel_error);
@@ -138,12 +138,12 @@ TEST_CASE("what cannot be widened or rounded is refused") {
         Status::kInvalidArgument);
   CHECK(widen_threaded(static_cast<Backend>(9), HalfType::kFloat16, &half, &wide, 1, 1) ==
         Status::kUnsupportedBackend);
-  CHECK(round_threaded(Backend::kScalar, HalfType::kFloat16, &wide, nullptr, 1, open, counts, 1) ==
-        Status::kInvalidArgument);
-  CHECK(round_threaded(Backend::kScalar, HalfType::kFloat16, nullptr, &wide, 1, open, counts, 1) ==
-        Status::kInvalidArgument);
-  CHECK(round_threaded(Backend::kScalar, HalfType::kFloat16, &wide, &wide, 1, {2.0F, 1.0F}, counts,
-                       1) == Status::kInvalidArgument);
+  CHECK(cast_and_widen_threaded(Backend::kScalar, HalfType::kFloat16, &wide, nullptr, 1, open,
+                                counts, 1) == Status::kInvalidArgument);
+  CHECK(cast_and_widen_threaded(Backend::kScalar, HalfType::kFloat16, nullptr, &wide, 1, open,
+                                counts, 1) == Status::kInvalidArgument);
+  CHECK(cast_and_widen_threaded(Backend::kScalar, HalfType::kFloat16, &wide, &wide, 1, {2.0F, 1.0F},
+                                counts, 1) == Status::kInvalidArgument);
   CHECK(wide == 7.0F);
   CHECK(counts.elements == 0);
 }

@@ -24,7 +24,8 @@ Status widen_threaded(Backend backend, HalfType type, const std::uint16_t* src, 
 
 // Casts n elements (halve/cast.h) and widens the results, in one pass over memory; counts are added
 // to `counts`. `dst` may be `src`, but must not overlap it otherwise. Errors as of cast_threaded.
-Status round_threaded(Backend backend, HalfType type, const float* src, float* dst, std::uint64_t n,
-                      CastBounds bounds, CastCounts& counts, unsigned threads) noexcept;
+Status cast_and_widen_threaded(Backend backend, HalfType type, const float* src, float* dst,
+                               std::uint64_t n, CastBounds bounds, CastCounts& counts,
+                               unsigned threads) noexcept;
 
 }  // namespace halve
