@@ -2,7 +2,8 @@
 
     python benchmarks/probe.py [--models DIR] [--only NAME,…] [--rounds 21] [--json FILE]
 
-Ratios are medians over interleaved rounds, in processor time: a trial with all units in 16 bits,
+Ratios are medians over interleaved rounds, in processor time, each run right after one like it: a
+trial with all units in 16 bits,
 with none, and with every second one, against the plain model at the same optimisation level
 ("disabled"), and with both fully optimised. "static" is what a trial can hardly be faster than: a
 run of the model with all its roundings and no gate. The last line is what ONNX Runtime takes to
@@ -66,7 +67,7 @@ def measure(source: Path, sample: Sample, level: str, rounds: int) -> dict[str, 
     }
     for name, fp32 in sets.items():
         work[name] = lambda fp32=fp32: probe.run(fp32, 0)
-    times = interleave(work, rounds, time.process_time)
+    times = interleave(work, rounds, time.process_time, warm=True)
     probe.close()
     # `ratio` says how many times faster; a trial is slower than the plain run.
     found = {name: 1 / ratio(times, "plain", name) for name in CASES}

@@ -21,16 +21,21 @@ def interleave(
     cases: Mapping[str, Callable[[], object]],
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    warm: bool = False,
 ) -> dict[str, list[float]]:
     """Seconds of every case in every round by that clock, all cases once a round.
 
     Whatever else the machine does in a round meets all of them; with time.process_time, its waiting
     for a processor is left out. One round before the first warms up caches and pages and is not
-    counted.
+    counted. With `warm`, a case also runs right before it is timed, for what is done over and over:
+    the other cases' data has then left the caches.
     """
     times: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):
         for name, run in cases.items():
+            if warm:
+                run()
             start = clock()
             run()
             elapsed = clock() - start

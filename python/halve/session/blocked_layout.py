@@ -26,6 +26,12 @@ from halve.source.scopes import subgraphs
 __all__ = ["keep_blocks"]
 
 _DOMAIN = "com.microsoft.nchwc"
+# Of one image, element by element. All make something finite of zeros: blocks that the channels do
+# not fill have them, and are multiplied by zeros later.
+_ELEMENTWISE = frozenset({
+    (OPERATORS, "Round"),
+    *(("", op_type) for op_type in ("Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")),
+})  # fmt: skip
 
 
 def keep_blocks(model: ModelProto) -> bool:
@@ -66,8 +72,8 @@ class _Keeper:
             source = node.input[0] if node.input else ""
             if _is(node, "ReorderInput") and source in twins:
                 same[node.output[0]] = twins[source].name
-            elif (node.domain, node.op_type) == (OPERATORS, "Round") and source in twins:
-                nodes += self._round(node, twins)
+            elif source in twins and (node.domain, node.op_type) in _ELEMENTWISE:
+                nodes += self._elementwise(node, twins)
             else:
                 nodes.append(node)
                 if _is(node, "ReorderOutput"):
@@ -79,8 +85,8 @@ class _Keeper:
         found = {info.name: twins[info.name] for info in graph.output if info.name in twins}
         return {name: twin for name, twin in found.items() if twin.name in made}
 
-    def _round(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
-        """A Round of a twin, and what the node made of it."""
+    def _elementwise(self, node: NodeProto, twins: dict[str, _Twin]) -> list[NodeProto]:
+        """A node of the twin, and what it made of that."""
         name, twin = node.output[0], twins[node.input[0]]
         twins[name] = _Twin(self._name(name), twin.channels)
         node = copy_node(node)

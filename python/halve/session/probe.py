@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from halve._native.cast import cast_into
+from halve._native.switches import SwitchBoard
 from halve.compare.verdict import compare_outputs
 from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
@@ -36,7 +37,7 @@ from halve.session.roundings import CastRoundings, OperatorRoundings, Roundings,
 from halve.session.runtime import Run, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
-from halve.session.switches import SWITCHES, SwitchBoard
+from halve.session.switches import SWITCHES
 from halve.session.weight_store import MAPPED, InlineWeights, WeightStore
 from halve.types import CastBounds, DType
 
@@ -115,7 +116,11 @@ class Probe:
         """
         gated = _gate(model, units, settings, store)
         self._session = _load(gated.model, settings, store)
-        self._board = SwitchBoard(gated.switches, len(units))
+        self._board = SwitchBoard(
+            [switch.rounds for switch in gated.switches],
+            [switch.settled for switch in gated.switches],
+            len(units),
+        )
         self.units = tuple(units)
         self._count = len(units)
         self.settings = settings
