@@ -14,22 +14,26 @@ constexpr const char* kNames[kBackendCount] = {"scalar", "avx2", "avx512", "neon
 const BackendEntry kRegistry[] = {
 #ifdef HALVE_HAS_AVX512
     {Backend::kAvx512, cpu_features().avx512, kernels::halve_cast_f32_f16_avx512,
-     kernels::halve_cast_f32_bf16_avx512, kernels::halve_compare_avx512,
-     kernels::halve_stats_avx512, &kernels::halve_twin_avx512},
+     kernels::halve_cast_f32_bf16_avx512, kernels::halve_widen_f16_avx512,
+     kernels::halve_widen_bf16_avx512, kernels::halve_compare_avx512, kernels::halve_stats_avx512,
+     &kernels::halve_twin_avx512},
 #endif
 #ifdef HALVE_HAS_AVX2
     {Backend::kAvx2, cpu_features().avx2_f16c_fma, kernels::halve_cast_f32_f16_avx2,
-     kernels::halve_cast_f32_bf16_avx2, kernels::halve_compare_avx2, kernels::halve_stats_avx2,
+     kernels::halve_cast_f32_bf16_avx2, kernels::halve_widen_f16_avx2,
+     kernels::halve_widen_bf16_avx2, kernels::halve_compare_avx2, kernels::halve_stats_avx2,
      &kernels::halve_twin_avx2},
 #endif
 #ifdef HALVE_HAS_NEON
     {Backend::kNeon, cpu_features().neon, kernels::halve_cast_f32_f16_neon,
-     kernels::halve_cast_f32_bf16_neon, kernels::halve_compare_scalar, kernels::halve_stats_scalar,
+     kernels::halve_cast_f32_bf16_neon, kernels::halve_widen_f16_neon,
+     kernels::halve_widen_bf16_neon, kernels::halve_compare_scalar, kernels::halve_stats_scalar,
      &kernels::halve_twin_scalar},
 #endif
     {Backend::kScalar, true, kernels::halve_cast_f32_f16_scalar,
-     kernels::halve_cast_f32_bf16_scalar, kernels::halve_compare_scalar,
-     kernels::halve_stats_scalar, &kernels::halve_twin_scalar},
+     kernels::halve_cast_f32_bf16_scalar, kernels::halve_widen_f16_scalar,
+     kernels::halve_widen_bf16_scalar, kernels::halve_compare_scalar, kernels::halve_stats_scalar,
+     &kernels::halve_twin_scalar},
 };
 
 struct Choice {

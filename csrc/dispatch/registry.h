@@ -5,6 +5,7 @@
 #include "../kernels/compare/kernels.h"
 #include "../kernels/stats/kernels.h"
 #include "../kernels/twin/kernels.h"
+#include "../kernels/widen/kernels.h"
 #include "halve/backend.h"
 
 namespace halve {
@@ -14,6 +15,8 @@ struct BackendEntry {
   bool usable;
   kernels::CastKernel* cast_f16;
   kernels::CastKernel* cast_bf16;
+  kernels::WidenKernel* widen_f16;
+  kernels::WidenKernel* widen_bf16;
   kernels::CompareKernel* compare;
   kernels::StatsKernel* stats;
   const kernels::TwinKernels* twin;

@@ -25,6 +25,17 @@ def cast(
     threads: int,
     policy: int,
 ) -> tuple[int, _Counts]: ...
+def widen(backend: int, type: int, src: int, dst: int, n: int, threads: int) -> int: ...
+def round(
+    backend: int,
+    type: int,
+    src: int,
+    dst: int,
+    n: int,
+    min_positive: float,
+    max_finite: float,
+    threads: int,
+) -> tuple[int, _Counts]: ...
 def copy(kind: int, dst: int, src: int, nbytes: int, threads: int) -> int: ...
 
 # compare.cc: pairs of arrays, statistics

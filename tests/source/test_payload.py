@@ -16,6 +16,7 @@ from halve.source import (
     data_size,
     inline_ref,
     payload_index,
+    payload_pieces,
     read_array,
     read_payload,
     set_payload,
@@ -148,3 +149,29 @@ def test_reading_bfloat16_and_nibbles() -> None:
     assert read_array(packed).astype(int).tolist() == [1, 2, -1]
     with pytest.raises(DataError, match="has no array form"):
         read_array(TensorRef("w", 99, (1,), b"a", (Span(0, 1),), 1, 9, "w"))
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 4, 7, 1 << 20])
+@pytest.mark.parametrize("item", [0, 4], ids=["whole", "between tags"])
+def test_pieces_are_the_payload_whatever_their_size(
+    piece_bytes: int, item: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(bytes(range(100)))
+    spans = (Span(3, 8, item), Span(20, 0), Span(40, 12, item))
+    for origin in (path, path.read_bytes()):
+        ref = TensorRef("w", DType.FLOAT, (5,), origin, spans, 20, 9, "tensor 'w'")
+        pieces = [bytes(piece) for piece in payload_pieces(ref, piece_bytes)]
+        assert b"".join(pieces) == read_payload(ref)
+        assert {len(piece) for piece in pieces[:-1]} <= {piece_bytes}
+
+
+def test_pieces_of_a_file_that_ends_early_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(bytes(10))
+    ref = TensorRef("w", DType.FLOAT, (5,), path, (Span(0, 20),), 20, 0, "tensor 'w'")
+    with pytest.raises(DataError, match="10 bytes were read where 20"):
+        list(payload_pieces(ref, 4))
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        list(payload_pieces(ref, 4))

@@ -16,12 +16,13 @@ from halve.search_options import SearchOptions
 from halve.search_types import FinalVerdict
 from halve.session.samples import Sample
 from halve.session.steps import Outputs
-from halve.session.written import JudgeSettings, open_written, reference_outputs
+from halve.session.written import JudgeSettings, check_loads, open_written, reference_outputs
 from halve.types import ConvertResult
 
 __all__ = ["Judge", "judge_settings"]
 
 _CPU = "CPUExecutionProvider"
+_FOLDER = "scratch-candidate"
 
 
 def judge_settings(options: SearchOptions) -> JudgeSettings:
@@ -85,11 +86,16 @@ class Judge:
         )
         return convert(self.source, target, options=options)
 
-    def judge_file(self, path: Path) -> FinalVerdict:
-        """The verdict on a written file, on all samples at the whole tolerance."""
+    def judge_file(self, path: Path, *, require_load: bool = True) -> FinalVerdict:
+        """The verdict on a written file, on all samples at the whole tolerance.
+
+        Without `require_load`, it is for the caller to see that the file itself loads.
+        """
         options = self.options
+        settings = judge_settings(options)
+        settings = replace(settings, require_load=settings.require_load and require_load)
         accept = None if options.validate is None else by_name(checked(options.validate))
-        return open_written(path, judge_settings(options)).judge(
+        return open_written(path, settings).judge(
             self.samples,
             self.references,
             None if options.validate_only else options.tolerances,
@@ -97,15 +103,35 @@ class Judge:
             accept=accept,
         )
 
+    def check_loads(self, path: Path) -> None:
+        """Whether ONNX Runtime takes a written file itself.
+
+        Raises:
+            SessionError: it does not.
+        """
+        check_loads(path, judge_settings(self.options))
+
     def candidate(
-        self, fp32_ids: Sequence[int], name: str, written: Callable[[Path], None] | None = None
+        self,
+        fp32_ids: Sequence[int],
+        name: str,
+        *,
+        beside: Callable[[Path], object] | None = None,
     ) -> tuple[ConvertResult, FinalVerdict]:
-        """Write a candidate inside the workspace, tell `written` where it is, and judge it."""
-        path = self.workspace.scratch("scratch-candidate") / name
+        """Write a candidate inside the workspace, and judge it.
+
+        `beside` is called with the file before that; it is then for the caller to see that the file
+        itself loads.
+        """
+        path = self.workspace.scratch(_FOLDER) / name
         result = self.convert(fp32_ids, path)
-        if written is not None:
-            written(path)
-        return result, self.judge_file(path)
+        if beside is not None:
+            beside(path)
+        return result, self.judge_file(path, require_load=beside is None)
+
+    def path_of(self, name: str) -> Path:
+        """Where the last candidate of that name is."""
+        return self.workspace.folder / _FOLDER / name
 
     def deliver(
         self, fp32_ids: Sequence[int], target: Path, judged: ConvertResult, verdict: FinalVerdict

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from halve.auto.borders import border_of
 from halve.auto.candidate import Judge, judge_settings
 from halve.auto.job import Job
 from halve.auto.records import Border
+from halve.search_options import SearchOptions
 from halve.search_types import FinalVerdict, UnitSet
-from halve.session.written import JudgeSettings, LoadingCheck
+from halve.session.loading import LoadingCheck
 from halve.types import CastRow, ConvertResult
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "loading_check"]
 
 
 class Delivery:
@@ -26,13 +28,15 @@ class Delivery:
     result: ConvertResult
     verdict: FinalVerdict
 
-    def __init__(self, job: Job, judge: Judge, name: str, *, checked: bool) -> None:
-        """Nothing is judged yet; with `checked` it is seen whether what is written loads."""
+    def __init__(self, job: Job, judge: Judge, name: str, ready: LoadingCheck | None) -> None:
+        """Nothing is judged yet; `ready` sees whether what is written loads."""
         self._job = job
         self._judge = judge
         self._name = name
-        self._checked = checked and _may_not_load(judge_settings(job.options))
+        self._checked = ready is not None
+        self._ready = ready
         self._loading: LoadingCheck | None = None
+        self._notes: tuple[str, ...] | None = None
 
     def __enter__(self) -> Delivery:
         """Nothing is begun by this."""
@@ -51,12 +55,24 @@ class Delivery:
         self.fp32 = fp32
         self._forget()
         # A large model is not loaded beside the judge's.
-        written = self._check if self._checked and not self._job.large else None
-        self.result, self.verdict = self._judge.candidate(self.ids(fp32), self._name, written)
+        beside = self._checked and not self._job.large
+        self.result, self.verdict = self._judge.candidate(
+            self.ids(fp32),
+            self._name,
+            beside=self._check if beside else None,
+        )
         return self.verdict.passed
 
     def write(self, target: Path) -> tuple[ConvertResult, FinalVerdict]:
-        """Write the model, which is judged again where it is not what was judged."""
+        """Write the model, which is judged again where it is not what was judged.
+
+        Raises:
+            SessionError: ONNX Runtime does not load it, even without optimisations.
+        """
+        if self._loading is not None:
+            self._notes = self._loading.notes()
+            if self._notes:
+                self._judge.check_loads(self._judge.path_of(self._name))
         converted, verdict = self._judge.deliver(
             self.ids(self.fp32), target, self.result, self.verdict
         )
@@ -66,23 +82,38 @@ class Delivery:
 
     def notes(self, target: Path) -> tuple[str, ...]:
         """What there is to say of loading the written file."""
-        if self._checked and self._loading is None:
-            self._check(target)
-        return () if self._loading is None else self._loading.notes()
+        if self._checked and self._notes is None:
+            self._notes = self._check(target).notes()
+        return self._notes or ()
 
-    def _check(self, path: Path) -> None:
-        self._loading = LoadingCheck(path, judge_settings(self._job.options))
+    def _check(self, path: Path) -> LoadingCheck:
+        library = self._job.options.convert.custom_op_library
+        self._loading = self._ready or LoadingCheck(library)
+        self._ready = None
+        self._loading.begin(path)
+        return self._loading
 
     def _forget(self) -> None:
         if self._loading is not None:
             self._loading.close()
-        self._loading = None
+        self._loading = self._notes = None
 
     def borders(self, casts: Sequence[CastRow]) -> tuple[Border, ...]:
         """What the written model's casts lie between."""
         return tuple(border_of(cast, self._job) for cast in casts)
 
 
-def _may_not_load(settings: JudgeSettings) -> bool:
-    """Whether the file itself was not loaded as users would, but is meant to be."""
-    return settings.level == "emulated" and settings.require_load
+@contextmanager
+def loading_check(options: SearchOptions, *, written: bool) -> Iterator[LoadingCheck | None]:
+    """A check that makes itself ready, for a model that is to be written and that users are meant
+    to load, but that is judged by its lowered form; else None.
+    """
+    settings = judge_settings(options)
+    if not (written and settings.level == "emulated" and settings.require_load):
+        yield None
+        return
+    check = LoadingCheck(settings.custom_op_library)
+    try:
+        yield check
+    finally:
+        check.close()

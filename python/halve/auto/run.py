@@ -14,7 +14,7 @@ from onnx import ModelProto
 
 from halve.auto.candidate import Judge
 from halve.auto.choice import settle_evaluator
-from halve.auto.delivery import Delivery
+from halve.auto.delivery import Delivery, loading_check
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
@@ -220,27 +220,28 @@ def _searched(
     """The result and, while the context lasts, the model that it makes, which is to be called
     `name` where it is to be written.
     """
-    started = time.monotonic()
-    job = prepare(source, samples, options, workspace)
-    options = job.options
-    diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
-    problem = _problem(job, diagnosis)
-    judge = Judge.prepare(source, samples, job.held_out, options, workspace)
-    job, chosen = settle_evaluator(job, judge, workspace)
-    evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
-    job, note = _with_margin(job, evaluator)
-    if note:
-        evaluator.close()
+    with loading_check(options, written=name is not None) as ready:
+        started = time.monotonic()
+        job = prepare(source, samples, options, workspace)
+        options = job.options
+        diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
+        problem = _problem(job, diagnosis)
+        judge = Judge.prepare(source, samples, job.held_out, options, workspace)
+        job, chosen = settle_evaluator(job, judge, workspace)
         evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
-    with Delivery(job, judge, name or _UNNAMED, checked=name is not None) as delivery:
-        with _Trials(job, problem, evaluator, judge) as trials:
-            outcome = _delivered(trials, delivery, evaluator, job)
-        if not (outcome.passed and delivery.verdict.passed):
-            raise VerdictError(_nothing_passes(delivery.verdict))
-        result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
-        result = replace(result, notes=(*chosen, *note))
-        _save(result, workspace)
-        yield result, delivery
+        job, note = _with_margin(job, evaluator)
+        if note:
+            evaluator.close()
+            evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
+        with Delivery(job, judge, name or _UNNAMED, ready) as delivery:
+            with _Trials(job, problem, evaluator, judge) as trials:
+                outcome = _delivered(trials, delivery, evaluator, job)
+            if not (outcome.passed and delivery.verdict.passed):
+                raise VerdictError(_nothing_passes(delivery.verdict))
+            result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
+            result = replace(result, notes=(*chosen, *note))
+            _save(result, workspace)
+            yield result, delivery
 
 
 def _delivered(trials: _Trials, delivery: Delivery, evaluator: OnDemand, job: Job) -> SearchOutcome:

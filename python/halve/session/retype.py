@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, TensorProto, TypeProto
 
 from halve.errors import DataError
-from halve.session.weight_store import Weights
+from halve.session.weight_store import Weights, widened
 from halve.source import payload_index
+from halve.types import DType
 
 __all__ = ["FLOAT", "HALF_CODES", "float_tensor", "retype_attributes", "retype_type"]
 
 FLOAT = int(TensorProto.FLOAT)
-_NUMPY_TYPES: dict[int, Any] = {
-    int(TensorProto.FLOAT16): np.float16,
-    int(TensorProto.BFLOAT16): ml_dtypes.bfloat16,
-}
-HALF_CODES = frozenset(_NUMPY_TYPES)
+HALF_CODES = frozenset({int(DType.FLOAT16), int(DType.BFLOAT16)})
 
 # Integer attributes of ONNX's and ONNX Runtime's ops that carry a type code.
 _TYPE_ATTRIBUTES = frozenset(
@@ -37,7 +32,7 @@ def float_tensor(tensor: TensorProto, name: str, weights: Weights) -> TensorProt
         DataError: the payload is external, or does not fit the shape.
     """
     if payload_index(tensor) is not None:
-        return weights.tensor(name, weights.array(tensor).astype(np.float32))
+        return weights.widened(name, tensor)
     if tensor.data_location == TensorProto.EXTERNAL:
         raise DataError(
             f"tensor {tensor.name!r} has its data in another file; load it first "
@@ -50,8 +45,7 @@ def float_tensor(tensor: TensorProto, name: str, weights: Weights) -> TensorProt
             f"tensor {tensor.name!r} holds {words.size} values; allowed: "
             f"{math.prod(shape)}, as its shape {list(shape)} says"
         )
-    values = words.view(_NUMPY_TYPES[tensor.data_type]).astype(np.float32)
-    return weights.tensor(name, values.reshape(shape))
+    return weights.tensor(name, widened(words.reshape(shape), DType(tensor.data_type)))
 
 
 def _words(tensor: TensorProto) -> NDArray[np.uint16]:

@@ -6,9 +6,6 @@ lowered by halve.session.lowering.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,8 +31,8 @@ from halve.session.steps import Outputs, roll
 __all__ = [
     "LEVELS",
     "JudgeSettings",
-    "LoadingCheck",
     "WrittenModel",
+    "check_loads",
     "open_written",
     "reference_outputs",
     "run_sample",
@@ -43,12 +40,6 @@ __all__ = [
 
 LEVELS = ("device", "emulated", "cpu")
 _UNOPTIMISED = "disabled"
-_LOAD = """
-import sys
-from pathlib import Path
-from halve.session.runtime import load
-load(sys.argv[1], custom_op_library=Path(sys.argv[2]) if sys.argv[2] else None)
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +140,19 @@ def open_written(converted: Path | ModelProto, settings: JudgeSettings) -> Writt
         return WrittenModel(load(converted, **_place(settings), **common), settings)
     session = load_lowered(converted, optimise=_UNOPTIMISED, **common)
     if settings.require_load:
-        # Only the file is in question, not what the CPU provider's optimiser makes of 16 bits.
-        load(converted, optimise=_UNOPTIMISED, **common)
+        check_loads(converted, settings)
     return WrittenModel(session, settings)
+
+
+def check_loads(converted: Path | ModelProto, settings: JudgeSettings) -> None:
+    """Whether ONNX Runtime takes a written model itself. Only the file is in question, not what the
+    CPU provider's optimiser makes of 16 bits.
+
+    Raises:
+        SessionError: it does not.
+    """
+    library = settings.custom_op_library
+    load(converted, optimise=_UNOPTIMISED, threads=settings.threads, custom_op_library=library)
 
 
 def _place(settings: JudgeSettings) -> dict[str, Any]:
@@ -163,45 +164,6 @@ def _place(settings: JudgeSettings) -> dict[str, Any]:
         "provider_options": settings.provider_options,
         "session_options": settings.session_options,
     }
-
-
-class LoadingCheck:
-    """Loads a written file on the CPU provider, fully optimised, while other work goes on.
-
-    It is done in a child process: ONNX Runtime's optimiser takes some 16-bit graphs for ones that
-    it can fuse, and then refuses them, or ends the process. Providers with 16-bit kernels are not
-    concerned.
-    """
-
-    def __init__(self, path: Path, settings: JudgeSettings) -> None:
-        """Start loading `path`, which must stay until it is told of or closed."""
-        library = "" if settings.custom_op_library is None else str(settings.custom_op_library)
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", _LOAD, str(path), library],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def notes(self) -> tuple[str, ...]:
-        """What there is to say of it, when that is known."""
-        _, said = self._child.communicate()
-        status = self._child.returncode
-        if status == 0:
-            return ()
-        lines = said.strip().splitlines()
-        reason = lines[-1] if status == 1 and lines else f"status {status}"
-        return (
-            "ONNX Runtime's CPU provider loads the written model only with graph optimisations off"
-            f" ({reason})",
-        )
-
-    def close(self) -> None:
-        """End it where it still goes on."""
-        if self._child.returncode is None:
-            self._child.kill()
-            self._child.communicate()
 
 
 def reference_outputs(

@@ -1,7 +1,7 @@
 """A model without its payload: its graph, and where each payload lies."""
 
 from halve.source.open import open_model
-from halve.source.payload import data_size, inline_ref, read_array, read_payload
+from halve.source.payload import data_size, inline_ref, payload_pieces, read_array, read_payload
 from halve.source.tensors import (
     clear_payload,
     iter_function_tensors,
@@ -21,6 +21,7 @@ __all__ = [
     "open_model",
     "payload_index",
     "payload_indices",
+    "payload_pieces",
     "read_array",
     "read_payload",
     "set_payload",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "data_size",
     "inline_ref",
     "packed",
+    "payload_pieces",
     "read_array",
     "read_payload",
     "shape_of",
@@ -204,6 +205,48 @@ def read_array(ref: TensorRef) -> np.ndarray[Any, np.dtype[Any]]:
     return numpy_helper.to_array(TensorProto(dims=ref.shape, data_type=ref.dtype, raw_data=payload))
 
 
+def payload_pieces(ref: TensorRef, piece_bytes: int) -> Iterator[memoryview]:
+    """The payload's bytes in order, `piece_bytes` at a time but for the last piece.
+
+    A piece is good until the next one is asked for: in pieces that stay in the caches a payload
+    takes a fraction of the time that it takes as a whole.
+
+    Raises:
+        DataError: as `read_payload`.
+    """
+    if isinstance(ref.origin, bytes) or any(span.item for span in ref.spans):
+        whole = memoryview(read_payload(ref))
+        for start in range(0, len(whole), piece_bytes):
+            yield whole[start : start + piece_bytes]
+        return
+    done = 0
+    try:
+        with ref.origin.open("rb", buffering=0) as file:
+            for piece in _file_pieces(file, ref.spans, bytearray(min(piece_bytes, ref.nbytes))):
+                done += len(piece)
+                yield piece
+    except OSError as error:
+        raise _unreadable(ref, ref.origin, error) from error
+    if done != ref.nbytes:
+        raise _short(ref, done)
+
+
+def _file_pieces(file: RawIOBase, spans: Sequence[Span], room: bytearray) -> Iterator[memoryview]:
+    """What spans without tags hold, the room full of it at a time; less where the file ends."""
+    view, filled = memoryview(room), 0
+    for span in spans:
+        file.seek(span.offset)
+        left = span.nbytes
+        while left and (count := file.readinto(view[filled : filled + left])):
+            left -= count
+            filled += count
+            if filled == len(room):
+                yield view
+                filled = 0
+    if filled:
+        yield view[:filled]
+
+
 def _extent(span: Span) -> int:
     """Bytes from the span's offset to its end, tags between items included."""
     tags = span.nbytes // span.item - 1 if span.item else 0
@@ -223,7 +266,11 @@ def _read_file(ref: TensorRef, path: Path) -> list[bytes]:
         with path.open("rb", buffering=0) as file:
             return [_plain(_read_span(file, span), span) for span in ref.spans]
     except OSError as error:
-        raise DataError(f"{path}: {ref.where}: cannot be read: {error.strerror}") from error
+        raise _unreadable(ref, path, error) from error
+
+
+def _unreadable(ref: TensorRef, path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: {ref.where}: cannot be read: {error.strerror}")
 
 
 def _read_span(file: RawIOBase, span: Span) -> bytes:
