@@ -12,7 +12,8 @@ from halve._native import cuda
 
 # Models without control flow; a test that takes `trained_model` runs on each of them.
 FIRST_GROUP = ("dtln_1", "ultraface_rfb", "mnist_cntk", "fastestdet", "yunet", "basic_pitch")
-_ON_TRAINED = pytest.StashKey[int]()
+_ON_TRAINED = "ran on trained models"
+_TRAINED_TESTS = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,7 @@ def trained_model(request: pytest.FixtureRequest, trained_model_dir: Path) -> Pa
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_ON_TRAINED] = 0
+    config.stash[_TRAINED_TESTS] = 0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -49,15 +50,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Counts the tests that ran, not those that were skipped, on trained models."""
+    """Says of a test's report whether it ran on trained models; reports cross processes."""
     report = yield
     uses = "trained_model_dir" in getattr(item, "fixturenames", ())
     if uses and call.when == "call" and not report.skipped:
-        item.config.stash[_ON_TRAINED] += 1
+        report.user_properties.append((_ON_TRAINED, True))
     return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> None:
+    """Counts those reports, in the process that prints them."""
+    if report.when == "call" and (_ON_TRAINED, True) in map(tuple, report.user_properties):
+        config.stash[_TRAINED_TESTS] += 1
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    terminalreporter.write_line(f"tests on trained models: {config.stash[_ON_TRAINED]}")
+    terminalreporter.write_line(f"tests on trained models: {config.stash[_TRAINED_TESTS]}")

@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from halve._native.cast import cast_into
+from halve._native.cast import round_into
 from halve._native.switches import SwitchBoard
 from halve.compare.verdict import compare_outputs
 from halve.errors import SampleError, SessionError
@@ -83,9 +83,9 @@ def weight_rounding(half: DType, bounds: CastBounds) -> Rounding:
 
     def rounding(array: NDArray[np.float32]) -> NDArray[np.float32]:
         flat = np.ascontiguousarray(array, np.float32)
-        result = np.empty(flat.shape, _HALF_TYPES[half])
-        cast_into(flat, result, half, bounds)
-        return result.astype(np.float32)
+        result = np.empty_like(flat)
+        round_into(flat, result, half, bounds)
+        return result
 
     return rounding
 
