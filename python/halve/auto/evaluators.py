@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,20 @@ from halve.search_options import SearchOptions
 from halve.search_types import Evaluator, Tolerances, Unit, UnitSet
 from halve.session.canary import check_arithmetic
 from halve.session.isolation import Isolated
-from halve.session.probe import Probe, ProbeSettings
+from halve.session.probe import LoadedProbe, Probe, ProbeSettings, load_probe
 from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 from halve.session.steps import Outputs
 from halve.source import open_model
 
-__all__ = ["build_probe", "build_sessions", "evaluator_name", "make_evaluator"]
+__all__ = [
+    "begin_probe",
+    "build_probe",
+    "build_sessions",
+    "evaluator_name",
+    "make_evaluator",
+]
 
 # Without a limit given, a trial may take this many times a float32 run, and this long at least.
 _TIMES_A_RUN, _LEAST_S = 20.0, 60.0
@@ -62,8 +68,15 @@ def evaluator_name(options: SearchOptions) -> str:
     return "sessions" if for_cpu or not on_cpu else "probe"
 
 
-def make_evaluator(job: Job, judge: Judge, workspace: Workspace) -> Evaluator:
-    """The evaluator of a job, within the margin of its tolerances.
+def _nothing() -> None:
+    """Where nothing was begun."""
+
+
+def make_evaluator(
+    job: Job, judge: Judge, workspace: Workspace, take: Callable[[], LoadedProbe | None] = _nothing
+) -> Evaluator:
+    """The evaluator of a job, within the margin of its tolerances; `take` gives a probe of the job
+    that was begun.
 
     Raises:
         OptionError: see `evaluator_name`.
@@ -77,6 +90,8 @@ def make_evaluator(job: Job, judge: Judge, workspace: Workspace) -> Evaluator:
     if evaluator_name(options) == "probe":
         settings = _probe_settings(job, timeout_s)
         factory: partial[Evaluator] = partial(build_probe, given, settings, workspace)
+        if not options.isolate:
+            return factory(take())
     else:
         if options.convert.target != "cpu":
             check_arithmetic(options.convert.dtype, provider=options.provider)
@@ -90,23 +105,36 @@ def make_evaluator(job: Job, judge: Judge, workspace: Workspace) -> Evaluator:
     return Isolated(factory, workers=workers, timeout_s=_GRACE * timeout_s)
 
 
-def build_probe(given: _Given, settings: ProbeSettings, workspace: Workspace) -> Evaluator:
+def build_probe(
+    given: _Given,
+    settings: ProbeSettings,
+    workspace: Workspace,
+    begun: LoadedProbe | None = None,
+) -> Evaluator:
     """A probe in this process."""
     samples = [
         Sample(sample.id, sample.inputs, reference)
         for sample, reference in zip(given.samples, given.references, strict=True)
     ]
-    source = given.source
+    loaded_probe = begun or _load_probe(given.source, given.units, settings, workspace)
+    return Probe(loaded_probe, given.units, samples, given.tolerances, settings)
+
+
+def begin_probe(job: Job, workspace: Workspace) -> LoadedProbe:
+    """What of a job's probe needs neither shapes nor statistics.
+
+    Raises:
+        SessionError: this runtime erases casts, or cannot load the model.
+    """
+    return _load_probe(job.source, job.units, _probe_settings(job, None), workspace)
+
+
+def _load_probe(
+    source: Source, units: Sequence[Unit], settings: ProbeSettings, workspace: Workspace
+) -> LoadedProbe:
     # What ONNX Runtime maps stays readable when the files' names are gone.
     with loaded(source, open_model(source, allow_links=True), workspace) as (proto, store):
-        return Probe(
-            proto,
-            given.units,
-            samples,
-            given.tolerances,
-            settings,
-            store=store,
-        )
+        return load_probe(proto, units, settings, store=store)
 
 
 def build_sessions(
@@ -125,7 +153,7 @@ def build_sessions(
     )
 
 
-def _probe_settings(job: Job, timeout_s: float) -> ProbeSettings:
+def _probe_settings(job: Job, timeout_s: float | None) -> ProbeSettings:
     options, convert = job.options, job.options.convert
     graph = job.model.proto.graph
     place = {"device_id": str(options.devices[0])} | dict(options.provider_options)

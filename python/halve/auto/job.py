@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,50 +86,71 @@ class Job:
         return tuple(sorted({*self.options.convert.fp32_nodes}))
 
 
+def _ignore(_: Job) -> None:
+    """Where nothing is begun."""
+
+
 def prepare(
-    source: Source, samples: Sequence[Sample], options: SearchOptions, workspace: Workspace
+    source: Source,
+    samples: Sequence[Sample],
+    options: SearchOptions,
+    workspace: Workspace,
+    begin: Callable[[Job], None] = _ignore,
 ) -> Job:
     """Read the model's graph, run its statistics, and find its units.
+
+    `begin` is called with the job before anything is run: it has no statistics then, and its units
+    no costs.
 
     Raises:
         HalveError: the model, the samples or the options do not do; see halve.search.
     """
-    options, warnings = _resolved(source, options)
-    model = open_model(source, allow_links=options.convert.allow_links)
-    convert = at_own_opset(options.convert, model.proto)
-    options = replace(options, convert=convert)
-    analysis = analyse(model.proto, convert.type_oracle)
-    profile = load_target(convert.target)
-    held_out = split_samples(samples, options.holdout)
-    shown = [sample for index, sample in enumerate(samples) if index not in held_out]
-    names = [text(value.name) for value in analysis.main.values.values() if _observed(value)]
-    with loaded(source, model, workspace) as (proto, store):
-        measured = observe(
-            proto,
-            names,
-            shown,
-            store=store,
-            threads=options.threads_per_trial,
-            feedback=options.feedback,
-            custom_op_library=convert.custom_op_library,
-        )
+    job = _outline(source, samples, options)
+    begin(job)
+    measured = _observe(job, workspace)
     shapes: dict[tuple[str, str], Sequence[int]] = {
         ("", name): item.shape for name, item in measured.items()
     }
-    shapes |= {("", text(t.name)): tuple(t.dims) for t in model.proto.graph.initializer}
+    shapes |= {("", text(t.name)): tuple(t.dims) for t in job.model.proto.graph.initializer}
+    convert = job.options.convert
+    units = search_units(job.analysis, convert, load_target(convert.target), shapes=shapes)
+    return replace(job, units=units, statistics=measured, shapes=shapes)
+
+
+def _outline(source: Source, samples: Sequence[Sample], options: SearchOptions) -> Job:
+    """The job as far as the graph tells."""
+    options, warnings = _resolved(source, options)
+    model = open_model(source, allow_links=options.convert.allow_links)
+    convert = at_own_opset(options.convert, model.proto)
+    analysis = analyse(model.proto, convert.type_oracle)
+    profile = load_target(convert.target)
     return Job(
         source=source,
         model=model,
         analysis=analysis,
         plan=make_plan(analysis, convert, profile, model_hash=model.digest),
-        units=search_units(analysis, convert, profile, shapes=shapes),
-        statistics=measured,
-        shapes=shapes,
+        units=search_units(analysis, convert, profile),
+        statistics={},
+        shapes={},
         samples=tuple(samples),
-        held_out=held_out,
-        options=options,
+        held_out=split_samples(samples, options.holdout),
+        options=replace(options, convert=convert),
         warnings=tuple(warnings),
     )
+
+
+def _observe(job: Job, workspace: Workspace) -> dict[str, ValueStatistics]:
+    names = [text(value.name) for value in job.analysis.main.values.values() if _observed(value)]
+    with loaded(job.source, job.model, workspace) as (proto, store):
+        return observe(
+            proto,
+            names,
+            job.shown,
+            store=store,
+            threads=job.options.threads_per_trial,
+            feedback=job.options.feedback,
+            custom_op_library=job.options.convert.custom_op_library,
+        )
 
 
 def at_own_opset(options: ConvertOptions, proto: ModelProto) -> ConvertOptions:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.auto.beginning import Beginning
 from halve.auto.candidate import Judge
 from halve.auto.choice import settle_evaluator
 from halve.auto.delivery import Delivery, loading_check
@@ -220,15 +221,18 @@ def _searched(
     """The result and, while the context lasts, the model that it makes, which is to be called
     `name` where it is to be written.
     """
-    with loading_check(options, written=name is not None) as ready:
+    with (
+        loading_check(options, written=name is not None) as ready,
+        Beginning(workspace) as beginning,
+    ):
         started = time.monotonic()
-        job = prepare(source, samples, options, workspace)
+        job = prepare(source, samples, options, workspace, beginning.begin)
         options = job.options
         diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
         problem = _problem(job, diagnosis)
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)
         job, chosen = settle_evaluator(job, judge, workspace)
-        evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
+        evaluator = OnDemand(partial(make_evaluator, job, judge, workspace, beginning.take))
         job, note = _with_margin(job, evaluator)
         if note:
             evaluator.close()

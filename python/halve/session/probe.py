@@ -37,11 +37,11 @@ from halve.session.roundings import CastRoundings, OperatorRoundings, Roundings,
 from halve.session.runtime import Run, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
-from halve.session.switches import SWITCHES
+from halve.session.switches import SWITCHES, Switch
 from halve.session.weight_store import MAPPED, InlineWeights, WeightStore
 from halve.types import CastBounds, DType
 
-__all__ = ["Probe", "ProbeSettings", "weight_rounding"]
+__all__ = ["LoadedProbe", "Probe", "ProbeSettings", "load_probe", "weight_rounding"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -90,12 +90,38 @@ def weight_rounding(half: DType, bounds: CastBounds) -> Rounding:
     return rounding
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedProbe:
+    """The session of a gated model, and what its switches rule. It depends on no sample."""
+
+    session: Session
+    switches: tuple[Switch, ...]
+
+
+def load_probe(
+    model: ModelProto,
+    units: Sequence[Unit],
+    settings: ProbeSettings,
+    *,
+    store: WeightStore | None = None,
+) -> LoadedProbe:
+    """Gate `model`, which is changed, and load it. Of units their nodes matter alone.
+
+    With a `store` the model is one without its payload, which is written there.
+
+    Raises:
+        SessionError: this runtime erases casts, or cannot load the model.
+    """
+    gated = _gate(model, units, settings, store)
+    return LoadedProbe(_load(gated.model, settings, store), tuple(gated.switches))
+
+
 class Probe:
     """Evaluates sets of float32 units by emulation; one session for any number of threads."""
 
     def __init__(  # noqa: PLR0913 - the model, the question, and where weights go
         self,
-        model: ModelProto,
+        model: ModelProto | LoadedProbe,
         units: Sequence[Unit],
         samples: Sequence[Sample],
         tolerances: Tolerances,
@@ -103,9 +129,8 @@ class Probe:
         *,
         store: WeightStore | None = None,
     ) -> None:
-        """Gate `model`, which is changed, load it, and run the float32 references.
-
-        With a `store` the model is one without its payload, which is written there.
+        """Load `model` with its `store` (see load_probe) unless that was done, and run the float32
+        references.
 
         `samples` are in the source's types; golden outputs, where a sample has them, are what it
         is compared with.
@@ -114,11 +139,12 @@ class Probe:
             SessionError: this runtime erases casts, or cannot load or run the model.
             SampleError: a sample does not fit the model.
         """
-        gated = _gate(model, units, settings, store)
-        self._session = _load(gated.model, settings, store)
+        if isinstance(model, ModelProto):
+            model = load_probe(model, units, settings, store=store)
+        self._session = model.session
         self._board = SwitchBoard(
-            [switch.rounds for switch in gated.switches],
-            [switch.settled for switch in gated.switches],
+            [switch.rounds for switch in model.switches],
+            [switch.settled for switch in model.switches],
             len(units),
         )
         self.units = tuple(units)
