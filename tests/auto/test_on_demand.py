@@ -47,6 +47,16 @@ def test_it_is_made_by_the_first_run_and_again_after_room_was_made() -> None:
     assert recorder.alive == 0
 
 
+def test_what_was_learnt_is_not_run() -> None:
+    recorder = Recorder()
+    evaluator = OnDemand(recorder.make)
+    known = (Trial(0, failure="first"), Trial(1, failure="second"))
+    evaluator.learn(frozenset({2}), known)
+    assert tuple(evaluator.run(frozenset({2}), sample) for sample in (0, 1)) == known
+    assert recorder.made == 0
+    assert evaluator.run(frozenset({2, 3}), 1) == Trial(1, failure="[2, 3]")
+
+
 def test_room_waits_for_runs_and_runs_wait_for_room() -> None:
     recorder = Recorder()
     evaluator = OnDemand(recorder.make)

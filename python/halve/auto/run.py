@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -269,15 +270,19 @@ def _passes(
         return delivery.passes(fp32)
 
 
-def _with_margin(job: Job, evaluator: Evaluator) -> tuple[Job, tuple[str, ...]]:
+def _with_margin(job: Job, evaluator: OnDemand) -> tuple[Job, tuple[str, ...]]:
     """The job with the whole tolerance where all float32 passes that, but not the margin."""
     margin = job.options.margin
     every = frozenset(range(len(job.units)))
-    errors = [evaluator.run(every, sample).error for sample in range(len(job.samples))]
-    if job.options.validate_only or not 1 < max(errors) <= 1 / margin:
+    with ThreadPoolExecutor(job.options.workers or os.cpu_count() or 1) as pool:
+        trials = list(pool.map(partial(evaluator.run, every), range(len(job.samples))))
+    worst = max(trial.error for trial in trials)
+    if job.options.validate_only or not 1 < worst <= 1 / margin:
+        if job.options.validate is None:  # which may change what it is shown
+            evaluator.learn(every, trials)
         return job, ()
     note = (
-        f"with every node float32 the cast inputs and outputs alone use {max(errors) * margin:.3g}"
+        f"with every node float32 the cast inputs and outputs alone use {worst * margin:.3g}"
         f" of the tolerance, so the search worked at all of it instead of {margin:g}"
     )
     return replace(job, options=replace(job.options, margin=1.0)), (note,)
