@@ -38,7 +38,9 @@ def read(stored_tensor: TensorProto, folder: Path) -> np.ndarray[Any, Any]:
 def test_settled_weights_are_those_of_the_model(elements: int, tmp_path: Path) -> None:
     values = np.random.default_rng(1).standard_normal(elements, np.float32)
     proto, store = stored({"a": values, "b": values[::-1].copy()}, tmp_path)
+    before = store.array(proto.graph.initializer[1])
     first, second = store.settle(proto).graph.initializer
+    np.testing.assert_array_equal(before, values[::-1])
     np.testing.assert_array_equal(read(first, tmp_path), values)
     np.testing.assert_array_equal(read(second, tmp_path), values[::-1])
 

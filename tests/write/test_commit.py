@@ -20,7 +20,7 @@ from write_support import check_halved, contents, halved, make_model, names_in, 
 from halve.errors import DataError, HalveError, OutputError
 from halve.options import ConvertOptions, Progress
 from halve.types import SourceModel
-from halve.write import write_model
+from halve.write import copy_model, write_model
 from halve.write.locks import try_lock, unlock
 from halve.write.staging import Staging, clear_leftovers
 
@@ -88,6 +88,24 @@ def test_a_second_run_replaces_the_first(
     files = write(source, folder / "m.onnx", second)
     assert names_in(folder) == sorted(files)
     check_halved(folder / "m.onnx")
+
+
+def test_a_copy_replaces_a_model_and_its_data(source: SourceModel, folder: Path) -> None:
+    made = write_model(halved(source), source, folder / "made.onnx", options=EMBEDDED)
+    write(source, folder / "m.onnx", SHARDS)
+    summary = copy_model(made, source, folder / "m.onnx")
+    assert names_in(folder) == ["m.onnx", "made.onnx"]
+    assert (summary.files, summary.rows) == ((folder / "m.onnx",), made.rows)
+    assert (folder / "m.onnx").read_bytes() == (folder / "made.onnx").read_bytes()
+
+
+def test_a_copy_does_not_replace_the_source(source: SourceModel, folder: Path) -> None:
+    made = write_model(halved(source), source, folder / "made.onnx", options=EMBEDDED)
+    assert source.path is not None
+    before = source.path.read_bytes()
+    with pytest.raises(OutputError, match="the source is never overwritten"):
+        copy_model(made, source, source.path)
+    assert source.path.read_bytes() == before
 
 
 def test_live_data_is_never_overwritten(source: SourceModel, folder: Path) -> None:
@@ -295,6 +313,15 @@ def test_a_full_disk(source: SourceModel, small_disk: Path, options: ConvertOpti
     (small_disk / "m.onnx").write_text("old")
     with unharmed(small_disk), pytest.raises(OutputError, match=r"disk/m\.onnx.*No space left"):
         write(source, small_disk / "m.onnx", options)
+
+
+def test_a_copy_that_a_disk_has_no_room_for(
+    source: SourceModel, folder: Path, small_disk: Path
+) -> None:
+    made = write_model(halved(source), source, folder / "made.onnx", options=EMBEDDED)
+    (small_disk / "m.onnx").write_text("old")
+    with unharmed(small_disk), pytest.raises(OutputError, match=r"disk/m\.onnx.*No space left"):
+        copy_model(made, source, small_disk / "m.onnx")
 
 
 # Leftovers.

@@ -17,7 +17,9 @@ from halve.search_types import FinalVerdict
 from halve.session.samples import Sample
 from halve.session.steps import Outputs
 from halve.session.written import JudgeSettings, check_loads, open_written, reference_outputs
+from halve.source import open_model
 from halve.types import ConvertResult
+from halve.write import copy_model
 
 __all__ = ["Judge", "judge_settings"]
 
@@ -137,8 +139,13 @@ class Judge:
         self, fp32_ids: Sequence[int], target: Path, judged: ConvertResult, verdict: FinalVerdict
     ) -> tuple[ConvertResult, FinalVerdict]:
         """Write the model to `target`. Its bytes are those that were judged, or it is judged
-        again.
+        again: data files may have other names there.
         """
+        if len(judged.summary.files) == 1:
+            model = open_model(self.source, allow_links=self.options.convert.allow_links)
+            summary = copy_model(judged.summary, model, target)
+            warnings = tuple(dict.fromkeys((*judged.warnings, *summary.warnings)))
+            return replace(judged, target=target, summary=summary, warnings=warnings), verdict
         result = self.convert(fp32_ids, target)
         pairs = zip(judged.summary.files, result.summary.files, strict=True)
         if all(filecmp.cmp(first, second, shallow=False) for first, second in pairs):

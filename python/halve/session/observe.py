@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from halve.compare import statistics
+from halve.session.feeds import Port
 from halve.session.runtime import load, run
 from halve.session.samples import Sample
 from halve.session.steps import roll
-from halve.session.weight_store import InlineWeights, Weights, WeightStore
+from halve.session.weight_store import MAPPED, InlineWeights, Weights, WeightStore
 
 __all__ = ["ValueStatistics", "observe"]
 
@@ -31,6 +32,8 @@ UNDERFLOW = 2.0**-25
 _INTEGERS = 2048.0
 _BATCH_BYTES = 256 << 20
 _FIRST_BATCH = 16
+# Packing the weights of a large model takes about as long as it saves in this many runs.
+_RUNS_WORTH_PACKING = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class ValueStatistics:
 def observe(  # noqa: PLR0913 - keywords, all with defaults
     model: ModelProto,
     names: Sequence[str],
-    samples: Iterable[Sample],
+    samples: Sequence[Sample],
     *,
     store: WeightStore | None = None,
     threads: int = 1,
@@ -93,14 +96,16 @@ def observe(  # noqa: PLR0913 - keywords, all with defaults
         optimise=False,
         threads=threads,
         external_data_folder=None if store is None else store.folder,
+        session_options=MAPPED if store is not None and len(samples) < _RUNS_WORTH_PACKING else {},
         where="statistics run",
         **settings,
     )
-    floats = {port.name for port in session.outputs if port.type == "tensor(float)"}
+    floats = {port.name: port for port in session.outputs if port.type == "tensor(float)"}
     wanted = [name for name in wanted if name in floats]
+    told = _told_sizes(floats.values())
     found: dict[str, ValueStatistics] = {}
     for sample in samples:
-        for batch in _batches(wanted, found):
+        for batch in _batches(wanted, told, found):
 
             def step(
                 feeds: Mapping[str, NDArray[Any]], batch: Sequence[str] = batch
@@ -126,17 +131,29 @@ def _weights(
     }
 
 
-def _batches(names: Sequence[str], found: Mapping[str, ValueStatistics]) -> Iterable[Sequence[str]]:
-    """Runs of names whose arrays fit the budget, by the sizes that are known so far."""
+def _told_sizes(ports: Iterable[Port]) -> dict[str, int]:
+    """The bytes of float32 values whose shapes ONNX Runtime knows before a run."""
+    return {
+        port.name: 4 * math.prod(sizes)
+        for port in ports
+        if len(sizes := [dim for dim in port.shape if isinstance(dim, int)]) == len(port.shape) > 0
+    }
+
+
+def _batches(
+    names: Sequence[str], told: dict[str, int], found: Mapping[str, ValueStatistics]
+) -> Iterable[Sequence[str]]:
+    """Runs of names whose arrays fit the budget, by the sizes in bytes that are known so far."""
     start = 0
     while start < len(names):
-        # Where nothing is known yet, a few show how large values are.
-        limit = len(names) if found else start + _FIRST_BATCH
-        largest = max((_nbytes(item) for item in found.values()), default=0)
+        sizes = told | {name: _nbytes(item) for name, item in found.items()}
+        # Where nothing was seen yet, a few show how large values of unknown shape are.
+        blind = len(names) if found else _FIRST_BATCH
+        largest = max(sizes.values(), default=0)
         size, stop = 0, start
-        while stop < min(limit, len(names)) and (stop == start or size < _BATCH_BYTES):
-            known = found.get(names[stop])
-            size += largest if known is None else _nbytes(known)
+        while stop < len(names) and (stop == start or (size < _BATCH_BYTES and blind > 0)):
+            size += sizes.get(names[stop], largest)
+            blind -= names[stop] not in sizes
             stop += 1
         yield names[start:stop]
         start = stop

@@ -17,6 +17,7 @@ from halve.source import (
     clear_payload,
     inline_ref,
     iter_tensors,
+    payload_array,
     payload_index,
     payload_pieces,
     read_array,
@@ -78,7 +79,9 @@ def widened(array: NDArray[Any], half: DType) -> NDArray[np.float32]:
 class WeightStore:
     """Weights of a model that was opened without its payload (halve.source.open_model).
 
-    One tensor is in memory at a time. What is written stays until the folder is removed.
+    Payloads are copied to the file once, and used from there: no more than a piece of one is in
+    memory otherwise. What is written stays until the folder is removed, and what uses it longer
+    keeps it.
     """
 
     def __init__(self, folder: Path, refs: Sequence[TensorRef], name: str = _FILE) -> None:
@@ -91,9 +94,14 @@ class WeightStore:
         self._path.touch()
 
     def array(self, tensor: TensorProto) -> NDArray[Any]:
-        """A tensor's values."""
+        """A tensor's values, in the file where their payload is not in the model."""
         index = payload_index(tensor)
-        return read_array(inline_ref(tensor, tensor.name) if index is None else self._refs[index])
+        ref = inline_ref(tensor, tensor.name) if index is None else self._refs[index]
+        if index is None or ref.nbytes == 0:
+            return read_array(ref)
+        offset, nbytes = self._place(index)
+        mapped = np.memmap(self._path, np.uint8, "r", offset, nbytes)
+        return payload_array(ref, mapped.data)
 
     def tensor(self, name: str, array: NDArray[np.float32]) -> TensorProto:
         """A new tensor with these values."""
@@ -122,12 +130,16 @@ class WeightStore:
             index = payload_index(tensor)
             if index is None:
                 continue
-            if index not in self._places:
-                ref = self._refs[index]
-                self._places[index] = self._append(payload_pieces(ref, _PIECE_BYTES), ref.nbytes)
             clear_payload(tensor)
-            _refer(tensor, self._path.name, *self._places[index])
+            _refer(tensor, self._path.name, *self._place(index))
         return model
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Where a payload is in the file; it is copied there once."""
+        if index not in self._places:
+            ref = self._refs[index]
+            self._places[index] = self._append(payload_pieces(ref, _PIECE_BYTES), ref.nbytes)
+        return self._places[index]
 
     def _append(self, pieces: Iterable[memoryview], nbytes: int) -> tuple[int, int]:
         offset = -(-self._end // _ALIGNMENT) * _ALIGNMENT

@@ -1,7 +1,14 @@
 """A model without its payload: its graph, and where each payload lies."""
 
 from halve.source.open import open_model
-from halve.source.payload import data_size, inline_ref, payload_pieces, read_array, read_payload
+from halve.source.payload import (
+    data_size,
+    inline_ref,
+    payload_array,
+    payload_pieces,
+    read_array,
+    read_payload,
+)
 from halve.source.tensors import (
     clear_payload,
     iter_function_tensors,
@@ -19,6 +26,7 @@ __all__ = [
     "iter_function_tensors",
     "iter_tensors",
     "open_model",
+    "payload_array",
     "payload_index",
     "payload_indices",
     "payload_pieces",

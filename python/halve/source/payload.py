@@ -23,6 +23,7 @@ __all__ = [
     "data_size",
     "inline_ref",
     "packed",
+    "payload_array",
     "payload_pieces",
     "read_array",
     "read_payload",
@@ -196,13 +197,22 @@ def read_array(ref: TensorRef) -> np.ndarray[Any, np.dtype[Any]]:
     Raises:
         DataError: the payload cannot be read, or the type has no size.
     """
-    payload = read_payload(ref)
+    return payload_array(ref, read_payload(ref))
+
+
+def payload_array(ref: TensorRef, payload: bytes | memoryview) -> np.ndarray[Any, np.dtype[Any]]:
+    """As `read_array`, of a payload that is there already, whose memory the array uses.
+
+    Raises:
+        DataError: the type has no size.
+    """
     dtype = _NUMPY.get(ref.dtype)
     if dtype is not None:
         return np.frombuffer(payload, dtype).reshape(ref.shape)
     if data_size(ref.dtype, ref.shape) is None:
         raise DataError(f"{ref.where}: element type {_type_name(ref.dtype)} has no array form")
-    return numpy_helper.to_array(TensorProto(dims=ref.shape, data_type=ref.dtype, raw_data=payload))
+    data = bytes(payload)
+    return numpy_helper.to_array(TensorProto(dims=ref.shape, data_type=ref.dtype, raw_data=data))
 
 
 def payload_pieces(ref: TensorRef, piece_bytes: int) -> Iterator[memoryview]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from halve._native.stream import LITERAL, Output, Piece, Resources, StreamResult, run_stream
@@ -17,7 +18,7 @@ from halve.write.rows import make_rows
 from halve.write.staging import Staging
 from halve.write.target import check_target, resolve_target
 
-__all__ = ["write_model"]
+__all__ = ["copy_model", "write_model"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,6 +62,24 @@ def write_model(
         writer = _Writer(rewritten, staging, place, options, ahead)
         done = None if copied is None else writer.copy(source, copied)
         return done or writer.write()
+
+
+def copy_model(made: WriteSummary, source: SourceModel, target: Path) -> WriteSummary:
+    """Write to `target` a copy of what was made of `source`: a model without data files.
+
+    Links, permissions, the moment of replacing and what is left after an exception are as for
+    `write_model`.
+
+    Raises:
+        OutputError: the target cannot be written; see `check_target`.
+    """
+    check_target(source, target)
+    place = resolve_target(target)
+    (path,) = made.files
+    with Staging(place) as staging:
+        staging.copy(path)
+        staging.commit()
+        return replace(made, files=(place,), warnings=(*made.warnings, *staging.warnings))
 
 
 # The number of a data file (None: the model), its plan, and its pieces with jobs of their own.

@@ -86,6 +86,16 @@ class Staging:
             os.close(os.open(path, flags, 0o666))
         return path
 
+    def copy(self, model: Path) -> None:
+        """Copy a model that has no data files, to be committed."""
+        place = self.create()
+        with _explained(self._target.parent):
+            try:
+                shutil.copyfile(model, place)
+            except OSError as error:  # which names the model, whatever failed
+                error.filename = str(self._target)
+                raise
+
     def place_of(self, number: int | None) -> Path:
         """Where the data file of that number, or the model (None), is before it is published."""
         return self._folder / (_MODEL if number is None else f"data-{number}")
