@@ -3,11 +3,10 @@
     python benchmarks/probe.py [--models DIR] [--only NAME,…] [--rounds 21] [--json FILE]
 
 Ratios are medians over interleaved rounds, in processor time, each run right after one like it: a
-trial with all units in 16 bits,
-with none, and with every second one, against the plain model at the same optimisation level
-("disabled"), and with both fully optimised. "static" is what a trial can hardly be faster than: a
-run of the model with all its roundings and no gate. The last line is what ONNX Runtime takes to
-enter a gate, which a trial does for each unit of a region whose units differ.
+trial with all units in 16 bits, with none, and with every second one, against the plain model at
+the same optimisation level ("disabled"), and with both fully optimised. "static" is a run of the
+model with all its roundings, as casts, and no gate. The last line is what ONNX Runtime takes to
+enter a gate, which a trial does for each node whose weights change when they are rounded.
 """
 
 from __future__ import annotations

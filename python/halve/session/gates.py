@@ -8,7 +8,8 @@ Rules:
    value, or takes its positive part, does so before the value is rounded: that changes no bit.
 3. Weights are rounded within the bounds of the conversion and stay constants, which kernels pack:
    a node that reads a weight that rounding changes stands in both branches of an `If`, with the
-   rounded copy in one. Small operands of elementwise nodes are chosen when the model runs.
+   rounded copy in one, together with the activation that belongs to it. Small operands of
+   elementwise nodes are chosen when the model runs.
 4. Constant nodes become initializers: read from inside an `If`, only those are packed, and only
    where they belong to the branch.
 5. An initializer that is also a graph input stops being an input: else it would be no constant.
@@ -24,7 +25,7 @@ and read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
@@ -117,6 +118,8 @@ class _Gates:
                 self._member[info.id] = unit, info
                 inner = fused and info is not unit.nodes[-1]
                 self._rounds[info.id] = () if inner else info.out_slots
+        # Nodes with rounded weights and with their own, by what an activation behind them reads.
+        self._waiting: dict[str, tuple[NodeProto, NodeProto]] = {}
         self._outermost: list[Scope] = []
         self._ids: dict[tuple[str, int], int] = {}
         self._calls = {(f.domain, f.name) for f in model.functions}
@@ -224,11 +227,19 @@ class _Gates:
             node.input[slot] = self._read(node.input[slot], unit, scope, made)
         for slot in self._rounds[number]:
             node.output[slot] = scope.raw.get(node.output[slot], "")
+        if info.neutral and node.input[0] in self._waiting:
+            both = self._waiting.pop(node.input[0])
+            return [self._branches([(variant, node) for variant in both], unit, scope)]
         other = self._weights.with_rounded(node, info.in_slots, scope)
         if other is None:
             return [*made, node]
         chosen = self._chosen(node, other, unit, scope, made)
-        return [*made, chosen or self._branches(node, other, unit, scope)]
+        if chosen is not None:
+            return [*made, chosen]
+        if unit.nodes[-1].neutral and not info.neutral:
+            self._waiting[node.output[0]] = other, node
+            return made
+        return [*made, self._branches([(other,), (node,)], unit, scope)]
 
     def _read(self, name: str, unit: Unit, scope: Scope, made: list[NodeProto]) -> str:
         """What a unit reads in place of `name`; weights stay (rule 3)."""
@@ -276,16 +287,21 @@ class _Gates:
         made += chosen
         return result
 
-    def _branches(self, node: NodeProto, other: NodeProto, unit: Unit, scope: Scope) -> NodeProto:
-        """An If between the unit's node with rounded weights and with its own."""
-        outputs = [name for name in node.output if name]
+    def _branches(
+        self, variants: Sequence[Sequence[NodeProto]], unit: Unit, scope: Scope
+    ) -> NodeProto:
+        """An If between a unit's nodes with rounded weights and with their own."""
+        outputs = [name for name in variants[0][-1].output if name]
         graphs: list[GraphProto] = []
-        for variant in (other, node):
-            copy = copy_node(variant)
-            names = {name: self._name(name) for name in outputs}
-            for slot, name in enumerate(copy.output):
-                copy.output[slot] = names.get(name, "")
-            graphs.append(graph_of("variant", [copy], list(names.values())))
+        for nodes in variants:
+            names: dict[str, str] = {"": ""}
+            copies = [copy_node(node) for node in nodes]
+            for node in copies:
+                for slot, name in enumerate(node.input):
+                    node.input[slot] = names.get(name, name)
+                for slot, name in enumerate(node.output):
+                    node.output[slot] = names.setdefault(name, self._name(name))
+            graphs.append(graph_of("variant", copies, [names[name] for name in outputs]))
             own_weights(graphs[-1], scope)
         condition = scope.condition(self._switch((unit.index,)), self._name)
         return if_node(self._name(f"unit{unit.index}"), condition, outputs, *graphs)
