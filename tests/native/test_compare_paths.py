@@ -195,24 +195,45 @@ def test_pairs_a_few_places_apart(
             assert_compares(a[ordinary], b[ordinary], backend, rtol, atol)
 
 
+def one_a_group(values: Array, other: float) -> Array:
+    """Each value as the first of 256 elements, of which the others are `other`."""
+    spread = np.full(values.size * 256, other, values.dtype)
+    spread[::256] = values
+    return spread
+
+
 @every_16_bit_pairing
 @pytest.mark.parametrize("scale", [-120, -14, 0, 4])
 def test_maxima_that_rise_by_the_least_possible(
     backend: str, a_type: np.dtype[Any], b_type: np.dtype[Any], scale: int
 ) -> None:
-    size, error = np.meshgrid(np.arange(1024, 2048), np.arange(250, 680))
-    near = np.abs(error - size / 3) < 6
-    y, x = size[near] / 1024, (size[near] + error[near]) / 1024
+    # Ratios just below one half, of which the nearest are some 2^-22 apart.
+    size, error = np.meshgrid(np.arange(2048, 4096, 2), np.arange(999, 2012))
+    near = np.abs(error - 0.49 * size) < 4
     scale = max(scale, -14) if FLOAT16 in (a_type, b_type) else scale
-    b, a = (np.ldexp(v, scale) for v in (y, x))
+    b, a = (np.ldexp(v[near], scale - 11) for v in (size, size - error))
     there = (a == cast(a, a_type)) & (b == cast(b, b_type))
     a, b = a[there], b[there]
-    for key in ((a - b) / b, a - b, -a, np.random.default_rng(15).random(a.size)):
+    for key in ((b - a) / b, b - a):
         order = np.argsort(key, kind="stable")
-        pair = cast(a[order], a_type), cast(b[order], b_type)
-        for rtol, atol in [(1.0, 0.0), (0.33, 1e-3), (0.0, 1e30)]:
-            assert_compares(*pair, backend, rtol, atol)
-            assert_compares(-pair[0], -pair[1], backend, rtol, atol)
+        x, y = cast(a[order], a_type), cast(b[order], b_type)
+        assert_compares(x, y, backend, 1.0, 0.0)
+        gaps = np.diff(key[order]) / key[order][1:]
+        for i in np.flatnonzero(gaps > 0)[np.argsort(gaps[gaps > 0], kind="stable")[:12]]:
+            pairs = one_a_group(x[i : i + 2], 1), one_a_group(y[i : i + 2], 1)
+            assert_compares(*pairs, backend, 1.0, 0.0)
+            assert_compares(-pairs[0], -pairs[1], backend, 0.49, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16])
+def test_16_bit_differences_that_float32_rounds(backend: str, dtype: np.dtype[Any]) -> None:
+    # 1 and ever a little more, after a ratio that none reaches again.
+    least = 1 if dtype == FLOAT16 else 0x3000
+    small = np.arange(least, least + 70).astype(np.uint16).view(dtype)
+    for b in (-small, -small[::-1]):
+        pairs = one_a_group(np.ones(b.size, dtype), 1), one_a_group(b, 1)
+        for rtol, atol in [(1e30, 0.0), (0.0, 10.0), (0.5, 0.5)]:
+            assert_compares(*pairs, backend, rtol, atol)
 
 
 @every_16_bit_pairing
