@@ -9,8 +9,6 @@
 namespace halve::kernels {
 namespace {
 
-constexpr unsigned kTogether = 2;  // blocks whose sums are formed in turn
-
 // Sixteen staged elements of at most 32 bits, as float32.
 template <class V, class T>
 struct Elements {
@@ -358,16 +356,29 @@ HALVE_INLINE void measure_blocks(const char* p, uint64_t n, StatsThresholds thre
   }
 }
 
+// As many whole blocks as there are from `done` on, kBlocks together; returns where it ended.
+template <class V, class T, unsigned kBlocks>
+HALVE_INLINE uint64_t measure_together(const char* p, uint64_t n, uint64_t done,
+                                       StatsThresholds thresholds, const Limits<V, T>& limits,
+                                       Extremes<V, T>& extremes, StatsTotals& totals) {
+  constexpr uint64_t kElements = kBlocks * kBlockElements;
+  for (; n - done >= kElements; done += kElements) {
+    measure_blocks<V, T, kBlocks>(p + T::kBytes * done, kBlockElements, thresholds, limits,
+                                  extremes, totals);
+  }
+  return done;
+}
+
 template <class V, class T>
 HALVE_NOINLINE void measure_chunk(const char* p, uint64_t n, StatsThresholds thresholds,
                                   StatsTotals& totals) {
   const Limits<V, T> limits(thresholds);
   Extremes<V, T> extremes;
   uint64_t done = 0;
-  for (; n - done >= kTogether * kBlockElements; done += kTogether * kBlockElements) {
-    measure_blocks<V, T, kTogether>(p + T::kBytes * done, kBlockElements, thresholds, limits,
-                                    extremes, totals);
+  if constexpr (T::kBytes == 2) {
+    done = measure_together<V, T, 4>(p, n, done, thresholds, limits, extremes, totals);
   }
+  done = measure_together<V, T, 2>(p, n, done, thresholds, limits, extremes, totals);
   for (; done < n; done += kBlockElements) {
     const uint64_t part = n - done < kBlockElements ? n - done : kBlockElements;
     measure_blocks<V, T, 1>(p + T::kBytes * done, part, thresholds, limits, extremes, totals);
