@@ -1,8 +1,9 @@
 """The comparison and statistics kernels against numpy and plain reads of the same bytes.
 
-One thread, since numpy has one. Every ratio is within one run: the median over interleaved rounds
-of the ratio in a round. Rates count the bytes of the arrays, once. --processor-time leaves out the
-waiting for a processor that others use.
+One thread each: numpy's matrix library is held to one, too, since its others would go on waiting in
+a loop for milliseconds, into the next measurement. Every ratio is within one run: the median over
+interleaved rounds of the ratio in a round. Rates count the bytes of the arrays, once.
+--processor-time leaves out the waiting for a processor that others use.
 
     python benchmarks/compare.py --json compare.json
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from halve._native.features import chosen_backend
 TYPES = ("float32", "float16", "bfloat16", "float64")
 PAIRS = tuple(itertools.combinations_with_replacement(TYPES, 2))
 RULE = {"rtol": 1e-2, "atol": 1e-3}
+LIBRARY_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 FLOAT16_MAX, FLOAT16_SMALLEST_NORMAL = 65504.0, 2.0**-14
 
 Array = NDArray[Any]
@@ -130,6 +134,14 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
         print("| " + " | ".join([line["name"], *cells]) + " |")
 
 
+def hold_libraries_to_one_thread() -> None:
+    """Start anew where the environment does not say so: numpy has read it by now."""
+    if all(os.environ.get(name) == "1" for name in LIBRARY_THREADS):
+        return
+    environment = os.environ | dict.fromkeys(LIBRARY_THREADS, "1")
+    os.execve(sys.executable, sys.orig_argv, environment)
+
+
 def main() -> None:
     """Measure both kernels and print a table each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -138,6 +150,7 @@ def main() -> None:
     parser.add_argument("--processor-time", action="store_true", help="on a busy machine")
     parser.add_argument("--json", type=Path, help="write the record here")
     arguments = parser.parse_args()
+    hold_libraries_to_one_thread()
     clock = time.process_time if arguments.processor_time else time.perf_counter
     rounds = Rounds(arguments.rounds, clock)
     tables = {
