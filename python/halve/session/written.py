@@ -23,10 +23,12 @@ from halve.errors import (
     UnsupportedModelError,
 )
 from halve.search_types import FinalVerdict, SampleVerdict, Tolerances
-from halve.session.judging import load_lowered
+from halve.session.judging import is_in_memory, load_lowered
 from halve.session.runtime import CPU_PROVIDER, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
+from halve.session.weight_store import unpacked_for
+from halve.source import open_model
 
 __all__ = [
     "LEVELS",
@@ -176,9 +178,12 @@ def reference_outputs(
         SampleError: a sample does not fit the model, or lacks one of its outputs.
         SessionError: the source does not load or run.
     """
+    place = _place(settings)
+    if settings.level != "device" and not is_in_memory(open_model(source, allow_links=True)):
+        place["session_options"] = unpacked_for(len(samples))
     session = load(
         source,
-        **_place(settings),
+        **place,
         optimise=_UNOPTIMISED,
         threads=settings.threads,
         custom_op_library=settings.custom_op_library,
