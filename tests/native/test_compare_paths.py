@@ -21,12 +21,14 @@ from halve._native.reference_compare import (
 BACKENDS = [info.name for info in backends() if info.usable]
 FLOAT32, FLOAT16, BFLOAT16, FLOAT64 = FLOAT_TYPES
 NARROW = list(itertools.product((FLOAT32, FLOAT16, BFLOAT16), repeat=2))
+HALVES = list(itertools.product((FLOAT16, BFLOAT16), repeat=2))
 N = 9001  # two blocks, groups of the third, and a remainder
 
 Array = NDArray[Any]
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 every_narrow_pairing = pytest.mark.parametrize(("a_type", "b_type"), NARROW)
+every_16_bit_pairing = pytest.mark.parametrize(("a_type", "b_type"), HALVES)
 
 
 def uniform(n: int, seed: int, low: float = 0.5, high: float = 1.0) -> Array:
@@ -170,6 +172,87 @@ def test_mismatches_come_and_go(backend: str, a_type: np.dtype[Any], b_type: np.
     assert_compares(b[clean].astype(a_type), b[clean], backend, 1e-2, 1e-3)
 
 
+def finite_words(n: int, seed: int, least: int, most: int) -> Array:
+    """16-bit patterns of both signs whose magnitudes are between two."""
+    random = np.random.default_rng(seed)
+    return (random.integers(least, most, n) | random.integers(0, 2, n) << 15).astype(np.uint16)
+
+
+@every_16_bit_pairing
+@pytest.mark.parametrize(("least", "most"), [(3, 200), (16, 0x7B00), (0x3800, 0x4400)])
+def test_pairs_a_few_places_apart(
+    backend: str, a_type: np.dtype[Any], b_type: np.dtype[Any], least: int, most: int
+) -> None:
+    # Subnormal values, every magnitude, and ordinary ones; places are those of the reference.
+    words = finite_words(N, 13, least, most)
+    b = words.view(b_type)
+    random = np.random.default_rng(14)
+    for share in (0.01, 1.0):
+        steps = random.integers(-1, 2, N) * (random.random(N) < share)
+        a = cast((words + steps).astype(np.uint16).view(b_type), a_type)
+        ordinary = np.isfinite(a.astype(np.float64)) & (a != 0)
+        for rtol, atol in [(1.0, 0.0), (1e-2, 1e-3), (2.0**-9, 1e-30), (0.0, 1e300), (0.0, 0.0)]:
+            assert_compares(a[ordinary], b[ordinary], backend, rtol, atol)
+
+
+def one_a_group(values: Array, other: float) -> Array:
+    """Each value as the first of 256 elements, of which the others are `other`."""
+    spread = np.full(values.size * 256, other, values.dtype)
+    spread[::256] = values
+    return spread
+
+
+@every_16_bit_pairing
+@pytest.mark.parametrize("scale", [-120, -14, 0, 4])
+def test_maxima_that_rise_by_the_least_possible(
+    backend: str, a_type: np.dtype[Any], b_type: np.dtype[Any], scale: int
+) -> None:
+    # Ratios just below one half, of which the nearest are some 2^-22 apart.
+    size, error = np.meshgrid(np.arange(2048, 4096, 2), np.arange(999, 2012))
+    near = np.abs(error - 0.49 * size) < 4
+    scale = max(scale, -14) if FLOAT16 in (a_type, b_type) else scale
+    b, a = (np.ldexp(v[near], scale - 11) for v in (size, size - error))
+    there = (a == cast(a, a_type)) & (b == cast(b, b_type))
+    a, b = a[there], b[there]
+    for key in ((b - a) / b, b - a):
+        order = np.argsort(key, kind="stable")
+        x, y = cast(a[order], a_type), cast(b[order], b_type)
+        assert_compares(x, y, backend, 1.0, 0.0)
+        gaps = np.diff(key[order]) / key[order][1:]
+        for i in np.flatnonzero(gaps > 0)[np.argsort(gaps[gaps > 0], kind="stable")[:12]]:
+            pairs = one_a_group(x[i : i + 2], 1), one_a_group(y[i : i + 2], 1)
+            assert_compares(*pairs, backend, 1.0, 0.0)
+            assert_compares(-pairs[0], -pairs[1], backend, 0.49, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16])
+def test_16_bit_differences_that_float32_rounds(backend: str, dtype: np.dtype[Any]) -> None:
+    # 1 and ever a little more, after a ratio that none reaches again.
+    least = 1 if dtype == FLOAT16 else 0x3000
+    small = np.arange(least, least + 70).astype(np.uint16).view(dtype)
+    for b in (-small, -small[::-1]):
+        pairs = one_a_group(np.ones(b.size, dtype), 1), one_a_group(b, 1)
+        for rtol, atol in [(1e30, 0.0), (0.0, 10.0), (0.5, 0.5)]:
+            assert_compares(*pairs, backend, rtol, atol)
+
+
+@every_16_bit_pairing
+def test_close_pairs_and_all_that_are_not(
+    backend: str, a_type: np.dtype[Any], b_type: np.dtype[Any]
+) -> None:
+    n = 3 * 4096 + 100
+    b = cast(uniform(n, 16, -2.0, 2.0), b_type)
+    a = cast(b, a_type)
+    others = [(0, -0.0), (-0.0, 0), (-0.0, -0.0), (1.0, -1.0), (1e-4, 1.0), (0, 1e-4), (1e-4, 0)]
+    others += [(1.0, 2.0), (2.0, 1.0), (0.75, 0.5), (math.nan, 1), (1, math.inf), (math.inf,) * 2]
+    for place in (0, 31, 4096 + 300, n - 1):
+        for x, y in others:
+            a[place], b[place] = x, y
+            for rtol, atol in [(1e-2, 1e-3), (1.0, 1.0)]:
+                assert_compares(a, b, backend, rtol, atol)
+        a[place], b[place] = 1, 1
+
+
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_the_first_worst_element_of_several_chunks(backend: str, threads: int) -> None:
     chunk = chunk_elements(0)
@@ -224,3 +307,28 @@ def test_statistics_of_blocks_side_by_side(backend: str, dtype: np.dtype[Any]) -
             x = ordinary.copy()
             x[place] = value
             assert_measures(x, backend, 500.0, 2.0**-14)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16])
+@pytest.mark.parametrize("n", [200, 2 * 4096, 3 * 4096 + 300])
+def test_extremes_of_one_sign(backend: str, dtype: np.dtype[Any], n: int) -> None:
+    sizes = cast(uniform(n, 17), dtype)
+    for x in (sizes, -sizes, np.zeros(n, dtype), -np.zeros(n, dtype), sizes - sizes[0]):
+        assert_measures(x, backend, 500.0, 1e-3)
+        for value in (math.nan, -math.inf, -0.0, 0.0, 3.0, -3.0):
+            changed = x.copy()
+            changed[n // 2] = value
+            assert_measures(changed, backend, 500.0, 1e-3)
+    for value in (math.nan, math.inf, -math.inf):
+        assert_measures(np.full(n, value, dtype), backend, 500.0, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16])
+def test_thresholds_at_an_extreme_of_either_sign(backend: str, dtype: np.dtype[Any]) -> None:
+    x = cast(uniform(8192 + 512, 18), dtype)
+    for place, sign in itertools.product((5, 4096 + 5, 8192 + 5), (-1, 1)):
+        for size in (0.25, 4.0):
+            changed = x.copy()
+            changed[place] = sign * size
+            for threshold in just_around(size):
+                assert_measures(changed, backend, max(threshold, 2.0), min(threshold, 0.4))

@@ -20,10 +20,6 @@ struct Limits {
       : wide(rule, totals), narrow(rule, totals) {}
 };
 
-// Groups of a block that are looked at again, more than which the wide path takes what follows; and
-// after how many blocks one shows whether that is still so.
-constexpr uint64_t kOftenAgain = kBlockElements / kGroupElements / 4, kWideBlocks = 15;
-
 template <class V, class A, class B>
 HALVE_INLINE void take_groups(const char* a, const char* b, uint64_t n, uint64_t index,
                               CompareRule rule, Limits<V>& limits, VectorSums<V>& sums,
@@ -33,7 +29,7 @@ HALVE_INLINE void take_groups(const char* a, const char* b, uint64_t n, uint64_t
       uint64_t again = 0;
       limits.narrow.follow(totals);
       take_narrow_groups<V, A, B>(a, b, n, index, rule, limits.narrow, sums, totals, again);
-      if (again > kOftenAgain) limits.wide_blocks = kWideBlocks;
+      if (again > kOftenAgain) limits.wide_blocks = kOtherBlocks;
       return;
     }
     --limits.wide_blocks;

@@ -2,14 +2,16 @@
 // a group with nothing to count keeps to. README.md beside this file says why they hold.
 #pragma once
 
-#include "../lanes/directed.h"
-#include "groups.h"
+#include "close.h"
 
 namespace halve::kernels {
 namespace {
 
-// What a float32 bound is below the float64 one: more than all roundings of float32 together.
-constexpr double kSlack = 1.0 - 0x1p-22;
+// Groups of a block that are looked at again, more than which the wide path takes what follows, or
+// that are not close, more than which no other is held to be; and after how many blocks one shows
+// whether that is still so.
+constexpr uint64_t kOftenAgain = kBlockElements / kGroupElements / 4, kOftenFar = kOftenAgain / 2;
+constexpr uint64_t kOtherBlocks = 15;
 
 // What no pair of an ordinary group exceeds, one copy a lane.
 template <class V>
@@ -18,6 +20,8 @@ struct NarrowBounds {
   typename V::D max_square;  // of max_abs_error
   bool tolerance;            // whether what keeps to the maxima may be a mismatch
   bool relative;             // whether any relative difference may still be the largest
+  CloseBounds<V> close;
+  uint64_t far_blocks = 0;  // how many go without the fastest path next
 
   HALVE_INLINE NarrowBounds(CompareRule rule, const CompareTotals& totals)
       : rtol(below(rule.rtol)), atol(below(rule.atol)), rule_(rule) {
@@ -28,6 +32,15 @@ struct NarrowBounds {
     max_square = V::set(totals.max_abs_error * totals.max_abs_error);
     relative = totals.max_rel_error != double_of(kInfinityBits);
     tolerance = totals.max_rel_error > rule_.rtol * kSlack && totals.max_abs_error > rule_.atol;
+    close.follow(totals, tolerance, rule_.rtol);
+  }
+  // After a block, of whose groups so many were not close.
+  HALVE_INLINE void count_far(uint64_t groups) {
+    if (far_blocks > 0) {
+      --far_blocks;
+    } else if (groups > kOftenFar) {
+      far_blocks = kOtherBlocks;
+    }
   }
 
  private:
@@ -123,9 +136,16 @@ HALVE_INLINE void take_narrow_groups(const char* a, const char* b, uint64_t n, u
                                      CompareTotals& totals, uint64_t& again) {
   Stage stage_a, stage_b;
   GroupRoom room_a, room_b;
+  uint64_t far = bounds.far_blocks > 0 ? kOftenFar + 1 : 0;
   for (uint64_t done = 0; done < n; done += kGroupElements) {
     const char* p = whole_group<A>(a + A::kBytes * done, n - done, room_a);
     const char* q = whole_group<B>(b + B::kBytes * done, n - done, room_b);
+    if constexpr (A::kBytes == 2 && B::kBytes == 2) {
+      if (bounds.close.hold && far <= kOftenFar) {
+        if (take_close_group<V, A, B>(p, q, stage_a, stage_b, bounds.close, sums)) continue;
+        ++far;
+      }
+    }
     const char *x = staged<A>(p, stage_a), *y = staged<B>(q, stage_b);
     VectorSums<V> next = sums;
     const auto reach = reach_of<V, A, B>(p, q, stage_a, stage_b, bounds, next);
@@ -141,6 +161,7 @@ HALVE_INLINE void take_narrow_groups(const char* a, const char* b, uint64_t n, u
     ++again;
     bounds.follow(totals);
   }
+  bounds.count_far(far);
 }
 
 }  // namespace

@@ -31,8 +31,10 @@ struct Avx2Lanes {
     return {_mm256_cvtps_pd(_mm_loadu_ps(reinterpret_cast<const float*>(p))),
             _mm256_cvtps_pd(_mm_loadu_ps(reinterpret_cast<const float*>(p + 16)))};
   }
-  static HALVE_INLINE D load(Float16, const char* p) { return widen(_mm256_cvtph_ps(words(p))); }
-  static HALVE_INLINE D load(BFloat16, const char* p) { return widen(from_bfloat(words(p))); }
+  static HALVE_INLINE D load(Float16, const char* p) {
+    return widen(_mm256_cvtph_ps(eight_words(p)));
+  }
+  static HALVE_INLINE D load(BFloat16, const char* p) { return widen(from_bfloat(eight_words(p))); }
   static HALVE_INLINE void store(double* p, D x) {
     _mm256_storeu_pd(p, x.low);
     _mm256_storeu_pd(p + 4, x.high);
@@ -98,10 +100,10 @@ struct Avx2Lanes {
             _mm256_loadu_ps(reinterpret_cast<const float*>(p + 32))};
   }
   static HALVE_INLINE F load_float(Float16, const char* p) {
-    return {_mm256_cvtph_ps(words(p)), _mm256_cvtph_ps(words(p + 16))};
+    return {_mm256_cvtph_ps(eight_words(p)), _mm256_cvtph_ps(eight_words(p + 16))};
   }
   static HALVE_INLINE F load_float(BFloat16, const char* p) {
-    return {from_bfloat(words(p)), from_bfloat(words(p + 16))};
+    return {from_bfloat(eight_words(p)), from_bfloat(eight_words(p + 16))};
   }
   static HALVE_INLINE void store(float* p, F x) {
     _mm256_storeu_ps(p, x.first);
@@ -140,20 +142,56 @@ struct Avx2Lanes {
   static HALVE_INLINE F either(F a, F b) {
     return {_mm256_or_ps(a.first, b.first), _mm256_or_ps(a.second, b.second)};
   }
+  static HALVE_INLINE F either(F a, F b, F c) { return either(either(a, b), c); }
+  static HALVE_INLINE F lesser_size(F a, F b) { return min(abs(a), b); }
   static HALVE_INLINE bool any_sign(F x) {
     return _mm256_movemask_ps(_mm256_or_ps(x.first, x.second)) != 0;
   }
   static HALVE_INLINE D first_half(F x) { return widen(x.first); }
   static HALVE_INLINE D second_half(F x) { return widen(x.second); }
 
-  static HALVE_INLINE W word_magnitudes(const char* p) {
-    const __m256i sizes = _mm256_set1_epi16(0x7FFF);
-    const __m256i *first = reinterpret_cast<const __m256i*>(p), *second = first + 1;
-    return {_mm256_and_si256(_mm256_loadu_si256(first), sizes),
-            _mm256_and_si256(_mm256_loadu_si256(second), sizes)};
+  static HALVE_INLINE W words(const char* p) {
+    const __m256i* first = reinterpret_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(first), _mm256_loadu_si256(first + 1)};
+  }
+  static HALVE_INLINE W same_words(uint16_t x) { return {copies(x), copies(x)}; }
+  static HALVE_INLINE void store(uint16_t* p, W x) {
+    __m256i* first = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(first, x.first);
+    _mm256_storeu_si256(first + 1, x.second);
+  }
+  static HALVE_INLINE W magnitudes(W x) {
+    const __m256i sizes = copies(uint16_t{0x7FFF});
+    return {_mm256_and_si256(x.first, sizes), _mm256_and_si256(x.second, sizes)};
+  }
+  static HALVE_INLINE W doubled(W x) {
+    return {_mm256_add_epi16(x.first, x.first), _mm256_add_epi16(x.second, x.second)};
+  }
+  static HALVE_INLINE W max_unsigned(W a, W b) {
+    return {_mm256_max_epu16(a.first, b.first), _mm256_max_epu16(a.second, b.second)};
+  }
+  static HALVE_INLINE W max_signed(W a, W b) {
+    return {_mm256_max_epi16(a.first, b.first), _mm256_max_epi16(a.second, b.second)};
+  }
+  static HALVE_INLINE W min_unsigned(W a, W b) {
+    return {_mm256_min_epu16(a.first, b.first), _mm256_min_epu16(a.second, b.second)};
+  }
+  static HALVE_INLINE bool any_from(W a, uint16_t b) {
+    const W same = same_words(b), most = max_unsigned(a, same);
+    return any(_mm256_cmpeq_epi16(most.first, a.first), _mm256_cmpeq_epi16(most.second, a.second));
+  }
+  static HALVE_INLINE bool any_from_signed(W a, uint16_t b) {
+    const W same = same_words(b), most = max_signed(a, same);
+    return any(_mm256_cmpeq_epi16(most.first, a.first), _mm256_cmpeq_epi16(most.second, a.second));
+  }
+  static HALVE_INLINE bool any_below(W a, uint16_t b) {
+    const W same = same_words(b), most = max_unsigned(a, same);
+    const __m256i first = _mm256_cmpeq_epi16(most.first, a.first);
+    return _mm256_movemask_epi8(
+               _mm256_and_si256(first, _mm256_cmpeq_epi16(most.second, a.second))) != -1;
   }
   static HALVE_INLINE int less(W a, uint16_t b) {
-    const __m256i bound = _mm256_set1_epi16(static_cast<int16_t>(b));
+    const __m256i bound = copies(b);
     // A byte a word, each once: packing keeps -1 and 0.
     const __m256i found =
         _mm256_packs_epi16(_mm256_cmpgt_epi16(bound, a.first), _mm256_cmpgt_epi16(bound, a.second));
@@ -167,10 +205,16 @@ struct Avx2Lanes {
   static HALVE_INLINE int ones(__m256 mask) {
     return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(mask)));
   }
+  static HALVE_INLINE __m256i copies(uint16_t x) {
+    return _mm256_set1_epi16(static_cast<int16_t>(x));
+  }
+  static HALVE_INLINE bool any(__m256i a, __m256i b) {
+    return _mm256_movemask_epi8(_mm256_or_si256(a, b)) != 0;
+  }
   static HALVE_INLINE __m256 from_bfloat(__m128i x) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
   }
-  static HALVE_INLINE __m128i words(const char* p) {
+  static HALVE_INLINE __m128i eight_words(const char* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }
   static HALVE_INLINE D widen(__m256 x) {

@@ -21,10 +21,10 @@ struct Avx512Lanes {
     return _mm512_cvtps_pd(_mm256_loadu_ps(reinterpret_cast<const float*>(p)));
   }
   static HALVE_INLINE D load(Float16, const char* p) {
-    return _mm512_cvtps_pd(_mm256_cvtph_ps(words(p)));
+    return _mm512_cvtps_pd(_mm256_cvtph_ps(eight_words(p)));
   }
   static HALVE_INLINE D load(BFloat16, const char* p) {
-    const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(words(p)), 16);
+    const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(eight_words(p)), 16);
     return _mm512_cvtps_pd(_mm256_castsi256_ps(wide));
   }
   static HALVE_INLINE void store(double* p, D x) { _mm512_storeu_pd(p, x); }
@@ -73,25 +73,49 @@ struct Avx512Lanes {
   static HALVE_INLINE F plus_product(F c, F a, F b) { return _mm512_fmadd_ps(a, b, c); }
   static HALVE_INLINE F minus_abs(F x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0F)); }
   static HALVE_INLINE F either(F a, F b) { return _mm512_or_ps(a, b); }
+  static HALVE_INLINE F either(F a, F b, F c) {
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+        _mm512_castps_si512(a), _mm512_castps_si512(b), _mm512_castps_si512(c), 0xFE));
+  }
+  static HALVE_INLINE F lesser_size(F a, F b) { return _mm512_range_ps(a, b, 0xA); }
   static HALVE_INLINE bool any_sign(F x) {
     return _mm512_movepi32_mask(_mm512_castps_si512(x)) != 0;
   }
   static HALVE_INLINE D first_half(F x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
   static HALVE_INLINE D second_half(F x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
 
-  static HALVE_INLINE W word_magnitudes(const char* p) {
-    return {_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi16(0x7FFF))};
+  static HALVE_INLINE W words(const char* p) { return {_mm512_loadu_si512(p)}; }
+  static HALVE_INLINE W same_words(uint16_t x) { return {copies(x)}; }
+  static HALVE_INLINE void store(uint16_t* p, W x) { _mm512_storeu_si512(p, x.bits); }
+  static HALVE_INLINE W magnitudes(W x) {
+    return {_mm512_and_si512(x.bits, copies(uint16_t{0x7FFF}))};
+  }
+  static HALVE_INLINE W doubled(W x) { return {_mm512_add_epi16(x.bits, x.bits)}; }
+  static HALVE_INLINE W max_unsigned(W a, W b) { return {_mm512_max_epu16(a.bits, b.bits)}; }
+  static HALVE_INLINE W max_signed(W a, W b) { return {_mm512_max_epi16(a.bits, b.bits)}; }
+  static HALVE_INLINE W min_unsigned(W a, W b) { return {_mm512_min_epu16(a.bits, b.bits)}; }
+  static HALVE_INLINE bool any_from(W a, uint16_t b) {
+    return _mm512_cmpge_epu16_mask(a.bits, copies(b)) != 0;
+  }
+  static HALVE_INLINE bool any_from_signed(W a, uint16_t b) {
+    return _mm512_cmpge_epi16_mask(a.bits, copies(b)) != 0;
+  }
+  static HALVE_INLINE bool any_below(W a, uint16_t b) {
+    return _mm512_cmplt_epu16_mask(a.bits, copies(b)) != 0;
   }
   static HALVE_INLINE int less(W a, uint16_t b) {
-    return ones(_mm512_cmplt_epu16_mask(a.bits, _mm512_set1_epi16(static_cast<int16_t>(b))));
+    return ones(_mm512_cmplt_epu16_mask(a.bits, copies(b)));
   }
 
  private:
   static HALVE_INLINE int ones(uint32_t mask) { return __builtin_popcount(mask); }
+  static HALVE_INLINE __m512i copies(uint16_t x) {
+    return _mm512_set1_epi16(static_cast<int16_t>(x));
+  }
   static HALVE_INLINE __m256i half_line(const char* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
-  static HALVE_INLINE __m128i words(const char* p) {
+  static HALVE_INLINE __m128i eight_words(const char* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }
   static HALVE_INLINE C count(C counts, __mmask8 m) {

@@ -9,8 +9,6 @@
 namespace halve::kernels {
 namespace {
 
-constexpr unsigned kTogether = 2;  // blocks whose sums are formed in turn
-
 // Sixteen staged elements of at most 32 bits, as float32.
 template <class V, class T>
 struct Elements {
@@ -90,30 +88,106 @@ struct Limits {
         words(thresholds) {}
 };
 
-template <class V, class T>
+// Takes a finite value, or an infinity that stands for none, into the extremes.
+HALVE_INLINE void add_extreme(double x, StatsTotals& totals) {
+  totals.minimum = x < totals.minimum ? x : totals.minimum;
+  totals.maximum = x > totals.maximum ? x : totals.maximum;
+}
+
+// The extremes of finite values; of none so far.
+template <class V, class T, bool kIsHalf = T::kBytes == 2>
 struct Extremes {
-  typename Elements<V, T>::X minimum, maximum;
+  using E = Elements<V, T>;
+  typename E::X minimum = E::set(double_of(kInfinityBits));
+  typename E::X maximum = E::set(-double_of(kInfinityBits));
+  typename E::X smallest = minimum;  // magnitude
+
+  HALVE_INLINE void take(typename E::X x) {
+    minimum = V::min(x, minimum);
+    maximum = V::max(x, maximum);
+    smallest = V::min(V::abs(x), smallest);
+  }
+  HALVE_INLINE void take(const Extremes& other) {
+    minimum = V::min(other.minimum, minimum);
+    maximum = V::max(other.maximum, maximum);
+  }
+  // Whether there is anything to count among the values.
+  HALVE_INLINE bool has_counts(const Limits<V, T>& limits) const {
+    const auto largest = V::max(V::abs(minimum), V::abs(maximum));
+    return (V::less_equal(limits.ge, largest) | V::less_equal(smallest, limits.le) |
+            V::less(smallest, limits.min_normal)) != 0;
+  }
+  HALVE_INLINE void add_to(StatsTotals& totals) const {
+    typename E::Scalar low[E::kStep], high[E::kStep];
+    V::store(low, minimum);
+    V::store(high, maximum);
+    for (const double x : low) totals.minimum = x < totals.minimum ? x : totals.minimum;
+    for (const double x : high) totals.maximum = x > totals.maximum ? x : totals.maximum;
+  }
+};
+
+// Those of 16-bit values by their words, a sign and the rank of a magnitude: as unsigned numbers
+// the negative values' are the largest, in the order of their magnitudes, and as signed ones the
+// others'.
+template <class V, class T>
+struct Extremes<V, T, true> {
+  typename V::W most_unsigned = V::same_words(0), most_signed = V::same_words(kSignWord);
+  typename V::W least_doubled = V::same_words(0xFFFF);  // of magnitudes, whose signs shift out
+
+  static constexpr uint16_t kSignWord = 0x8000;
+
+  HALVE_INLINE void take(typename V::W x) {
+    most_unsigned = V::max_unsigned(x, most_unsigned);
+    most_signed = V::max_signed(x, most_signed);
+    least_doubled = V::min_unsigned(V::doubled(x), least_doubled);
+  }
+  HALVE_INLINE void take(const Extremes& other) {
+    most_unsigned = V::max_unsigned(other.most_unsigned, most_unsigned);
+    most_signed = V::max_signed(other.most_signed, most_signed);
+    least_doubled = V::min_unsigned(other.least_doubled, least_doubled);
+  }
+  HALVE_INLINE bool has_counts(const Limits<V, T>& limits) const {
+    const auto& words = limits.words;
+    const uint16_t small = words.le > words.min_normal ? words.le : words.min_normal;
+    return V::any_from(most_unsigned, static_cast<uint16_t>(kSignWord | words.ge)) |
+           V::any_from_signed(most_signed, words.ge) |
+           V::any_below(least_doubled, static_cast<uint16_t>(2 * small));
+  }
+  HALVE_INLINE void add_to(StatsTotals& totals) const {
+    uint16_t negative[32], positive[32], least[32];
+    V::store(negative, most_unsigned);
+    V::store(positive, most_signed);
+    V::store(least, least_doubled);
+    for (unsigned i = 0; i < 32; ++i) {
+      const bool below = negative[i] >= kSignWord, above = positive[i] < kSignWord;
+      if (!below && !above) continue;  // there was no value
+      // Where all have one sign, the other end is the least magnitude.
+      const double nearest = T::of(static_cast<uint16_t>(least[i] / 2));
+      add_extreme(below ? T::of(negative[i]) : nearest, totals);
+      add_extreme(above ? T::of(positive[i]) : -nearest, totals);
+    }
+  }
 };
 
 // What is found in a group of each of kBlocks blocks.
 template <class V, class T, unsigned kBlocks>
 struct Found {
   Extremes<V, T> extremes;
-  typename Elements<V, T>::X smallest;  // magnitude
-  typename V::D squares[kBlocks];       // with those so far
+  typename V::D squares[kBlocks];  // with those so far
 };
 
+// A stride at `p`, which is at `at` as Staged<T>.
 template <class V, class T, unsigned kBlocks>
-HALVE_INLINE void fast_stride(const char* p, typename V::D& squares, Found<V, T, kBlocks>& found) {
+HALVE_INLINE void fast_stride(const char* p, const char* at, typename V::D& squares,
+                              Found<V, T, kBlocks>& found) {
   using E = Elements<V, T>;
+  if constexpr (T::kBytes == 2) found.extremes.take(V::words(p));
   HALVE_UNROLL
   for (uint64_t i = 0; i < kStrideElements; i += E::kStep) {
-    const char* at = p + Staged<T>::kBytes * i;
-    const auto x = E::load(at);
-    found.extremes.minimum = V::min(x, found.extremes.minimum);
-    found.extremes.maximum = V::max(x, found.extremes.maximum);
-    found.smallest = V::min(V::abs(x), found.smallest);
-    squares = E::add_squares(squares, x, at);
+    const char* step = at + Staged<T>::kBytes * i;
+    const auto x = E::load(step);
+    if constexpr (T::kBytes != 2) found.extremes.take(x);
+    squares = E::add_squares(squares, x, step);
   }
 }
 
@@ -132,19 +206,10 @@ HALVE_INLINE void fast_groups(const char* p, uint64_t ahead, Stage* stages,
     for (unsigned k = 0; k < kBlocks; ++k) {
       const char* group = p + kBlockBytes * k;
       if (i < kLast) stage_stride<V, T>(group, i + kStrideElements, stages[k], ahead);
-      fast_stride<V, T, kBlocks>(staged<T>(group, stages[k]) + Staged<T>::kBytes * i,
-                                 found.squares[k], found);
+      const char* at = staged<T>(group, stages[k]) + Staged<T>::kBytes * i;
+      fast_stride<V, T, kBlocks>(group + T::kBytes * i, at, found.squares[k], found);
     }
   }
-}
-
-// Whether a finite group holds anything to count, which its extremes tell.
-template <class V, class T>
-HALVE_INLINE bool has_counts(const Extremes<V, T>& found, typename Elements<V, T>::X smallest,
-                             const Limits<V, T>& limits) {
-  const auto largest = V::max(V::abs(found.minimum), V::abs(found.maximum));
-  return (V::less_equal(limits.ge, largest) | V::less_equal(smallest, limits.le) |
-          V::less(smallest, limits.min_normal)) != 0;
 }
 
 struct GroupCounts {
@@ -157,7 +222,7 @@ HALVE_INLINE GroupCounts counts_of_words(const char* p, const WordLimits<T>& lim
   GroupCounts counts;
   int below_ge = 0;
   for (uint64_t i = 0; i < kGroupElements; i += 32) {
-    const auto size = V::word_magnitudes(p + T::kBytes * i);
+    const auto size = V::magnitudes(V::words(p + T::kBytes * i));
     below_ge += V::less(size, limits.ge);
     counts.le += V::less(size, limits.le);
     counts.zero += V::less(size, uint16_t{1});
@@ -247,11 +312,9 @@ template <class V, class T, unsigned kBlocks>
 HALVE_INLINE void measure_groups(const char* p, uint64_t ahead, StatsThresholds thresholds,
                                  const Limits<V, T>& limits, typename V::D* squares,
                                  Extremes<V, T>& extremes, StatsTotals& totals) {
-  using E = Elements<V, T>;
   constexpr uint64_t kBlockBytes = T::kBytes * kBlockElements;
-  const auto infinity = E::set(double_of(kInfinityBits));
   Stage stages[kBlocks];
-  Found<V, T, kBlocks> found{{infinity, E::set(-double_of(kInfinityBits))}, infinity, {}};
+  Found<V, T, kBlocks> found;
   for (unsigned k = 0; k < kBlocks; ++k) found.squares[k] = squares[k];
   fast_groups<V, T, kBlocks>(p, ahead, stages, found);
   bool finite = true;
@@ -264,9 +327,8 @@ HALVE_INLINE void measure_groups(const char* p, uint64_t ahead, StatsThresholds 
     return;
   }
   for (unsigned k = 0; k < kBlocks; ++k) squares[k] = found.squares[k];
-  extremes.minimum = V::min(found.extremes.minimum, extremes.minimum);
-  extremes.maximum = V::max(found.extremes.maximum, extremes.maximum);
-  if (!has_counts<V, T>(found.extremes, found.smallest, limits)) return;
+  extremes.take(found.extremes);
+  if (!found.extremes.has_counts(limits)) return;
   for (unsigned k = 0; k < kBlocks; ++k) count_group<V, T>(p + kBlockBytes * k, limits, totals);
 }
 
@@ -294,31 +356,34 @@ HALVE_INLINE void measure_blocks(const char* p, uint64_t n, StatsThresholds thre
   }
 }
 
-template <class V, class T>
-HALVE_INLINE void add_extremes(StatsTotals& totals, const Extremes<V, T>& extremes) {
-  typename Elements<V, T>::Scalar low[Elements<V, T>::kStep], high[Elements<V, T>::kStep];
-  V::store(low, extremes.minimum);
-  V::store(high, extremes.maximum);
-  for (const double x : low) totals.minimum = x < totals.minimum ? x : totals.minimum;
-  for (const double x : high) totals.maximum = x > totals.maximum ? x : totals.maximum;
+// As many whole blocks as there are from `done` on, kBlocks together; returns where it ended.
+template <class V, class T, unsigned kBlocks>
+HALVE_INLINE uint64_t measure_together(const char* p, uint64_t n, uint64_t done,
+                                       StatsThresholds thresholds, const Limits<V, T>& limits,
+                                       Extremes<V, T>& extremes, StatsTotals& totals) {
+  constexpr uint64_t kElements = kBlocks * kBlockElements;
+  for (; n - done >= kElements; done += kElements) {
+    measure_blocks<V, T, kBlocks>(p + T::kBytes * done, kBlockElements, thresholds, limits,
+                                  extremes, totals);
+  }
+  return done;
 }
 
 template <class V, class T>
 HALVE_NOINLINE void measure_chunk(const char* p, uint64_t n, StatsThresholds thresholds,
                                   StatsTotals& totals) {
-  using E = Elements<V, T>;
   const Limits<V, T> limits(thresholds);
-  Extremes<V, T> extremes{E::set(totals.minimum), E::set(totals.maximum)};
+  Extremes<V, T> extremes;
   uint64_t done = 0;
-  for (; n - done >= kTogether * kBlockElements; done += kTogether * kBlockElements) {
-    measure_blocks<V, T, kTogether>(p + T::kBytes * done, kBlockElements, thresholds, limits,
-                                    extremes, totals);
+  if constexpr (T::kBytes == 2) {
+    done = measure_together<V, T, 4>(p, n, done, thresholds, limits, extremes, totals);
   }
+  done = measure_together<V, T, 2>(p, n, done, thresholds, limits, extremes, totals);
   for (; done < n; done += kBlockElements) {
     const uint64_t part = n - done < kBlockElements ? n - done : kBlockElements;
     measure_blocks<V, T, 1>(p + T::kBytes * done, part, thresholds, limits, extremes, totals);
   }
-  add_extremes<V, T>(totals, extremes);
+  extremes.add_to(totals);
 }
 
 template <class V>
