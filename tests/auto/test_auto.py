@@ -14,6 +14,7 @@ from onnx import ModelProto, numpy_helper
 
 import halve
 from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolerances
+from halve.auto import job
 from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import make_evaluator
 from halve.auto.job import prepare
@@ -21,6 +22,7 @@ from halve.auto.workspace import open_workspace
 from halve.errors import OutputError, SampleError, VerdictError, WorkspaceError
 from halve.search_types import Evaluator, FinalVerdict, SearchEvent, SearchResult
 from halve.session.probe import Probe
+from halve.session.weight_store import WeightStore
 from halve.session.written import open_written, reference_outputs
 from onnx_text import parse
 
@@ -165,6 +167,34 @@ def test_workers_do_not_change_journal_plan_or_bytes(workers: int, tmp_path: Pat
         halve.auto(model, target, [feed], options=options)
         files = (folder / "journal.jsonl", folder / "plan.json", target)
         runs.append([file.read_bytes() for file in files])
+    assert runs[0] == runs[1]
+
+
+def test_where_weights_lie_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a larger model are in a side file while it is searched. It is observed without
+    packing them, which may change the last digit of what a reason says.
+    """
+    model = parse(WORKED.replace("16", "64"))
+    weight = np.random.default_rng(5).standard_normal((64, 64)).astype(np.float32) / 8
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    feed, runs, stores = {"x": normal(1, 64)}, [], []
+
+    class Watched(WeightStore):
+        def __init__(self, *args: Any) -> None:
+            stores.append(self)
+            super().__init__(*args)
+
+    monkeypatch.setattr(job, "WeightStore", Watched)
+    for limit in (1 << 20, 0):
+        monkeypatch.setattr(job, "_IN_MEMORY_BYTES", limit)
+        assert not stores
+        folder = tmp_path / str(limit)
+        target = folder / "m.onnx"
+        options = SearchOptions(convert=KEPT, tolerances=TIGHT, workspace=folder / "w")
+        folder.mkdir()
+        halve.auto(model, target, [feed], options=options)
+        runs.append([file.read_bytes() for file in (folder / "w" / "journal.jsonl", target)])
+    assert stores
     assert runs[0] == runs[1]
 
 
