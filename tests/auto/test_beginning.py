@@ -14,6 +14,8 @@ from halve.auto.evaluators import make_evaluator
 from halve.auto.job import Job, prepare
 from halve.auto.workspace import open_workspace
 from halve.errors import SessionError
+from halve.plan import load_target
+from halve.plan.units import search_units
 from models import mlp
 
 OPTIONS = SearchOptions(
@@ -44,6 +46,10 @@ def test_a_begun_probe_gives_the_same_trials() -> None:
     (early,) = seen
     assert [(u.nodes, u.sources) for u in early.units] == [(u.nodes, u.sources) for u in job.units]
     assert not early.statistics
+    convert = job.options.convert
+    assert job.units == search_units(
+        job.analysis, convert, load_target(convert.target), shapes=job.shapes
+    )
 
 
 def test_what_runs_in_children_or_as_it_is_is_not_begun() -> None:

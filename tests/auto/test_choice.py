@@ -20,6 +20,7 @@ from halve.errors import SessionError
 from halve.search_types import OutputTrial, Trial, UnitSet
 from halve.session import probe as probe_module
 from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER
+from halve.source import open_model
 from models import mlp
 
 MODEL = mlp((64, 64, 64, 8))
@@ -68,7 +69,9 @@ class Bench:
         convert = ConvertOptions(target=changes.pop("target", "cuda"), keep_io_types=True)
         options = SearchOptions(convert=convert, **({"provider": CUDA_PROVIDER} | changes))
         job = prepare(MODEL, SAMPLES, options, self.workspace)
-        judge = Judge(MODEL, tuple(SAMPLES), frozenset(), (), 0.0, options, self.workspace)
+        judge = Judge(
+            MODEL, tuple(SAMPLES), frozenset(), (), 0.0, options, self.workspace, open_model(MODEL)
+        )
         job, notes = settle_evaluator(job, judge, self.workspace)
         return job.options.evaluator, notes
 
@@ -152,6 +155,15 @@ def test_the_probe_runs_on_the_provider(tmp_path: Path, monkeypatch: pytest.Monk
         evaluator="probe",
     )
     job = prepare(MODEL, SAMPLES, options, workspace)
-    judge = Judge(MODEL, tuple(SAMPLES), frozenset(), ({OUTPUT: Y},), 0.0, options, workspace)
+    judge = Judge(
+        MODEL,
+        tuple(SAMPLES),
+        frozenset(),
+        ({OUTPUT: Y},),
+        0.0,
+        options,
+        workspace,
+        open_model(MODEL),
+    )
     make_evaluator(job, judge, workspace).close()
     assert asked == [CUDA_PROVIDER, (CUDA_PROVIDER, {"device_id": "3", "k": "v"})]

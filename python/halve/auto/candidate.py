@@ -14,11 +14,12 @@ from halve.auto.workspace import Workspace
 from halve.convert import convert
 from halve.search_options import SearchOptions
 from halve.search_types import FinalVerdict
+from halve.session.judging import is_in_memory
 from halve.session.samples import Sample
 from halve.session.steps import Outputs
 from halve.session.written import JudgeSettings, check_loads, open_written, reference_outputs
 from halve.source import open_model
-from halve.types import ConvertResult
+from halve.types import ConvertResult, SourceModel
 from halve.write import copy_model
 
 __all__ = ["Judge", "judge_settings"]
@@ -60,6 +61,7 @@ class Judge:
     longest_s: float
     options: SearchOptions
     workspace: Workspace
+    model: SourceModel
 
     @classmethod
     def prepare(
@@ -76,10 +78,13 @@ class Judge:
             OptionError: a tolerance is for an output that there is not.
             HalveError: as reference_outputs raises.
         """
-        references, longest_s = reference_outputs(source, samples, judge_settings(options))
+        model = open_model(source, allow_links=options.convert.allow_links)
+        references, longest_s = reference_outputs(
+            source, samples, judge_settings(options), large=not is_in_memory(model)
+        )
         rows = tuple(references)
         options.tolerances.check_names({name for reference in rows for name in reference})
-        return cls(source, tuple(samples), held_out, rows, longest_s, options, workspace)
+        return cls(source, tuple(samples), held_out, rows, longest_s, options, workspace, model)
 
     def convert(self, fp32_ids: Sequence[int], target: Path) -> ConvertResult:
         """Write the model that keeps these nodes float32."""
@@ -142,8 +147,7 @@ class Judge:
         again: data files may have other names there.
         """
         if len(judged.summary.files) == 1:
-            model = open_model(self.source, allow_links=self.options.convert.allow_links)
-            summary = copy_model(judged.summary, model, target)
+            summary = copy_model(judged.summary, self.model, target)
             warnings = tuple(dict.fromkeys((*judged.warnings, *summary.warnings)))
             return replace(judged, target=target, summary=summary, warnings=warnings), verdict
         result = self.convert(fp32_ids, target)

@@ -24,6 +24,7 @@ from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 from halve.session.steps import Outputs
 from halve.source import open_model
+from halve.types import SourceModel
 
 __all__ = [
     "begin_probe",
@@ -116,8 +117,10 @@ def build_probe(
         Sample(sample.id, sample.inputs, reference)
         for sample, reference in zip(given.samples, given.references, strict=True)
     ]
-    loaded_probe = begun or _load_probe(given.source, given.units, settings, workspace)
-    return Probe(loaded_probe, given.units, samples, given.tolerances, settings)
+    if begun is None:
+        model = open_model(given.source, allow_links=True)
+        begun = _load_probe(given.source, model, given.units, settings, workspace)
+    return Probe(begun, given.units, samples, given.tolerances, settings)
 
 
 def begin_probe(job: Job, workspace: Workspace) -> LoadedProbe:
@@ -126,14 +129,18 @@ def begin_probe(job: Job, workspace: Workspace) -> LoadedProbe:
     Raises:
         SessionError: this runtime erases casts, or cannot load the model.
     """
-    return _load_probe(job.source, job.units, _probe_settings(job, None), workspace)
+    return _load_probe(job.source, job.model, job.units, _probe_settings(job, None), workspace)
 
 
 def _load_probe(
-    source: Source, units: Sequence[Unit], settings: ProbeSettings, workspace: Workspace
+    source: Source,
+    model: SourceModel,
+    units: Sequence[Unit],
+    settings: ProbeSettings,
+    workspace: Workspace,
 ) -> LoadedProbe:
     # What ONNX Runtime maps stays readable when the files' names are gone.
-    with loaded(source, open_model(source, allow_links=True), workspace) as (proto, store):
+    with loaded(source, model, workspace) as (proto, store):
         return load_probe(proto, units, settings, store=store)
 
 

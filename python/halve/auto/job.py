@@ -14,7 +14,7 @@ from halve.errors import OptionError, SampleError
 from halve.options import OPSETS, ConvertOptions
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
 from halve.plan.schemas import normal_domain
-from halve.plan.units import carried_units, search_units
+from halve.plan.units import carried_units, search_units, with_costs
 from halve.search_options import SearchOptions
 from halve.search_types import Unit, UnitSet
 from halve.session.judging import read_model
@@ -112,8 +112,7 @@ def prepare(
         ("", name): item.shape for name, item in measured.items()
     }
     shapes |= {("", text(t.name)): tuple(t.dims) for t in job.model.proto.graph.initializer}
-    convert = job.options.convert
-    units = search_units(job.analysis, convert, load_target(convert.target), shapes=shapes)
+    units = with_costs(job.units, job.analysis, shapes)
     return replace(job, units=units, statistics=measured, shapes=shapes)
 
 

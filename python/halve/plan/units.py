@@ -28,7 +28,7 @@ from halve.search_types import Unit, UnitNode, UnitSet
 from halve.source import text
 from halve.types import DType
 
-__all__ = ["carried_units", "search_units"]
+__all__ = ["carried_units", "search_units", "with_costs"]
 
 Shapes = Mapping[tuple[str, str], Sequence[int]]
 """Shapes of values by (scope path, name)."""
@@ -83,6 +83,17 @@ def search_units(
     tracer = _Tracer(units, neutral, options)
     return tuple(
         replace(unit, sources=tracer.sources(instances[unit.nodes[0].id])) for unit in units
+    )
+
+
+def with_costs(units: Sequence[Unit], analysis: Analysis, shapes: Shapes) -> tuple[Unit, ...]:
+    """Units as `search_units` makes them with these shapes; only costs and FLOPs depend on them."""
+    sizes = _Sizes(shapes)
+    nodes = {(node.id, node.scope.path): node for node in reversed(analysis.nodes)}
+    return tuple(
+        replace(unit, cost=max(1.0, sizes.cost(node)), flops=sizes.flops(node))
+        for unit in units
+        for node in (nodes[unit.nodes[0].id, unit.scope],)
     )
 
 

@@ -119,6 +119,7 @@ def _version_tuple(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2])
 
 
+@functools.cache
 def _distribution() -> str:
     """Which package provides the module: the GPU wheel and the CPU wheel share its name."""
     for name in ("onnxruntime-gpu", "onnxruntime"):
