@@ -14,7 +14,6 @@ from halve.auto.workspace import Workspace
 from halve.convert import convert
 from halve.search_options import SearchOptions
 from halve.search_types import FinalVerdict
-from halve.session.judging import is_in_memory
 from halve.session.samples import Sample
 from halve.session.steps import Outputs
 from halve.session.written import JudgeSettings, check_loads, open_written, reference_outputs
@@ -79,9 +78,7 @@ class Judge:
             HalveError: as reference_outputs raises.
         """
         model = open_model(source, allow_links=options.convert.allow_links)
-        references, longest_s = reference_outputs(
-            source, samples, judge_settings(options), large=not is_in_memory(model)
-        )
+        references, longest_s = reference_outputs(source, samples, judge_settings(options))
         rows = tuple(references)
         options.tolerances.check_names({name for reference in rows for name in reference})
         return cls(source, tuple(samples), held_out, rows, longest_s, options, workspace, model)

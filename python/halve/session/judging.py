@@ -22,19 +22,18 @@ from halve.session.samples import Sample
 from halve.session.scope import bodies
 from halve.session.weight_store import MAPPED, WeightStore
 from halve.source import open_model
-from halve.types import SourceModel
 
 __all__ = [
     "Judgement",
     "OutputMetrics",
     "SampleJudgement",
-    "is_in_memory",
     "judge",
     "load_lowered",
     "measure_output",
     "read_model",
 ]
 
+# Of a smaller file a few copies do no harm.
 _IN_MEMORY_BYTES = 32_000_000
 _HALF_NAMES = {int(TensorProto.FLOAT16): "float16", int(TensorProto.BFLOAT16): "bfloat16"}
 
@@ -139,11 +138,6 @@ def read_model(model: Path | str | ModelProto) -> ModelProto:
         raise ModelError(f"{model}: cannot be read as an ONNX model ({error})") from error
 
 
-def is_in_memory(model: SourceModel) -> bool:
-    """Whether a model is so small that a few copies of its weights do no harm."""
-    return model.nbytes < _IN_MEMORY_BYTES
-
-
 def measure_output(
     name: str, value: NDArray[Any], reference: NDArray[Any], *, rtol: float, atol: float
 ) -> OutputMetrics:
@@ -203,7 +197,7 @@ def _lowered(
 ) -> Iterator[tuple[ModelProto, Path | None]]:
     """The lowered model, and for a large file the folder of its weights."""
     source = None if isinstance(converted, ModelProto) else open_model(Path(converted))
-    if source is None or is_in_memory(source):
+    if source is None or source.nbytes < _IN_MEMORY_BYTES:
         yield lower(read_model(converted), custom_op_library=library), None
         return
     with tempfile.TemporaryDirectory(prefix="halve-judge-") as name:

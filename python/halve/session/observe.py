@@ -21,7 +21,7 @@ from halve.session.feeds import Port
 from halve.session.runtime import load, run
 from halve.session.samples import Sample
 from halve.session.steps import roll
-from halve.session.weight_store import InlineWeights, Weights, WeightStore, unpacked_for
+from halve.session.weight_store import MAPPED, InlineWeights, Weights, WeightStore
 
 __all__ = ["ValueStatistics", "observe"]
 
@@ -32,6 +32,8 @@ UNDERFLOW = 2.0**-25
 _INTEGERS = 2048.0
 _BATCH_BYTES = 256 << 20
 _FIRST_BATCH = 16
+# Packing the weights of a large model takes about as long as it saves in this many runs.
+_RUNS_WORTH_PACKING = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def observe(  # noqa: PLR0913 - keywords, all with defaults
         optimise=False,
         threads=threads,
         external_data_folder=None if store is None else store.folder,
-        session_options={} if store is None else unpacked_for(len(samples)),
+        session_options=MAPPED if store is not None and len(samples) < _RUNS_WORTH_PACKING else {},
         where="statistics run",
         **settings,
     )

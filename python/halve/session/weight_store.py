@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,13 +24,10 @@ from halve.source import (
 )
 from halve.types import DType, TensorRef
 
-__all__ = ["MAPPED", "InlineWeights", "WeightStore", "Weights", "unpacked_for", "widened"]
+__all__ = ["MAPPED", "InlineWeights", "WeightStore", "Weights", "widened"]
 
 # Session options for weights that are mapped from a file: packing would copy them.
 MAPPED = {"session.disable_prepacking": "1"}
-
-# Packing the weights of a large model takes about as long as it saves in this many runs.
-_RUNS_WORTH_PACKING = 6
 
 _FILE = "weights.bin"
 # ONNX Runtime maps external data by pages where it begins at one.
@@ -38,11 +35,6 @@ _ALIGNMENT = 4096
 _INLINE_BYTES = 1024
 # Of what is copied at a time: it stays in the caches.
 _PIECE_BYTES = 1 << 19
-
-
-def unpacked_for(runs: int) -> Mapping[str, str]:
-    """Session options for a large model that is run so often: packed weights take memory, too."""
-    return MAPPED if runs < _RUNS_WORTH_PACKING else {}
 
 
 class Weights(Protocol):

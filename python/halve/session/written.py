@@ -27,7 +27,6 @@ from halve.session.judging import load_lowered
 from halve.session.runtime import CPU_PROVIDER, Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
-from halve.session.weight_store import unpacked_for
 
 __all__ = [
     "LEVELS",
@@ -171,23 +170,17 @@ def reference_outputs(
     source: Path | ModelProto,
     samples: Sequence[Sample],
     settings: JudgeSettings,
-    *,
-    large: bool = False,
 ) -> tuple[list[Outputs], float]:
     """What each sample is judged against: its golden outputs, else the source's float32 run; and
-    the time in seconds of the longest such run (all samples are run, to see that they fit). The
-    weights of a `large` source are not packed for a few runs.
+    the time in seconds of the longest such run (all samples are run, to see that they fit).
 
     Raises:
         SampleError: a sample does not fit the model, or lacks one of its outputs.
         SessionError: the source does not load or run.
     """
-    place = _place(settings)
-    if large and settings.level != "device":
-        place["session_options"] = unpacked_for(len(samples))
     session = load(
         source,
-        **place,
+        **_place(settings),
         optimise=_UNOPTIMISED,
         threads=settings.threads,
         custom_op_library=settings.custom_op_library,
