@@ -2,21 +2,24 @@
 
     python benchmarks/probe.py [--models DIR] [--only NAME,…] [--rounds 21] [--json FILE]
 
-Ratios are medians over interleaved rounds, in processor time, each run right after one like it: a
-trial with all units in 16 bits, with none, and with every second one, against the plain model at
-the same optimisation level ("disabled"), and with both fully optimised. "static" is a run of the
-model with all its roundings, as casts, and no gate. The last line is what ONNX Runtime takes to
-enter a gate, which a trial does for each node whose weights change when they are rounded.
+Ratios are medians over interleaved rounds, in processor time, of loops of some milliseconds, each
+after one like it, because in a search trials follow each other, too: a trial with all units in 16
+bits, with none, and with every second one, against the plain model at the same optimisation level
+("disabled"), and with both fully optimised. "static" is a run of the model with all its roundings,
+as casts, and no gate. The last line is what ONNX Runtime takes to enter a gate, which a trial does
+for each node whose weights change when they are rounded.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +39,7 @@ from halve.session import load, lower, run
 
 MASKS = ("all 16-bit", "none", "every second")
 CASES = (*MASKS, "static")
+LOOP_S = 5e-3
 
 
 def cases(folder: Path | None, only: set[str], scratch: Path) -> Iterator[tuple[str, Path, Sample]]:
@@ -66,11 +70,27 @@ def measure(source: Path, sample: Sample, level: str, rounds: int) -> dict[str, 
     }
     for name, fp32 in sets.items():
         work[name] = lambda fp32=fp32: probe.run(fp32, 0)
-    times = interleave(work, rounds, time.process_time, warm=True)
+    count = runs_for(work["plain"])
+    loops = {name: partial(repeat, case, count) for name, case in work.items()}
+    times = interleave(loops, rounds, time.process_time, warm=True)
     probe.close()
     # `ratio` says how many times faster; a trial is slower than the plain run.
     found = {name: 1 / ratio(times, "plain", name) for name in CASES}
-    return found | {"plain_ms": 1e3 * median_s(times, "plain"), "units": len(job.units)}
+    plain_s = median_s(times, "plain") / count
+    return found | {"plain_ms": 1e3 * plain_s, "units": len(job.units)}
+
+
+def runs_for(work: Callable[[], object]) -> int:
+    """How many runs take some milliseconds: what lies between two of them is then seen as well."""
+    work()
+    start = time.perf_counter()
+    work()
+    return math.ceil(LOOP_S / (time.perf_counter() - start))
+
+
+def repeat(work: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        work()
 
 
 def emulation(source: Path) -> ModelProto:
