@@ -5,7 +5,6 @@ PYBIND11_MODULE(_core, module) {
   halve::bindings::register_features(module);
   halve::bindings::register_cast(module);
   halve::bindings::register_compare(module);
-  halve::bindings::register_min_cut(module);
   halve::bindings::register_switches(module);
   halve::bindings::register_twin(module);
   halve::bindings::register_wire(module);

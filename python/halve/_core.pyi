@@ -38,11 +38,6 @@ def round(
 ) -> tuple[int, _Counts]: ...
 def copy(kind: int, dst: int, src: int, nbytes: int, threads: int) -> int: ...
 
-# min_cut.cc: networks
-def source_side(
-    vertices: int, edges: Sequence[tuple[int, int, int]], source: int, sink: int
-) -> list[int]: ...
-
 # compare.cc: pairs of arrays, statistics
 _CompareTotals = tuple[
     int,

@@ -15,6 +15,9 @@ tell the sides apart. Rules:
    float32, so that no value is rounded between two that keep it. A Cast to another type reads
    what its input's producer made.
 5. Of all minimum cuts the one with the fewest float32 nodes is taken.
+
+The flow is scipy's, whose capacities are 32-bit and wrong beyond without a word: they are scaled
+so that even their sum fits.
 """
 
 from __future__ import annotations
@@ -27,7 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto, numpy_helper
 
-from halve._native.min_cut import source_side
 from halve.errors import ModelError
 from halve.options import ConvertOptions
 from halve.plan.analysis import Analysis, Kind, NodeInfo, Scope, Value
@@ -56,7 +58,7 @@ _SELECTS = frozenset({
 })  # fmt: skip
 _NEUTRAL = _MOVES | _SELECTS
 _FLOAT32, _HALF, _FREE = 0, 1, 2  # the first two are the ids of the source and the sink
-_ENDLESS = 1 << 60  # a capacity that no sum of bytes reaches
+_CAPACITY_SUM = 1 << 30
 # What a cast costs however small its value, in bytes: a launch takes about 2 microseconds, in which
 # a device moves some 8 MB. Below that it is the number of casts that counts.
 _LAUNCH_BYTES = 1 << 23
@@ -408,10 +410,21 @@ def _cut(
     costs: Mapping[int, float] | None = None,
 ) -> set[int]:
     """The free vertices on the source's side of the minimum cut (rules 3 to 5)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
     edges, size = _edges(net, ties, weights, costs or {})
-    edges += [(_FLOAT32, vertex, _ENDLESS) for vertex in sorted(forced)]
-    reached = source_side(size, edges, _FLOAT32, _HALF)
-    return {v for v in reached if v < len(net.state) and net.state[v] == _FREE}
+    edges += [(_FLOAT32, vertex, _CAPACITY_SUM) for vertex in sorted(forced)]
+    rows, columns, capacities = (np.array(column) for column in zip(*edges, strict=True))
+    graph = coo_array((capacities.astype(np.int32), (rows, columns)), shape=(size, size)).tocsr()
+    if int(graph.data.astype(np.int64).min()) < 0:
+        raise OverflowError("a capacity of the cut left its 32-bit range")
+    flow = maximum_flow(graph, _FLOAT32, _HALF)
+    residual = (graph - flow.flow).tocsr()
+    residual.data[residual.data < 0] = 0
+    residual.eliminate_zeros()
+    reached = breadth_first_order(residual, _FLOAT32, return_predecessors=False)
+    return {int(v) for v in reached if v < len(net.state) and net.state[v] == _FREE}
 
 
 def _edges(
@@ -420,23 +433,26 @@ def _edges(
     """(from, to, capacity): each value's bytes once a direction, by a vertex between; and what a
     vertex costs on the side of the source.
     """
+    total = sum(weights[value] for value, _, _ in ties) + sum(costs.values())
+    scale = max(1.0, 2 * total / _CAPACITY_SUM)
+    endless = _CAPACITY_SUM
     edges: dict[tuple[int, int], int] = {}
     size = len(net.state)
 
     def add(a: int, b: int, capacity: int) -> None:
-        edges[a, b] = min(edges.get((a, b), 0) + capacity, _ENDLESS)
+        edges[a, b] = min(edges.get((a, b), 0) + capacity, endless)
 
     for value, producer, readers in ties:
-        weight = max(1, weights[value])
+        weight = max(1, int(weights[value] / scale))
         down, up = size, size + 1
         size += 2
         add(producer, down, weight)
         add(up, producer, weight)
         for reader in readers:
-            add(down, reader, _ENDLESS)
-            add(reader, up, _ENDLESS)
+            add(down, reader, endless)
+            add(reader, up, endless)
     for vertex, cost in costs.items():
-        add(vertex, _HALF, max(1, int(cost)))
+        add(vertex, _HALF, max(1, int(cost / scale)))
     return [(a, b, capacity) for (a, b), capacity in edges.items()], size
 
 
