@@ -19,10 +19,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import halve
 from fake_cuda import FakeContext, FakeCudaError, FakeOrtValue, fake_module
-from halve.errors import OptionError, SampleError, SessionError
-from halve.search_options import SearchOptions
+from fake_runtime import FakeRuntime, FakeSession
+from halve.errors import SampleError, SessionError
 from halve.search_types import OutputTolerance, Tolerances, UnitSet
 from halve.session import sessions as module
 from halve.session import values
@@ -30,9 +29,6 @@ from halve.session.device_weights import DeviceWeights
 from halve.session.providers import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
-    TENSORRT_PROVIDER,
-    check_types_kept,
-    is_out_of_memory,
 )
 from halve.session.runtime import can_lend, lend, load, run, run_bound, upload
 from halve.session.samples import Sample
@@ -313,87 +309,6 @@ def test_a_file_that_is_cut_short_is_a_failed_trial(folder: Path, device: Device
     (folder / "weights.bin").write_bytes(b"short")
     used = evaluator(folder, provider=CUDA_PROVIDER)
     assert "weights of 'w' cannot be read at byte 4096" in used.run(NONE, 0).failure
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        OUT_OF_MEMORY,
-        "BFCArena: Available memory of 1024 is smaller than requested bytes of 4096",
-        "Failed to allocate memory for requested buffer of size 512",
-        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
-        "std::bad_alloc",
-        "CUDNN failure 4003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-        "CUBLAS failure 1: CUBLAS_STATUS_NOT_INITIALIZED",
-    ],
-)
-def test_words_for_lack_of_memory(text: str) -> None:
-    assert is_out_of_memory(SessionError(text))
-    assert not is_out_of_memory(SessionError("no such node"))
-
-
-class FakeRuntime:
-    """An ONNX Runtime with other providers, which notes what a session is asked for."""
-
-    def __init__(self, available: list[str]) -> None:
-        self.available = available
-        self.sessions: list[Any] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(ort, name)
-
-    def get_available_providers(self) -> list[str]:
-        return self.available
-
-    def InferenceSession(self, given: Any, options: Any, *, providers: Any) -> Any:
-        self.sessions.append((options, providers))
-        inner = ort.InferenceSession(given, options, providers=[CPU_PROVIDER])
-        return FakeSession(inner, [name for name, _ in providers])
-
-
-class FakeSession:
-    """A session that says it runs on other providers."""
-
-    def __init__(self, inner: Any, providers: list[str]) -> None:
-        self.inner = inner
-        self.providers = providers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def get_providers(self) -> list[str]:
-        return self.providers
-
-
-def test_providers_are_pinned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeRuntime([TENSORRT_PROVIDER, CUDA_PROVIDER, "ROCMExecutionProvider", CPU_PROVIDER])
-    monkeypatch.setattr("halve.session.runtime.runtime_module", lambda **_: fake)
-    given = {"device_id": "3", "user_option": "1"}
-    for provider in (TENSORRT_PROVIDER, CUDA_PROVIDER, "ROCMExecutionProvider", CPU_PROVIDER):
-        load(model(), provider=provider, provider_options=given, external_data_folder=folder)
-    pinned = {
-        "use_tf32": "0",
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "arena_extend_strategy": "kSameAsRequested",
-    }
-    typed = {"trt_fp16_enable": "0", "trt_int8_enable": "0"}
-    assert [rows for _, rows in fake.sessions] == [
-        [(TENSORRT_PROVIDER, typed | given), (CUDA_PROVIDER, pinned | {"device_id": "3"})],
-        [(CUDA_PROVIDER, pinned | given)],
-        [("ROCMExecutionProvider", given)],
-        [(CPU_PROVIDER, given)],
-    ]
-    deterministic = [options.use_deterministic_compute for options, _ in fake.sessions]
-    assert deterministic == [True, True, True, False]
-
-
-@pytest.mark.parametrize("key", ["trt_fp16_enable", "trt_int8_enable", "trt_bf16_enable"])
-def test_tensorrt_may_not_choose_types_in_a_search(key: str) -> None:
-    options = SearchOptions(provider=TENSORRT_PROVIDER, provider_options={key: "1"})
-    with pytest.raises(OptionError, match=rf"{key} is '1': TensorRT would choose types itself"):
-        halve.search("model.onnx", {"x": X}, options=options)
-    check_types_kept(TENSORRT_PROVIDER, {key: "0"})
-    check_types_kept(CUDA_PROVIDER, {key: "1"})
 
 
 class EmptyValues:
