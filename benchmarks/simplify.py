@@ -76,7 +76,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
     sample = read_samples(folder)[0]
     session = load(original, optimise=False)
     names = [port.name for port in session.outputs]
-    reference = run(session, sample.inputs)
+    reference = dict(zip(names, run(session, sample.inputs), strict=True))
     rows: list[dict[str, object]] = []
     for name, library in LIBRARIES.items():
         given = ModelProto()
@@ -86,8 +86,8 @@ def measure(folder: Path) -> list[dict[str, object]]:
         try:
             made = library(given)
             row |= {"seconds": time.perf_counter() - start, "after": count(made), "failure": ""}
-            values = run(load(made, optimise=False), sample.inputs)
-            trials = compare_outputs(names, values, reference, TOLERANCES)
+            values = dict(zip(names, run(load(made, optimise=False), sample.inputs), strict=True))
+            trials = compare_outputs(values, reference, TOLERANCES)
             row["error"] = max(trial.error for trial in trials)
         except (HalveError, RuntimeError, ValueError, TypeError, KeyError) as error:
             seconds = time.perf_counter() - start

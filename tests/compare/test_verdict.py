@@ -21,7 +21,7 @@ RNG = np.random.default_rng(11)
 
 def judge(a: Any, b: Any, **fields: Any) -> OutputTrial:
     tolerances = Tolerances(OutputTolerance(**fields))
-    (trial,) = compare_outputs(["y"], [np.asarray(a)], [np.asarray(b)], tolerances)
+    (trial,) = compare_outputs({"y": np.asarray(a)}, {"y": np.asarray(b)}, tolerances)
     return trial
 
 
@@ -130,7 +130,7 @@ def test_16_bit_values_against_float32_references(dtype: Any) -> None:
 def test_each_output_has_its_tolerance() -> None:
     b = np.ones(4, np.float32)
     tolerances = Tolerances(OutputTolerance(1e-2, 0.0), {"z": OutputTolerance(1e-6, 0.0)})
-    y, z = compare_outputs(["y", "z"], [b * np.float32(1.001)] * 2, [b, b], tolerances)
+    y, z = compare_outputs(dict.fromkeys("yz", b * np.float32(1.001)), {"y": b, "z": b}, tolerances)
     assert y.passed
     assert not z.passed
     tight = tolerances.tightened(0.5).of("y")
@@ -156,7 +156,7 @@ def test_on_a_device_the_verdict_is_the_same(
         x = (y * np.float32(scale)).astype(np.float16)
         if odd is not None:
             x[5] = odd
-        (here,) = compare_outputs(["y"], [x], [y], Tolerances(tolerance))
+        (here,) = compare_outputs({"y": x}, {"y": y}, Tolerances(tolerance))
         there = compare_on("y", FakeArray(x), FakeArray(y), tolerance)
         assert (there.passed, there.error) == (here.passed, here.error)
         assert repr(there.comparison) == repr(here.comparison)

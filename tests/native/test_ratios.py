@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from halve._native.compare import FLOAT_TYPES, compare_arrays, compare_with_ratios
+from halve._native.compare import FLOAT_TYPES, Reference, compare_arrays
 from halve.errors import ComparisonError
 
 RTOL, ATOL = 1e-2, 1e-3
@@ -31,7 +31,7 @@ def shares(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
 def measure_ratios(
     a: NDArray[Any], b: NDArray[Any], *, rtol: float, atol: float
 ) -> tuple[float, float]:
-    found, worst, total = compare_with_ratios(a, b, rtol=rtol, atol=atol)
+    found, worst, total = Reference(b, rtol=rtol, atol=atol).compare(a)
     np.testing.assert_equal(astuple(found), astuple(compare_arrays(a, b, rtol=rtol, atol=atol)))
     return worst, total
 

@@ -30,6 +30,7 @@ from halve.session.providers import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
 )
+from halve.session.runs import Runs
 from halve.session.runtime import can_lend, lend, load, run, run_bound, upload
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
@@ -124,13 +125,13 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     # The host's values own no memory: any release takes them.
     monkeypatch.setattr(module, "can_lend", lambda *_: True)
     monkeypatch.setattr(module, "lend", lambda value: value)
-    real = module.Run
+    begin = Runs.begin
 
-    def noted(timeout_s: float | None, config: Any = None) -> Any:
+    def noted(self: Runs, config: Any = None) -> Any:
         fake.configs.append(config)
-        return real(timeout_s)
+        return begin(self)
 
-    monkeypatch.setattr(module, "Run", noted)
+    monkeypatch.setattr(Runs, "begin", noted)
     # Outputs are the host's: also where there is a real device, nothing is judged on it.
     monkeypatch.setitem(sys.modules, "halve._cuda", None)
     return fake

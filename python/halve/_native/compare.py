@@ -16,10 +16,10 @@ from halve.types import Comparison, TensorStatistics
 
 __all__ = [
     "FLOAT_TYPES",
+    "Reference",
     "address",
     "compare_arrays",
     "compare_pairs",
-    "compare_with_ratios",
     "measure_array",
     "measure_arrays",
     "read_array",
@@ -55,7 +55,7 @@ def compare_arrays(  # noqa: PLR0913 - arrays, rule, and two independent options
         ComparisonError: the sizes differ, or a tolerance is negative, NaN or infinite.
     """
     if a.size != b.size:
-        raise ComparisonError(f"compare of {a.size} elements with {b.size}; allowed: equal sizes")
+        raise _unequal(a, b)
     status, totals = _core.compare(
         backend_number(backend),
         FLOAT_TYPES[a.dtype],
@@ -69,9 +69,7 @@ def compare_arrays(  # noqa: PLR0913 - arrays, rule, and two independent options
         threads,
     )
     if status != 0:
-        raise ComparisonError(
-            f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"
-        )
+        raise _not_tolerances(rtol, atol)
     return Comparison(*totals)
 
 
@@ -113,18 +111,14 @@ def compare_pairs(
     """
     for a, b in pairs:
         if a.size != b.size:
-            raise ComparisonError(
-                f"compare of {a.size} elements with {b.size}; allowed: equal sizes"
-            )
+            raise _unequal(a, b)
     jobs = [
         (FLOAT_TYPES[a.dtype], address(a), FLOAT_TYPES[b.dtype], address(b), a.size)
         for a, b in pairs
     ]
     status, rows = _core.compare_many(backend_number(None), jobs, rtol, atol, False, threads)
     if status != 0:
-        raise ComparisonError(
-            f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"
-        )
+        raise _not_tolerances(rtol, atol)
     return [Comparison(*row) for row in rows]
 
 
@@ -143,25 +137,38 @@ def measure_arrays(
     return [TensorStatistics(*row) for row in rows]
 
 
-def compare_with_ratios(
-    a: NDArray[Any], b: NDArray[Any], *, rtol: float, atol: float
-) -> tuple[Comparison, float, float]:
-    """`compare_arrays`, the largest share of the tolerance that an element uses, and the sum of the
-    shares' fourth powers, each divided by the largest first (csrc/include/halve/ratio.h); both inf
-    where a share is. On the calling thread, without the GIL.
+class Reference:
+    """An array that others are compared with, prepared for many comparisons."""
 
-    Raises:
-        BackendUnavailableError, ComparisonError: as `compare_arrays`.
-    """
-    if a.size != b.size:
-        raise ComparisonError(f"compare of {a.size} elements with {b.size}; allowed: equal sizes")
-    backend, a_type, b_type = backend_number(None), FLOAT_TYPES[a.dtype], FLOAT_TYPES[b.dtype]
-    status, totals, worst, total = _core.judge(backend, a_type, a, b_type, b, rtol, atol)
-    if status != 0:
-        raise ComparisonError(
-            f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"
+    __slots__ = ("_array", "_backend", "_size", "_tolerance", "_type")
+
+    def __init__(self, array: NDArray[Any], *, rtol: float, atol: float) -> None:
+        """`array` is contiguous and of a dtype in FLOAT_TYPES; it is not copied.
+
+        Raises:
+            BackendUnavailableError: as `compare_arrays`.
+        """
+        self._backend = backend_number(None)
+        self._array, self._size, self._type = array, array.size, FLOAT_TYPES[array.dtype]
+        self._tolerance = rtol, atol
+
+    def compare(self, value: NDArray[Any]) -> tuple[Comparison, float, float]:
+        """`compare_arrays`, the largest share of the tolerance that an element uses, and the sum of
+        the shares' fourth powers, each divided by the largest first (csrc/include/halve/ratio.h);
+        both inf where a share is. On the calling thread, without the GIL.
+
+        Raises:
+            ComparisonError: as `compare_arrays`.
+        """
+        if value.size != self._size:
+            raise _unequal(value, self._array)
+        rtol, atol = self._tolerance
+        status, totals, worst, total = _core.judge(
+            self._backend, FLOAT_TYPES[value.dtype], value, self._type, self._array, rtol, atol
         )
-    return Comparison(*totals), worst, total
+        if status != 0:
+            raise _not_tolerances(rtol, atol)
+        return Comparison(*totals), worst, total
 
 
 def address(x: NDArray[Any]) -> int:
@@ -176,3 +183,13 @@ def read_array(x: NDArray[Any]) -> int:
     What reading costs, for benchmarks; bytes after the last whole word are left out.
     """
     return _core.xor_words(x.ctypes.data, x.nbytes)
+
+
+def _unequal(a: NDArray[Any], b: NDArray[Any]) -> ComparisonError:
+    return ComparisonError(f"compare of {a.size} elements with {b.size}; allowed: equal sizes")
+
+
+def _not_tolerances(rtol: float, atol: float) -> ComparisonError:
+    return ComparisonError(
+        f"tolerances are rtol {rtol}, atol {atol}; allowed: finite numbers, 0 or more"
+    )

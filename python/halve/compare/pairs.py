@@ -35,7 +35,7 @@ def compare_pair(
     reason = _unlike(value, reference)
     passed, error, comparison = False, math.inf, None
     if not reason:
-        (trial,) = compare_outputs([name], [value], [reference], tolerances)
+        (trial,) = compare_outputs({name: value}, {name: reference}, tolerances)
         passed, error, comparison = trial.passed, trial.error, trial.comparison
     if comparison is not None:
         mismatches = comparison.mismatches

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from halve._native.compare import FLOAT_TYPES, compare_with_ratios
+from halve._native.compare import FLOAT_TYPES, Reference
 from halve._native.device_arrays import open_device_array
 from halve.compare.array import compare
 from halve.compare.device import ratios_on_device
 from halve.search_types import OutputTolerance, OutputTrial, Tolerances
 from halve.types import Comparison
 
-__all__ = ["compare_on", "compare_outputs"]
+__all__ = ["References", "compare_on", "compare_outputs"]
 
 # Of the power mean: 2 adds up exactly over independent errors and says little of the largest one,
 # which decides; the larger, the reverse.
@@ -25,12 +25,12 @@ _COMPLEX = "c"
 
 
 def compare_outputs(
-    names: Sequence[str],
-    values: Sequence[NDArray[Any]],
-    references: Sequence[NDArray[Any]],
+    values: Mapping[str, NDArray[Any]],
+    references: Mapping[str, NDArray[Any]],
     tolerances: Tolerances,
 ) -> tuple[OutputTrial, ...]:
-    """Judge each output by its tolerance (see OutputTolerance and OutputTrial).
+    """Judge each output that has a reference by its tolerance (see OutputTolerance and
+    OutputTrial), in the references' order.
 
     `error` is max |a - b| / (atol + rtol·|b|) over elements, for `cos_sim` (1 - cosine) over
     (1 - cos_sim); with `norm_rel`, or with an `ntol` that forgives elements, it is what decides.
@@ -38,10 +38,24 @@ def compare_outputs(
     is Σ(a - b)² / (2·(1 - cos_sim)·Σb²), and where elements may miss, or one has no tolerance at
     all, Σ(a - b)² / (n·atol² + rtol²·Σb²).
     """
-    return tuple(
-        _judge(name, value, reference, tolerances.of(name))
-        for name, value, reference in zip(names, values, references, strict=True)
-    )
+    return References(references, tolerances).judge(values)
+
+
+class References:
+    """Reference outputs, prepared for any number of trials: what a small output needs to be looked
+    up takes longer than comparing it.
+    """
+
+    def __init__(self, references: Mapping[str, NDArray[Any]], tolerances: Tolerances) -> None:
+        """The arrays are not copied where the kernels read them as they are."""
+        self._judges = [
+            _judge_of(name, reference, tolerances.of(name))
+            for name, reference in references.items()
+        ]
+
+    def judge(self, values: Mapping[str, NDArray[Any]]) -> tuple[OutputTrial, ...]:
+        """As compare_outputs."""
+        return tuple([judge.judge(values[judge.name]) for judge in self._judges])
 
 
 def compare_on(
@@ -65,20 +79,56 @@ def _device_ratio(value: Any, reference: Any, tolerance: OutputTolerance) -> tup
     return _powers(worst, total, open_device_array("b", reference).size)
 
 
-def _judge(
-    name: str, value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance
-) -> OutputTrial:
-    if value.shape != reference.shape:
-        return OutputTrial(name, passed=False, error=math.inf, energy=math.inf)
-    if reference.dtype.kind == _COMPLEX:
-        value, reference = _parts(value), _parts(reference)
-    if reference.dtype not in FLOAT_TYPES:
-        return _judge_exact(name, value, reference, tolerance)
-    value, reference = _plain(value), _plain(reference)
-    found, worst, total = compare_with_ratios(
-        value, reference, rtol=tolerance.rtol, atol=tolerance.atol
-    )
-    return _verdict(name, found, tolerance, lambda: _powers(worst, total, found.elements))
+def _judge_of(
+    name: str, reference: NDArray[Any], tolerance: OutputTolerance
+) -> _FloatJudge | _ExactJudge:
+    if reference.dtype.kind == _COMPLEX or reference.dtype in FLOAT_TYPES:
+        return _FloatJudge(name, reference, tolerance)
+    return _ExactJudge(name, reference, tolerance)
+
+
+class _FloatJudge:
+    """Numbers are within their tolerance or not."""
+
+    __slots__ = ("_complex", "_reference", "_shape", "_tolerance", "name")
+
+    def __init__(self, name: str, reference: NDArray[Any], tolerance: OutputTolerance) -> None:
+        self.name, self._tolerance, self._shape = name, tolerance, reference.shape
+        self._complex = reference.dtype.kind == _COMPLEX
+        plain = _plain(_parts(reference) if self._complex else reference)
+        self._reference = Reference(plain, rtol=tolerance.rtol, atol=tolerance.atol)
+
+    def judge(self, value: NDArray[Any]) -> OutputTrial:
+        if value.shape != self._shape:
+            return _misshapen(self.name)
+        found, worst, total = self._reference.compare(
+            _plain(_parts(value) if self._complex else value)
+        )
+        return _verdict(
+            self.name, found, self._tolerance, lambda: _powers(worst, total, found.elements)
+        )
+
+
+class _ExactJudge:
+    """Indices, flags and texts are right or wrong."""
+
+    __slots__ = ("_reference", "_tolerance", "name")
+
+    def __init__(self, name: str, reference: NDArray[Any], tolerance: OutputTolerance) -> None:
+        self.name, self._reference, self._tolerance = name, reference, tolerance
+
+    def judge(self, value: NDArray[Any]) -> OutputTrial:
+        reference, ntol = self._reference, self._tolerance.ntol
+        if value.shape != reference.shape:
+            return _misshapen(self.name)
+        wrong = int(np.count_nonzero(value != reference))
+        share = wrong / reference.size if wrong else 0.0
+        error = 0.0 if not wrong else share / ntol if ntol else math.inf
+        return OutputTrial(self.name, share <= ntol, error, share / max(ntol, 1e-6))
+
+
+def _misshapen(name: str) -> OutputTrial:
+    return OutputTrial(name, passed=False, error=math.inf, energy=math.inf)
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
@@ -105,17 +155,6 @@ def _verdict(
     if tolerance.norm_rel is not None:
         error = max(error, _ratio(abs(1 - found.norm_ratio), tolerance.norm_rel))
     return OutputTrial(name, error <= 1, error, energy, found)
-
-
-def _judge_exact(
-    name: str, value: NDArray[Any], reference: NDArray[Any], tolerance: OutputTolerance
-) -> OutputTrial:
-    """Indices, flags and texts are right or wrong."""
-    wrong = int(np.count_nonzero(value != reference))
-    share = wrong / reference.size if wrong else 0.0
-    passed = share <= tolerance.ntol
-    error = 0.0 if not wrong else share / tolerance.ntol if tolerance.ntol else math.inf
-    return OutputTrial(name, passed, error, share / max(tolerance.ntol, 1e-6))
 
 
 def _counted_error(found: Comparison, tolerance: OutputTolerance) -> float:

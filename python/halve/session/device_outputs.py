@@ -88,7 +88,7 @@ class DeviceJudge:
 
     def _judge_here(self, sample: int, name: str, array: NDArray[Any]) -> OutputTrial:
         reference = self._references[sample][name]
-        return compare_outputs([name], [array], [reference], self._tolerances)[0]
+        return compare_outputs({name: array}, {name: reference}, self._tolerances)[0]
 
     def _reference(self, sample: int, name: str, device: int) -> Any:
         key = (sample, name, device)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from onnx import ModelProto
 
 from halve._native.cast import round_into
 from halve._native.switches import SwitchBoard
-from halve.compare.verdict import compare_outputs
+from halve.compare.verdict import References
 from halve.errors import SampleError, SessionError
 from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.blocked_layout import keep_blocks
@@ -34,7 +33,8 @@ from halve.session.gates import Gated, gate_units
 from halve.session.providers import CPU_PROVIDER
 from halve.session.rounded_weights import RoundedWeights, Rounding
 from halve.session.roundings import CastRoundings, OperatorRoundings, Roundings, has_operators
-from halve.session.runtime import Run, Session, load, run
+from halve.session.runs import Runs
+from halve.session.runtime import Session, load, run
 from halve.session.samples import Sample
 from halve.session.steps import Outputs, roll
 from halve.session.switches import SWITCHES, Switch
@@ -150,10 +150,7 @@ class Probe:
         self.units = tuple(units)
         self._count = len(units)
         self.settings = settings
-        self._tolerances = tolerances
-        self._running: set[Run] = set()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._runs = Runs(settings.timeout_s)
         self._samples = tuple(samples)
         self._outputs_of = [port.name for port in self._session.outputs]
         self._feeds = [self._rounded_feeds(sample.inputs) for sample in samples]
@@ -162,6 +159,7 @@ class Probe:
         if self._checked:
             self._feeds = [self._ready(feeds) for feeds in self._feeds]
         self._references = [self._reference(sample) for sample in samples]
+        self._judges = [References(reference, tolerances) for reference in self._references]
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
         """See Evaluator.run."""
@@ -169,11 +167,7 @@ class Probe:
             outputs = self._outputs(self._feeds[sample], fp32, rounded=True)
         except SessionError as error:
             return Trial(sample, failure=str(error))
-        reference = self._references[sample]
-        names = list(reference)
-        trials = compare_outputs(
-            names, [outputs[name] for name in names], list(reference.values()), self._tolerances
-        )
+        trials = self._judges[sample].judge(outputs)
         return Trial(sample, trials, values=outputs if self.settings.keep_values else None)
 
     def reference(self, sample: int) -> Outputs:
@@ -182,10 +176,7 @@ class Probe:
 
     def close(self) -> None:
         """End the runs in progress."""
-        with self._lock:
-            self._closed = True
-            for item in self._running:
-                item.end()
+        self._runs.end()
 
     def _reference(self, sample: Sample) -> Outputs:
         names = self._outputs_of
@@ -213,16 +204,11 @@ class Probe:
         return roll(step, inputs, self.settings.feedback)
 
     def _run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        handle = Run(self.settings.timeout_s)
-        with self._lock:
-            if self._closed:
-                raise SessionError(f"{self._session.where}: the search was ended")
-            self._running.add(handle)
+        handle = self._runs.begin()
         try:
             return run(self._session, feeds, handle=handle, checked=self._checked)
         finally:
-            with self._lock:
-                self._running.discard(handle)
+            self._runs.finish(handle)
 
     def _ready(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Feeds as the model wants them, without the switches."""
@@ -237,11 +223,9 @@ class Probe:
         }
 
     def _rounded_outputs(self, outputs: Outputs) -> Outputs:
-        names = self.settings.half_outputs
-        return {
-            name: self._rounded(array) if name in names else array
-            for name, array in outputs.items()
-        }
+        for name in self.settings.half_outputs & outputs.keys():
+            outputs[name] = self._rounded(outputs[name])
+        return outputs
 
     def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
         """As a value that leaves or enters in 16 bits: no bounds, overflow is infinity."""

@@ -23,13 +23,12 @@ from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
 from halve.session.installed import one_line, runtime_errors, runtime_module, takes_data_folder
 from halve.session.providers import CPU_PROVIDER, memory_of, provider_rows
-from halve.session.watchdog import Watchdog
+from halve.session.runs import Run
 from halve.types import DType
 
 __all__ = [
     "CPU_PROVIDER",
     "OPTIMISE_LEVELS",
-    "Run",
     "Session",
     "can_lend",
     "check_provider",
@@ -69,7 +68,6 @@ _ARENA_SETTINGS = {
 }
 _ARENA: list[Any] = []
 _ARENA_LOCK = threading.Lock()
-_WATCHDOG = Watchdog()
 _FATAL_ONLY = 4  # ONNX Runtime's log level; what it would print is in the exception as well
 
 
@@ -180,36 +178,6 @@ def _opened(inner: Any, where: str, provider: str, held: tuple[Any, ...]) -> Ses
     return Session(inner, where, provider, inputs, optional, outputs, held, bfloat16)
 
 
-class Run:
-    """A handle on one run: a time limit, and a way to end it from another thread."""
-
-    def __init__(
-        self, timeout_s: float | None = None, config: Mapping[str, str] | None = None
-    ) -> None:
-        """A run that may take `timeout_s` seconds; None: any time. `config` are entries of ONNX
-        Runtime's run configuration.
-        """
-        self.timeout_s = timeout_s
-        self.ended = ""
-        self._options = runtime_module().RunOptions()
-        for key, value in (config or {}).items():
-            self._options.add_run_config_entry(key, value)
-
-    def end(self, reason: str = "it was ended") -> None:
-        """Make the run raise a SessionError within about a node."""
-        self.ended = reason
-        self._options.terminate = True
-
-    def limit(self) -> contextlib.AbstractContextManager[Any]:
-        """ONNX Runtime's options of the run, under the time limit."""
-        if self.timeout_s is None:
-            return contextlib.nullcontext(self._options)
-        return _WATCHDOG.limit(self.timeout_s, self._overdue, self._options)
-
-    def _overdue(self) -> None:
-        self.end(f"it passed its time limit of {self.timeout_s:g} s")
-
-
 def run(
     session: Session,
     feeds: Mapping[str, NDArray[Any]],
@@ -232,18 +200,30 @@ def run(
     if not checked:
         ready = check_feeds(session.inputs, session.optional, feeds, session.where)
     try:
-        with contextlib.nullcontext() if handle is None else handle.limit() as options:
-            if session.bfloat16:
-                from halve.session.whole_values import run_whole
-
-                ports = {p.name: p for p in (*session.inputs, *session.optional, *session.outputs)}
-                names = fetch or [port.name for port in session.outputs]
-                return run_whole(session.inner, ports, ready, names, options)
-            return list(session.inner.run(fetch, ready, options))
+        if handle is None:
+            return _run_ready(session, ready, fetch, None)
+        with handle.limit():
+            return _run_ready(session, ready, fetch, handle.options)
     except SessionError:
         raise
     except runtime_errors(runtime_module()) as error:
         raise _run_error(session, handle, error) from error
+
+
+def _run_ready(
+    session: Session,
+    feeds: Mapping[str, NDArray[Any]],
+    fetch: Sequence[str] | None,
+    options: Any,
+) -> list[NDArray[Any]]:
+    if session.bfloat16:
+        from halve.session.whole_values import run_whole
+
+        ports = {p.name: p for p in (*session.inputs, *session.optional, *session.outputs)}
+        names = fetch or [port.name for port in session.outputs]
+        return run_whole(session.inner, ports, feeds, names, options)
+    outputs: list[NDArray[Any]] = session.inner.run(fetch, feeds, options)
+    return outputs
 
 
 def _run_error(session: Session, handle: Run | None, error: Exception) -> SessionError:
@@ -284,8 +264,9 @@ def run_bound(
         for port in session.outputs:
             place = memory_of(session.provider) if port.name in kept else "cpu"
             binding.bind_output(port.name, place, device if place != "cpu" else 0)
-        with (handle or Run()).limit() as options:
-            session.inner.run_with_iobinding(binding, options)
+        given = handle or Run()
+        with given.limit():
+            session.inner.run_with_iobinding(binding, given.options)
         values = binding.get_outputs()
     except runtime_errors(ort) as error:
         raise _run_error(session, handle, error) from error

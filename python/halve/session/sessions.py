@@ -20,8 +20,8 @@ from halve.search_types import Tolerances, Trial, UnitSet
 from halve.session.device_outputs import DeviceJudge
 from halve.session.device_weights import DeviceWeights
 from halve.session.providers import CPU_PROVIDER, CUDA_PROVIDER, ON_DEVICE, is_out_of_memory
+from halve.session.runs import Run, Runs
 from halve.session.runtime import (
-    Run,
     Session,
     can_lend,
     lend,
@@ -108,7 +108,7 @@ class SessionEvaluator:
         self._weights = self._make_weights()
         self._judge = self._make_judge()
         self._scarce: set[int] = set()
-        self._running: set[Run] = set()
+        self._runs = Runs(settings.timeout_s)
         self._closed = False
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
@@ -123,8 +123,7 @@ class SessionEvaluator:
         missing = [name for name in reference if name not in outputs]
         if missing:
             return Trial(sample, failure=f"there is no output {missing[0]!r}")
-        values = [outputs[name] for name in reference]
-        trials = compare_outputs(list(reference), values, list(reference.values()), self.tolerances)
+        trials = compare_outputs(outputs, reference, self.tolerances)
         return Trial(sample, trials, values=outputs if self._settings.keep_values else None)
 
     def reference(self, sample: int) -> Outputs:
@@ -136,8 +135,7 @@ class SessionEvaluator:
         with self._lock:
             self._closed = True
             self._sessions.clear()
-            for item in self._running:
-                item.end()
+        self._runs.end()
 
     def _make_weights(self) -> DeviceWeights | None:
         settings = self._settings
@@ -278,16 +276,11 @@ class SessionEvaluator:
         with self._lock:
             scarce = device in self._scarce and self._settings.provider in ON_DEVICE
         shrink = {"memory.enable_memory_arena_shrinkage": f"gpu:{device}"} if scarce else None
-        handle = Run(self._settings.timeout_s, shrink)
-        with self._lock:
-            if self._closed:
-                raise SessionError("the search was ended")
-            self._running.add(handle)
+        handle = self._runs.begin(shrink)
         try:
             yield handle
         finally:
-            with self._lock:
-                self._running.discard(handle)
+            self._runs.finish(handle)
 
 
 def _missing(session: Session, reference: Outputs) -> bool:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import math
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Generic, TypeVar
 
-__all__ = ["Watchdog"]
-
-_SLACK = 1000
-
-_Value = TypeVar("_Value")
+__all__ = ["Limit", "Watchdog"]
 
 
 class Watchdog:
@@ -22,77 +16,70 @@ class Watchdog:
 
     def __init__(self) -> None:
         """Watch nothing yet."""
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._due: list[tuple[float, int]] = []
-        self._calls: dict[int, Callable[[], None]] = {}
-        self._numbers = itertools.count()
-        self._wakes_s = 0.0
+        self.lock = threading.Lock()
+        self.wakes_s = math.inf
+        self._changed = threading.Condition(self.lock)
+        self._limits: weakref.WeakSet[Limit] = weakref.WeakSet()
         self._started = False
 
-    def limit(
-        self, timeout_s: float, overdue: Callable[[], None], value: _Value
-    ) -> AbstractContextManager[_Value]:
-        """Call `overdue`, from the watching thread, if the block takes longer than `timeout_s`; the
-        block gets `value`.
+    def limit(self, timeout_s: float, overdue: Callable[[], None]) -> Limit:
+        """A limit that calls `overdue`, from the watching thread, where a block takes longer than
+        `timeout_s`.
         """
-        return _Limit(self, timeout_s, overdue, value)
+        made = Limit(self, timeout_s, overdue)
+        with self.lock:
+            self._limits.add(made)
+        return made
 
-    def _start(self, timeout_s: float, overdue: Callable[[], None]) -> int:
-        number, due_s = next(self._numbers), time.monotonic() + timeout_s
-        with self._lock:
-            self._calls[number] = overdue
-            heapq.heappush(self._due, (due_s, number))
-            if len(self._due) > _SLACK + 2 * len(self._calls):
-                self._forget()
+    def wake(self) -> None:
+        """Look at all limits again: one is due before `wakes_s`."""
+        with self._changed:
             if not self._started:
                 self._started = True
                 threading.Thread(target=self._watch, name="halve-watchdog", daemon=True).start()
-            elif due_s < self._wakes_s:
-                self._changed.notify()
-        return number
-
-    def _end(self, number: int) -> None:
-        with self._lock:
-            self._calls.pop(number, None)
+            self._changed.notify()
 
     def _watch(self) -> None:
         with self._changed:
             while True:
-                for call in self._overdue():
-                    call()
-                # Limits that ended stay in the heap for a while.
-                self._wakes_s = self._due[0][0] if self._due else float("inf")
-                left = self._wakes_s - time.monotonic() if self._due else None
-                self._changed.wait(left)
+                # What begins during the look may have been passed over: it wakes the thread.
+                self.wakes_s = math.inf
+                self.wakes_s = self._look()
+                waiting = math.isfinite(self.wakes_s)
+                self._changed.wait(self.wakes_s - time.monotonic() if waiting else None)
 
-    def _forget(self) -> None:
-        """Drop the limits that ended."""
-        self._due = [entry for entry in self._due if entry[1] in self._calls]
-        heapq.heapify(self._due)
-
-    def _overdue(self) -> list[Callable[[], None]]:
-        now, found = time.monotonic(), []
-        while self._due and self._due[0][0] <= now:
-            call = self._calls.pop(heapq.heappop(self._due)[1], None)
-            found += [] if call is None else [call]
-        return found
+    def _look(self) -> float:
+        """Call what is overdue; when the next is due."""
+        now, next_s = time.monotonic(), math.inf
+        for limit in self._limits:
+            if limit.due_s <= now:
+                limit.due_s = math.inf
+                limit.overdue()
+            next_s = min(next_s, limit.due_s)
+        return next_s
 
 
-class _Limit(AbstractContextManager[_Value], Generic[_Value]):
-    """One limit: a class, because a generator takes as long as a small node."""
+class Limit:
+    """A time limit of one block after another, none inside another.
 
-    __slots__ = ("_dog", "_number", "_overdue", "_timeout_s", "_value")
+    A block costs an assignment at each end: the thread wakes when the first due time that it saw
+    has come, and sees then what has begun since.
+    """
 
-    def __init__(
-        self, dog: Watchdog, timeout_s: float, overdue: Callable[[], None], value: _Value
-    ) -> None:
-        self._dog, self._timeout_s, self._overdue, self._value = dog, timeout_s, overdue, value
-        self._number = -1
+    __slots__ = ("__weakref__", "_dog", "_timeout_s", "due_s", "overdue")
 
-    def __enter__(self) -> _Value:
-        self._number = self._dog._start(self._timeout_s, self._overdue)
-        return self._value
+    def __init__(self, dog: Watchdog, timeout_s: float, overdue: Callable[[], None]) -> None:
+        """For Watchdog.limit."""
+        self._dog, self._timeout_s, self.overdue = dog, timeout_s, overdue
+        self.due_s = math.inf
+
+    def __enter__(self) -> None:
+        """Begin a block."""
+        self.due_s = due_s = time.monotonic() + self._timeout_s
+        if due_s < self._dog.wakes_s:
+            self._dog.wake()
 
     def __exit__(self, *error: object) -> None:
-        self._dog._end(self._number)
+        """End it; `overdue` is not called for it from here on."""
+        with self._dog.lock:
+            self.due_s = math.inf

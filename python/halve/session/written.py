@@ -115,10 +115,7 @@ class WrittenModel:
                     f"{self.session.where}: there is no output {name!r}; allowed: the source's"
                     " outputs"
                 )
-        names = list(reference)
-        values = [outputs[name] for name in names]
-        measured = tolerances or Tolerances()
-        trials = compare_outputs(names, values, list(reference.values()), measured)
+        trials = compare_outputs(outputs, reference, tolerances or Tolerances())
         passed = tolerances is None or all(trial.passed for trial in trials)
         if accept is not None:
             passed = accept(reference, outputs) and passed

@@ -203,9 +203,7 @@ def _compare(
     tolerances = Tolerances(OutputTolerance(options.rtol, options.atol))
     rows: list[SimplifiedOutput] = []
     for sample, own, reference in zip(samples, found, expected, strict=True):
-        names = list(reference)
-        values = [own[name] for name in names]
-        trials = compare_outputs(names, values, list(reference.values()), tolerances)
+        trials = compare_outputs(own, reference, tolerances)
         rows += [_row(sample.id, trial, file, options) for trial in trials]
     golden = tuple(
         sample if sample.outputs is not None else replace(sample, outputs=reference)

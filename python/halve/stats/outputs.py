@@ -69,7 +69,7 @@ def _joined(first: OutputBlock, second: OutputBlock) -> OutputBlock:
 def _block(
     name: str, value: NDArray[Any], reference: NDArray[Any], tolerances: Tolerances
 ) -> OutputBlock:
-    (trial,) = compare_outputs([name], [value], [reference], tolerances)
+    (trial,) = compare_outputs({name: value}, {name: reference}, tolerances)
     found = trial.comparison
     if found is not None:
         mismatches = found.mismatches
