@@ -1,8 +1,9 @@
 """The comparison and statistics kernels against numpy and plain reads of the same bytes.
 
-One thread each: numpy's matrix library is held to one, too, since its others would go on waiting in
-a loop for milliseconds, into the next measurement. Every ratio is within one run: the median over
-interleaved rounds of the ratio in a round. Rates count the bytes of the arrays, once.
+One thread each, or --threads of the kernel and of reading; numpy's matrix library is held to one:
+its others would go on waiting in a loop for milliseconds, into the next measurement. Every ratio is
+within one run: the median over interleaved rounds of the ratio in a round. Rates count the bytes of
+the arrays, once.
 --processor-time leaves out the waiting for a processor that others use.
 
     python benchmarks/compare.py --json compare.json
@@ -15,7 +16,8 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +42,11 @@ Cases = dict[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class Rounds:
-    """How many, and what time is."""
+    """How many, what time is, and the threads of the kernel and of reading."""
 
     count: int
     clock: Callable[[], float]
+    threads: int
 
 
 def numpy_type(name: str) -> np.dtype[Any]:
@@ -66,11 +69,22 @@ def cosine(a: Array, b: Array) -> float:
     return float(np.dot(x, y) / (np.linalg.norm(x) * np.linalg.norm(y)))
 
 
-def compare_cases(a: Array, b: Array) -> Cases:
+def read(arrays: Sequence[Array], threads: int) -> None:
+    """Every thread its share of each."""
+    if threads == 1:
+        for array in arrays:
+            read_array(array)
+        return
+    parts = zip(*(np.array_split(array, threads) for array in arrays), strict=True)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda part: read(part, 1), parts))
+
+
+def compare_cases(a: Array, b: Array, threads: int) -> Cases:
     """The kernel gives all metrics at once, each peer one."""
     return {
-        "halve": lambda: compare_arrays(a, b, threads=1, **RULE),
-        "read": lambda: (read_array(a), read_array(b)),
+        "halve": lambda: compare_arrays(a, b, threads=threads, **RULE),
+        "read": lambda: read((a, b), threads),
         "numpy allclose": lambda: np.allclose(a, b, **RULE),
         "numpy cosine": lambda: cosine(a, b),
     }
@@ -84,10 +98,11 @@ def numpy_statistics(array: Array) -> tuple[object, ...]:
     return x.min(), x.max(), *map(np.count_nonzero, (*counts, x == 0)), np.dot(x, x)
 
 
-def stats_cases(x: Array) -> Cases:
+def stats_cases(x: Array, threads: int) -> Cases:
+    bounds = {"ge": FLOAT16_MAX, "le": FLOAT16_SMALLEST_NORMAL}
     return {
-        "halve": lambda: measure_array(x, ge=FLOAT16_MAX, le=FLOAT16_SMALLEST_NORMAL, threads=1),
-        "read": lambda: read_array(x),
+        "halve": lambda: measure_array(x, **bounds, threads=threads),
+        "read": lambda: read((x,), threads),
         "numpy": lambda: numpy_statistics(x),
     }
 
@@ -113,14 +128,16 @@ def compare_rows(elements: int, rounds: Rounds) -> list[dict[str, Any]]:
     for first, second in PAIRS:
         a, b = x.astype(numpy_type(first)), y.astype(numpy_type(second))
         name = f"{first}, {second}"
-        rows.append(row(name, a.nbytes + b.nbytes, compare_cases(a, b), rounds))
+        rows.append(row(name, a.nbytes + b.nbytes, compare_cases(a, b, rounds.threads), rounds))
     return rows
 
 
 def stats_rows(elements: int, rounds: Rounds) -> list[dict[str, Any]]:
     x = activations(elements)
     arrays = {name: x.astype(numpy_type(name)) for name in TYPES}
-    return [row(name, a.nbytes, stats_cases(a), rounds) for name, a in arrays.items()]
+    return [
+        row(name, a.nbytes, stats_cases(a, rounds.threads), rounds) for name, a in arrays.items()
+    ]
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
@@ -147,12 +164,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--elements", type=int, default=1 << 25)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="of the kernel and of reading")
     parser.add_argument("--processor-time", action="store_true", help="on a busy machine")
     parser.add_argument("--json", type=Path, help="write the record here")
     arguments = parser.parse_args()
     hold_libraries_to_one_thread()
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    rounds = Rounds(arguments.rounds, clock)
+    rounds = Rounds(arguments.rounds, clock, arguments.threads)
     tables = {
         "comparison": compare_rows(arguments.elements, rounds),
         "statistics": stats_rows(arguments.elements, rounds),
@@ -167,6 +185,7 @@ def main() -> None:
             "backend": chosen_backend(),
             "elements": arguments.elements,
             "rounds": arguments.rounds,
+            "threads": arguments.threads,
             "clock": clock.__name__,
             "tables": tables,
         }

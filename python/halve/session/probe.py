@@ -223,7 +223,7 @@ class Probe:
         }
 
     def _rounded_outputs(self, outputs: Outputs) -> Outputs:
-        for name in self.settings.half_outputs & outputs.keys():
+        for name in self.settings.half_outputs:
             outputs[name] = self._rounded(outputs[name])
         return outputs
 
