@@ -142,7 +142,8 @@ class OutputTrial:
     false, inf for what is not finite or has another shape. `energy` is a mean of the
     elements' squared errors in which the large ones count most (halve.compare.verdict): it adds up
     over independent roundings, nearly.
-    `comparison` is None where the shapes differ or the output is not a float tensor.
+    `comparison` is None where the shapes differ, the output is not a float tensor, or the verdict
+    alone was asked for.
     """
 
     name: str
