@@ -74,6 +74,7 @@ def test_what_is_not_finite(a: list[float], b: list[float], passed: bool) -> Non
     trial = judge(np.array(a, np.float32), np.array(b, np.float32))
     assert trial.passed == passed
     assert (trial.error == math.inf) != passed
+    assert (trial.energy == 0) if passed else (trial.energy == math.inf)
 
 
 def test_exactly_at_the_limit_passes() -> None:

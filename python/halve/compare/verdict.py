@@ -187,7 +187,7 @@ def _counted_error(found: Comparison, tolerance: OutputTolerance) -> float:
 
 
 def _ratio(difference: float, allowed: float) -> float:
-    if math.isnan(difference):
+    if not math.isfinite(difference):
         return math.inf
     if difference <= 0:
         return 0.0
