@@ -98,7 +98,7 @@ def test_verify_plan_judges_the_other_export(
     assert main([*arguments, "--verify-plan", plan, "--json"]) == 0
     shown = capsys.readouterr()
     record = json.loads(shown.out)
-    assert record["passed"] is True
+    assert record["verified"]["passed"] is True
     assert len(record["warnings"]) == 1
     assert "found by their structure" in shown.err
 

@@ -14,6 +14,8 @@ import pytest
 
 from auto_report_cases import make_borders, make_report
 from halve.cli.main import main
+from halve.cli.search_flags import FLAGS
+from halve.cli.verify_plan import SEARCH_ONLY
 from halve.errors import VerdictError
 from halve.report.search_record import BorderRow
 from halve.search_options import SearchOptions
@@ -83,6 +85,12 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "in.onnx").write_bytes(mlp().SerializeToString())
     write_samples(tmp_path / "s", [Sample(3, {"x": np.zeros((1, 16), np.float32)})])
     return tmp_path
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def arguments(folder: Path, *more: str) -> list[str]:
@@ -223,10 +231,43 @@ def test_a_plan_is_judged_again(
     args = ["auto", str(folder / "in.onnx"), "--sample-dir", str(folder / "s")]
     assert main([*args, "--verify_plan", "p.json", "--json"]) == status
     assert library.calls[0]["paths"] == (folder / "in.onnx", Path("p.json"))
-    record = json.loads(capsys.readouterr().out)
-    assert (record["level"], record["passed"]) == ("emulated", passed)
+    verified = json.loads(capsys.readouterr().out)["verified"]
+    assert (verified["level"], verified["passed"]) == ("emulated", passed)
     assert main([*args, "--verify-plan", "p.json"]) == status
     assert "emulated\nsamples    4 of 4 passed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--workspace", "w9", "--max-trials", "3"], "--max-trials, --workspace do not apply"),
+        (
+            ["--isolate"],
+            "--isolate does not apply to --verify-plan, which makes no search; allowed",
+        ),
+        (["--report", "v.html"], "'v.html'; allowed: a name that ends in .json (the page shows"),
+        (["--output-json", "p.json"], "--output-json p.json is the model itself"),
+        (["--fp32-nodes", "@q.json"], "--fp32-nodes @q.json and --verify-plan p.json each name"),
+    ],
+)
+def test_what_cannot_matter_to_a_plan_is_refused(
+    here: Path,
+    library: Library,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    message: str,
+) -> None:
+    assert main(["auto", "in.onnx", "--sample-dir", "s", "--verify-plan", "p.json", *more]) == 1
+    assert message in capsys.readouterr().err
+    assert not library.calls
+    assert sorted(path.name for path in here.iterdir()) == ["in.onnx", "s"]
+
+
+def test_every_flag_of_a_search_applies_to_a_plan_or_is_refused() -> None:
+    applies = {"validate", "seed", "threads_per_trial", "provider", "provider_options",
+               "session_options", "devices", "feedback"}  # fmt: skip
+    assert {flag.field for flag in FLAGS} == applies | set(SEARCH_ONLY)
+    assert not applies & set(SEARCH_ONLY)
 
 
 @pytest.mark.parametrize("more", [[], ["a", "b", "c"], ["--verify-plan", "p", "a", "b"]])

@@ -13,7 +13,9 @@ import pytest
 
 from halve.cli.demo import DATA
 from halve.cli.main import main
+from halve.report.search_text import number_text
 
+VERDICT_SCHEMA = Path(__file__).parents[2] / "docs" / "verdict.schema.json"
 SCHEMA = Path(__file__).parents[2] / "docs" / "auto.schema.json"
 MODEL = str(DATA / "model.onnx")
 
@@ -57,8 +59,19 @@ def test_search_report_workspace_and_plan(
     plan = ["--verify-plan", str(space / "plan.json"), "--keep-io-types"]
     assert main(["auto", MODEL, "--sample-dir", str(samples), *plan]) == 0
     assert "3 of 3 passed" in capsys.readouterr().out
+    verdict = tmp_path / "v.json"
     assert main(["auto", MODEL, "--sample-dir", str(samples), *plan, "--atol", "1e-9",
-                 "--rtol", "1e-9"]) == 2  # fmt: skip
+                 "--rtol", "1e-9", "--output-json", str(verdict)]) == 2  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["verdict    FAILED, emulated", "samples    0 of 3 passed"]
+    record = json.loads(verdict.read_text("utf-8"))
+    jsonschema.validate(record, json.loads(VERDICT_SCHEMA.read_text("utf-8")))
+    errors = [outputs["probability"]["error"] for outputs in record["model_outputs"]]
+    assert all(error > 1 for error in errors)
+    assert [line.split(" times")[0] for line in lines[2:]] == [
+        f"sample     {row['id']}: output 'probability': error {number_text(error)}"
+        for row, error in zip(record["verified"]["samples"], errors, strict=True)
+    ]
 
 
 def test_a_workspace_of_other_options_is_refused(

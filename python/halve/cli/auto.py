@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,28 +15,26 @@ from halve import __version__
 from halve.cli.convert import show_warnings
 from halve.cli.flags import add_convert_flags
 from halve.cli.parser import Parser
-from halve.cli.paths import add_paths, check_report_path, model_paths
+from halve.cli.paths import add_paths, model_paths, report_paths
 from halve.cli.sample_flags import SampleRequest, add_sample_flags, sample_request, spread
 from halve.cli.search_flags import add_search_flags, search_options, shown_options
 from halve.cli.simplify_flags import add_simplify_flags
-from halve.errors import OptionError, OutputError
-from halve.files import given_path
+from halve.cli.verify_plan import run_verify_plan, versions
+from halve.errors import OutputError
 from halve.report import write_json
 from halve.report.search_record import AutoReport
 from halve.report.search_text import auto_summary_lines, print_auto_report
 from halve.search_options import SearchOptions
-from halve.search_types import FinalVerdict, SearchEvent
+from halve.search_types import SearchEvent
 
 if TYPE_CHECKING:
     from halve.auto import AutoResult
 
-__all__ = ["make_parser", "run", "search_progress", "show_verdict"]
+__all__ = ["make_parser", "run", "search_progress"]
 
 _DONE, _FAILED_VERDICT = 0, 2
-_REPORT_KINDS = (".html", ".json")
 # What stands in a workspace after a search, by the name that a report gives it.
 _WORKSPACE_FILES = {"plan": "plan.json", "journal": "journal.jsonl"}
-_PROGRAMS = ("onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
 def make_parser() -> Parser:
@@ -54,7 +51,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--verify-plan",
         metavar="PLAN.json",
-        help="judge the plan again, without a search; OUT is not needed",
+        help="judge the plan again, without a search; takes neither OUT nor flags of the search",
     )
     parser.add_argument(
         "--report", metavar="F.html|F.json", help="write the page or the JSON record of the search"
@@ -76,12 +73,12 @@ def run(args: Sequence[str]) -> int:
     parser = make_parser()
     parsed = parser.parse(spread(args))
     if hasattr(parsed, "verify_plan"):
-        return _verify(parser, parsed)
+        return run_verify_plan(parser, parsed)
     # Here, because it brings onnx and ONNX Runtime, which --help does not need.
     from halve.auto import auto
 
     source, target = model_paths(parser, parsed)
-    reports = _report_paths(parsed, source, target)
+    reports = report_paths(parsed, source, target)
     with search_progress(quiet=parsed.quiet) as progress:
         options = search_options(parsed, progress=progress)
         request = sample_request(parsed, seed=options.seed)
@@ -104,57 +101,6 @@ def search_progress(*, quiet: bool) -> Iterator[Callable[[SearchEvent], None] | 
         yield bar
 
 
-def show_verdict(verdict: FinalVerdict, *, quiet: bool, as_json: bool) -> int:
-    """Prints the verdict on a plan, and returns the exit status that it stands for."""
-    if not quiet:
-        show_warnings(verdict.warnings)
-    if as_json:
-        record = {
-            "level": verdict.level,
-            "passed": verdict.passed,
-            "samples": [{"id": row.id, "passed": row.passed} for row in verdict.samples],
-            "warnings": list(verdict.warnings),
-        }
-        print(json.dumps(record))
-    elif not quiet:
-        passed = sum(row.passed for row in verdict.samples)
-        word = "passed" if verdict.passed else "FAILED"
-        print(f"verdict    {word}, {verdict.level}")
-        print(f"samples    {passed} of {len(verdict.samples)} passed")
-    return _DONE if verdict.passed else _FAILED_VERDICT
-
-
-def _verify(parser: Parser, parsed: argparse.Namespace) -> int:
-    from halve.auto import verify_plan
-
-    given = [parsed.input_onnx] if hasattr(parsed, "input_onnx") else []
-    paths = given + parsed.paths
-    if len(paths) != 1:
-        parser.error(f"--verify-plan takes the model IN alone, received {paths or 'nothing'}")
-    options = search_options(parsed)
-    samples = sample_request(parsed, seed=options.seed).load(Path(paths[0]))
-    plan = Path(parsed.verify_plan)
-    verdict = verify_plan(Path(paths[0]), plan, samples, options=options)
-    return show_verdict(verdict, quiet=parsed.quiet, as_json=parsed.json)
-
-
-def _report_paths(parsed: argparse.Namespace, source: Path, target: Path) -> list[Path]:
-    """Where reports go, each checked before the work."""
-    found = []
-    for flag, kinds in (("report", _REPORT_KINDS), ("output_json", (".json",))):
-        if not hasattr(parsed, flag):
-            continue
-        name = f"--{flag.replace('_', '-')}"
-        path = given_path(getattr(parsed, flag), what=name)
-        kind = path.suffix.lower()
-        if flag == "report" and kind not in kinds:
-            raise OptionError(f"{name} is {str(path)!r}; allowed: a name that ends in .html, .json")
-        kind = kind if kind in kinds else kinds[0]
-        check_report_path(path, source, target, flag=name, kind=kind)
-        found.append(path)
-    return found
-
-
 def _report(
     result: AutoResult, source: Path, options: SearchOptions, request: SampleRequest
 ) -> AutoReport:
@@ -169,7 +115,7 @@ def _report(
         borders=result.borders,
         output_files=_workspace_files(options.workspace),
         options=shown_options(options),
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -178,16 +124,6 @@ def _workspace_files(workspace: Path | None) -> dict[str, Path]:
         return {}
     files = {name: workspace / file for name, file in _WORKSPACE_FILES.items()}
     return {name: path for name, path in files.items() if path.is_file()}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PROGRAMS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _write_reports(paths: Sequence[Path], report: AutoReport) -> None:

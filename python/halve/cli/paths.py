@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from halve.cli.parser import Parser
 from halve.errors import OptionError, OutputError
 from halve.files import given_path
 
-__all__ = ["add_paths", "check_report_path", "model_paths"]
+__all__ = ["REPORT_KINDS", "add_paths", "check_report_path", "model_paths", "report_paths"]
+
+REPORT_KINDS = (".html", ".json")
+"""What `--report` of a search can be."""
 
 _HEAD_BYTES = 16
 _HEADS = {
@@ -70,6 +74,36 @@ def check_report_path(
     name, head = _HEADS[kind]
     if report.exists() and head.fullmatch(_head_of(report, flag)) is None:
         raise OutputError(f"{flag} {report} exists and is no {name} file; name another file")
+
+
+def report_paths(
+    parsed: argparse.Namespace,
+    source: Path,
+    target: Path,
+    *,
+    kinds: Sequence[str] = REPORT_KINDS,
+    why: str = "",
+) -> list[Path]:
+    """Where `--report` and `--output-json` go, each checked before the work.
+
+    `kinds` are the names' endings that `--report` may have; `why` follows them in the error.
+
+    Raises:
+        OptionError, OutputError: as check_report_path, or `--report` is of another kind.
+    """
+    found = []
+    for flag in ("report", "output_json"):
+        if not hasattr(parsed, flag):
+            continue
+        name = f"--{flag.replace('_', '-')}"
+        path = given_path(getattr(parsed, flag), what=name)
+        kind = path.suffix.lower() if flag == "report" else ".json"
+        if kind not in kinds:
+            allowed = f"a name that ends in {', '.join(kinds)}"
+            raise OptionError(f"{name} is {str(path)!r}; allowed: {allowed}{why}")
+        check_report_path(path, source, target, flag=name, kind=kind)
+        found.append(path)
+    return found
 
 
 def _head_of(path: Path, flag: str) -> bytes:

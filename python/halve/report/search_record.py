@@ -29,6 +29,8 @@ __all__ = [
     "BorderFacts",
     "BorderRow",
     "KeptNode",
+    "outputs_json",
+    "verified_json",
 ]
 
 SCHEMA_VERSION = 1
@@ -220,8 +222,8 @@ class AutoReport:
             "fp32_nodes": list(self.fp32_nodes),
             "required": list(search.required),
             "carried": list(search.carried),
-            "verified": _verified(search.verdict),
-            "model_outputs": [_outputs(sample) for sample in search.verdict.samples],
+            "verified": verified_json(search.verdict),
+            "model_outputs": [outputs_json(sample) for sample in search.verdict.samples],
             "output_files": {"deploy": self.target, **self.output_files},
             "trials": [_trial(row) for row in search.trials],
             "evidence": [_evidence(row) for row in search.evidence],
@@ -292,7 +294,8 @@ def _border_json(row: BorderRow) -> dict[str, object]:
     }
 
 
-def _verified(verdict: FinalVerdict) -> dict[str, object]:
+def verified_json(verdict: FinalVerdict) -> dict[str, object]:
+    """A verdict by its samples, as JSON values."""
     return {
         "level": verdict.level,
         "passed": verdict.passed,
@@ -308,7 +311,8 @@ def _verified(verdict: FinalVerdict) -> dict[str, object]:
     }
 
 
-def _outputs(sample: SampleVerdict) -> dict[str, object]:
+def outputs_json(sample: SampleVerdict) -> dict[str, object]:
+    """A sample's outputs by name, as JSON values."""
     return {output.name: _output(output) for output in sample.outputs}
 
 
