@@ -80,7 +80,7 @@ def run(args: Sequence[str]) -> int:
     source, target = model_paths(parser, parsed)
     reports = report_paths(parsed, source, target)
     with search_progress(quiet=parsed.quiet) as progress:
-        options = search_options(parsed, progress=progress)
+        options = search_options(parsed, source, progress=progress)
         request = sample_request(parsed, seed=options.seed)
         result = auto(source, target, request.load(source), options=options)
     report = _report(result, source, options, request)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from halve import __version__
 from halve.cli import values
+from halve.cli.feedback import feedback_pairs
 from halve.cli.flags import FLAGS as CONVERT_FLAGS
 from halve.cli.flags import Flag, add_flags, given_fields
 from halve.cli.parser import Parser, split_list
@@ -106,7 +107,7 @@ def run(args: Sequence[str]) -> int:
     parser = make_parser()
     parsed = parser.parse(spread(args))
     pair = _pair(parser, parsed)
-    options = compare_options(parsed)
+    options = compare_options(parsed, pair.b)
     target = _json_path(parsed, pair)
     result, note = _compared(pair, parsed, options)
     report = CompareReport(__version__, result, (note,) if note else ())
@@ -116,13 +117,18 @@ def run(args: Sequence[str]) -> int:
     return _DONE if result.passed else _FAILED_VERDICT
 
 
-def compare_options(parsed: argparse.Namespace) -> CompareOptions:
+def compare_options(parsed: argparse.Namespace, model: Path | None = None) -> CompareOptions:
     """The options that the given flags describe.
+
+    `model` has the names that say where a pair of `--feedback` is divided; None: at its last colon.
 
     Raises:
         OptionError: a value is not understood or not allowed.
+        ModelError: the model's names are needed, and it cannot be read.
     """
     made = given_fields(FLAGS, parsed)
+    if model is not None and "feedback" in made:
+        made["feedback"] = feedback_pairs(parsed.feedback, model)
     tolerances = given_tolerances(parsed)
     if tolerances is not None:
         made["tolerances"] = tolerances

@@ -151,7 +151,7 @@ def run(args: Sequence[str]) -> int:
     if hasattr(parsed, "output"):
         parser.error("--output is where --finalize writes; give that, too")
     view = manual_view(parsed, source)
-    options = manual_options(parsed)
+    options = manual_options(parsed, source)
     if view.wants_distribution:
         options = replace(options, distribution=True)
     _warn_without_effect(parsed, _FOR_SEARCH, "in manual mode")
@@ -169,13 +169,14 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def manual_options(parsed: argparse.Namespace) -> ManualOptions:
-    """The options that the given flags describe.
+def manual_options(parsed: argparse.Namespace, source: Path | None = None) -> ManualOptions:
+    """The options that the given flags describe; `source` as for `search_options`.
 
     Raises:
         OptionError: a value is not understood or not allowed.
+        ModelError: the model's names are needed, and it cannot be read.
     """
-    search = search_options(parsed)
+    search = search_options(parsed, source)
     return ManualOptions(
         convert=search.convert,
         tolerances=search.tolerances,
@@ -224,7 +225,7 @@ def _finalize(parser: Parser, parsed: argparse.Namespace, source: Path) -> int:
     from halve.manual_workspace import DEPLOY
     from halve.measure import finalize
 
-    options = manual_options(parsed)
+    options = manual_options(parsed, source)
     _warn_without_effect(parsed, _FOR_STATISTICS, "with --finalize, which measures nothing")
     if hasattr(parsed, "output"):
         target = given_path(parsed.output, what="--output")

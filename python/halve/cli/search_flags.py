@@ -6,8 +6,10 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from halve.cli import values
+from halve.cli.feedback import feedback_pairs, split_feedback
 from halve.cli.flags import Flag, add_flags, convert_options, given_fields
 from halve.cli.functions import load_function
 from halve.cli.simplify_flags import simplify_options
@@ -47,16 +49,6 @@ class ToleranceFlag:
 def _devices(texts: Sequence[str]) -> tuple[int, ...]:
     items = [item for text in texts for item in text.split(",")]
     return tuple(values.whole_number("--device", item) for item in items)
-
-
-def _feedback(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for text in texts:
-        output, colon, name = text.rpartition(":")
-        if not (output and colon and name):
-            raise OptionError(f"--feedback is {text!r}; allowed: OUTPUT:INPUT")
-        pairs.append((output, name))
-    return tuple(pairs)
 
 
 PROVIDER_FLAGS = (
@@ -178,7 +170,7 @@ FLAGS = (
         "feedback",
         "OUT:IN",
         "roll a sample over its steps, this output fed to this input; may be repeated",
-        _feedback,
+        split_feedback,
     ),
     Flag(
         "--assume-fused",
@@ -257,15 +249,23 @@ def add_tolerance_flags(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def search_options(parsed: argparse.Namespace, **more: object) -> SearchOptions:
+def search_options(
+    parsed: argparse.Namespace, source: Path | None = None, **more: object
+) -> SearchOptions:
     """The options that the given flags describe, those of the conversion included, with `more`.
+
+    `source` is the model, whose names say where a pair of `--feedback` is divided; None: at its
+    last colon.
 
     Raises:
         OptionError: a value is not understood or not allowed.
+        ModelError: the model's names are needed, and it cannot be read.
     """
     simplify = simplify_options(parsed)
     made: dict[str, object] = {"convert": convert_options(parsed, simplify=simplify), **more}
     made |= given_fields(FLAGS, parsed)
+    if source is not None and "feedback" in made:
+        made["feedback"] = feedback_pairs(parsed.feedback, source)
     tolerances = given_tolerances(parsed)
     if tolerances is not None:
         made["tolerances"] = tolerances

@@ -44,7 +44,7 @@ def run_verify_plan(parser: Parser, parsed: argparse.Namespace) -> int:
     # Here, because it brings onnx and ONNX Runtime, which --help does not need.
     from halve.auto import verify_plan
 
-    options = search_options(parsed)
+    options = search_options(parsed, source)
     if options.convert.plan is not None:
         raise OptionError(
             f"--fp32-nodes @{options.convert.plan} and --verify-plan {plan} each name a plan;"
