@@ -95,7 +95,7 @@ class ManualFiles:
             return
         self._state["model"] = self.model_hash
         if target.resolve() == (self.workspace.folder / DEPLOY).resolve():
-            self._state["deploy"] = _digest(_decisions(plan))
+            self._state["deploy"] = f"{_digest(_decisions(plan))} {_stamp(target)}"
         self.save_plan(_as_verified(plan, self.workspace.plan))
         self._save()
 
@@ -116,7 +116,8 @@ class ManualFiles:
             "deploy": DEPLOY,
             "plan": "plan.json",
         }
-        if self._state.get("deploy") != _digest(_decisions(plan)):
+        written = f"{_digest(_decisions(plan))} {_stamp(folder / DEPLOY)}"
+        if self._state.get("deploy") != written:
             del names["deploy"]
         found = {key: folder / name for key, name in names.items()}
         return OutputFiles(**{key: path for key, path in found.items() if path.is_file()})
@@ -146,6 +147,15 @@ class ManualFiles:
         except SessionError as error:
             self.notes.append(f"there is no optimised graph of {path.name}: {error}")
         self._state[name] = loader
+
+
+def _stamp(path: Path) -> str:
+    """Changes when a search, say, replaces the file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
 
 def _digest(basis: Mapping[str, object]) -> str:

@@ -77,7 +77,8 @@ class SearchOptions:
     assume_fused: bool = False
     """Round at the borders of a unit only, as if it were one fused kernel."""
     workspace: Path | None = None
-    """A folder for the journal, the plan and the models; a search in it is resumed."""
+    """A folder for the journal and the plan, and with `halve.auto` for fp32.onnx, fp16.onnx and
+    deploy.onnx; a search in it is resumed."""
     clean: bool = False
     """Empty the workspace first."""
     progress: Callable[[SearchEvent], None] | None = None

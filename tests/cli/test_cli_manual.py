@@ -222,6 +222,20 @@ def test_the_plan_says_what_it_passed_on(
     assert record(worked, capsys, *flags)["output_files"]["deploy"] is None  # another plan
 
 
+def test_a_search_replaces_the_deployable_model(
+    worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, model = tmp_path / "work", str(worked / "worked.onnx")
+    flags = ("--workspace", str(work), "--fp32-nodes", "2,3,4")
+    assert manual(worked, *flags, "--finalize") == 0
+    capsys.readouterr()
+    assert record(worked, capsys, *flags)["output_files"]["deploy"] == str(work / "deploy.onnx")
+    assert main(["auto", model, str(tmp_path / "out.onnx"), "--workspace", str(work), "--quiet",
+                 "--sample-dir", str(worked / "samples"), "--atol=1e-3"]) == 0  # fmt: skip
+    assert (work / "deploy.onnx").read_bytes() == (tmp_path / "out.onnx").read_bytes()
+    assert record(worked, capsys, *flags)["output_files"]["deploy"] is None
+
+
 def test_a_workspace_of_another_model(
     worked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ __all__ = ["Delivery", "loading_check"]
 class Delivery:
     """A judged set of units: how to write it, and what its borders are.
 
-    `fp32` is the set that was judged last, `result` and `verdict` are what came of it.
+    `fp32` is the set that was judged last by `judge`; `result` and `verdict` are what came of it.
     """
 
     fp32: UnitSet
@@ -31,7 +31,7 @@ class Delivery:
     def __init__(self, job: Job, judge: Judge, name: str, ready: LoadingCheck | None) -> None:
         """Nothing is judged yet; `ready` sees whether what is written loads."""
         self._job = job
-        self._judge = judge
+        self.judge = judge
         self._name = name
         self._checked = ready is not None
         self._ready = ready
@@ -56,7 +56,7 @@ class Delivery:
         self._forget()
         # A large model is not loaded beside the judge's.
         beside = self._checked and not self._job.large
-        self.result, self.verdict = self._judge.candidate(
+        self.result, self.verdict = self.judge.candidate(
             self.ids(fp32),
             self._name,
             beside=self._check if beside else None,
@@ -72,8 +72,8 @@ class Delivery:
         if self._loading is not None:
             self._notes = self._loading.notes()
             if self._notes:
-                self._judge.check_loads(self._judge.path_of(self._name))
-        converted, verdict = self._judge.deliver(
+                self.judge.check_loads(self.judge.path_of(self._name))
+        converted, verdict = self.judge.deliver(
             self.ids(self.fp32), target, self.result, self.verdict
         )
         if verdict is not self.verdict:

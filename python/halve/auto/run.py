@@ -19,6 +19,7 @@ from halve.auto.choice import settle_evaluator
 from halve.auto.delivery import Delivery, loading_check
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, at_own_opset, prepare
+from halve.auto.kept_models import keep_deployed, keep_runs
 from halve.auto.on_demand import OnDemand
 from halve.auto.raised import raised_job
 from halve.auto.records import AutoResult
@@ -104,8 +105,13 @@ def auto(
 ) -> AutoResult:
     """Search, and write the mixed model to `target`. The written file is what was judged.
 
+    A workspace then holds, beside journal and plan, fp32.onnx (what was searched: with `simplify`
+    the simplified model), fp16.onnx (all in 16 bits but for what the options keep float32) and
+    deploy.onnx (a copy of the target).
+
     Raises:
-        OutputError: the target cannot be written, or is the source. What was there is untouched.
+        OutputError: the target cannot be written, or is the source: what was there is untouched. Or
+            a model of the workspace cannot be written.
         HalveError: as `search` raises; nothing is written then.
     """
     options, model, path = _asking(options), _source(source), given_path(target, what="OUT")
@@ -120,9 +126,11 @@ def auto(
     with open_workspace(options.workspace, clean=options.clean) as workspace:
         searched = _searched(model, as_samples(samples), options, workspace, name=path.name)
         with searched as (result, delivery):
+            keep_runs(delivery.judge, delivery.ids(frozenset()), path)
             converted, verdict = delivery.write(path)
             if not verdict.passed:
                 raise VerdictError(f"{path}: the written file fails its verdict; do not deploy it")
+            keep_deployed(delivery.judge, path)
             notes = (*result.notes, *delivery.notes(path))
         result = replace(result, verdict=verdict, notes=notes)
         _save(result, workspace)

@@ -34,7 +34,12 @@ __all__ = ["make_parser", "run", "search_progress"]
 
 _DONE, _FAILED_VERDICT = 0, 2
 # What stands in a workspace after a search, by the name that a report gives it.
-_WORKSPACE_FILES = {"plan": "plan.json", "journal": "journal.jsonl"}
+_WORKSPACE_FILES = {
+    "plan": "plan.json",
+    "journal": "journal.jsonl",
+    "fp32_executable": "fp32.onnx",
+    "fp16_executable": "fp16.onnx",
+}
 
 
 def make_parser() -> Parser:

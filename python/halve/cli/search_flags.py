@@ -183,7 +183,8 @@ FLAGS = (
         "--workspace",
         "workspace",
         "DIR",
-        "a folder for journal, plan and models; a search in it is resumed",
+        "a folder for journal, plan and models (fp32.onnx, fp16.onnx, deploy.onnx); a search in it "
+        "is resumed",
         values.path,
     ),
     Flag("--clean", "clean", "", "empty the workspace first", bool),
