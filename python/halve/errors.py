@@ -15,6 +15,7 @@ __all__ = [
     "UnsupportedModelError",
     "VerdictError",
     "WorkspaceError",
+    "was_interrupted",
 ]
 
 
@@ -76,3 +77,13 @@ class VerdictError(HalveError, RuntimeError):
 
 class WorkspaceError(HalveError, ValueError):
     """A workspace or a journal is of another model, other samples or other options."""
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is what caused `error`: a compiled module that is interrupted while it is
+    imported says ImportError, with the interrupt as its cause.
+    """
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__
+    return behind is not None

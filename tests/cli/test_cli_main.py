@@ -101,6 +101,16 @@ def test_an_unexpected_error_is_one_line(
     )
 
 
+def test_interrupted_while_a_compiled_module_was_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()  # as pybind11 tells it
+    fake_command(monkeypatch, raising(error))
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "halve: interrupted\n"
+
+
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     fake_command(monkeypatch, raising(KeyboardInterrupt()))
     assert main(["doctor"]) == 130

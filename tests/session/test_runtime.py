@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from halve.errors import BackendUnavailableError, OptionError, SampleError, SessionError
 from halve.session import runtime
-from halve.session.installed import describe_runtime
+from halve.session.installed import describe_runtime, runtime_module
 from halve.session.runtime import CPU_PROVIDER, load, run
 from models import BFLOAT16, BOOL, FLOAT, FLOAT16, INT64, build, mlp, text_model
 
@@ -268,3 +268,21 @@ def test_proto_over_two_gib_is_refused() -> None:
     model.graph.initializer.append(numpy_helper.from_array(weight, "b"))
     with pytest.raises(SessionError, match=r"does not fit into 2 GiB.*give its path"):
         load(model)
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [("KeyboardInterrupt()", KeyboardInterrupt), ("OSError()", BackendUnavailableError)],
+)
+def test_an_import_that_is_interrupted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cause: str,
+    expected: type[BaseException],
+) -> None:
+    code = f'raise ImportError("initialization failed") from {cause}\n'
+    (tmp_path / "onnxruntime.py").write_text(code, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    with pytest.raises(expected):
+        runtime_module()

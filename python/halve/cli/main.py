@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from halve import __version__
-from halve.errors import HalveError, OptionError, VerdictError
+from halve.errors import HalveError, OptionError, VerdictError, was_interrupted
 
 __all__ = ["COMMANDS", "Command", "main", "program"]
 
@@ -76,22 +76,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _run(args)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:
+        return _failed(error, args)
+
+
+def _failed(error: BaseException, args: list[str]) -> int:
+    """The exit status of an error, after its one line."""
+    if was_interrupted(error):
         _report("interrupted", args)
         return _INTERRUPTED
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of stdout went away (`| head`); Python would complain again at exit.
         _discard_stdout()
-        return _ERROR
-    except HalveError as error:
+    elif isinstance(error, HalveError):
         _report(f"error: {error}", args)
         return _FAILED_VERDICT if isinstance(error, VerdictError) else _ERROR
-    except OSError as error:
+    elif isinstance(error, OSError):
         _report(f"error: {_system_error(error)}", args)
-        return _ERROR
-    except Exception as error:
+    else:
         _report(f"unexpected {type(error).__name__}: {error} (--debug shows the trace)", args)
-        return _ERROR
+    return _ERROR
 
 
 def _system_error(error: OSError) -> str:

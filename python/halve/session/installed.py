@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from halve.errors import BackendUnavailableError
+from halve.errors import BackendUnavailableError, was_interrupted
 
 __all__ = [
     "OLDEST_SUPPORTED",
@@ -67,10 +67,13 @@ def runtime_module(*, check_version: bool = True) -> ModuleType:
 
     Raises:
         BackendUnavailableError: it is not here, or too old.
+        KeyboardInterrupt: its import was interrupted.
     """
     try:
         import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
     except ImportError as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         raise BackendUnavailableError(
             f"ONNX Runtime cannot be imported ({error}); {_INSTALL_HINT}"
         ) from error
