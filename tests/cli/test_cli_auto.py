@@ -19,7 +19,7 @@ from halve.cli.verify_plan import SEARCH_ONLY
 from halve.errors import VerdictError
 from halve.report.search_record import BorderRow
 from halve.search_options import SearchOptions
-from halve.search_types import FinalVerdict, SearchResult
+from halve.search_types import FinalVerdict, SearchEvent, SearchResult
 from halve.session import Sample, write_samples
 from halve.types import ConvertResult, WriteSummary
 from models import mlp
@@ -40,12 +40,15 @@ class Library:
     """In place of `halve.auto`: records how it was called, and returns what it was given."""
 
     passed: bool = True
+    events: tuple[SearchEvent, ...] = ()
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def auto(
         self, source: Path, target: Path, samples: Sequence[Sample], *, options: SearchOptions
     ) -> Found:
         self.calls.append({"paths": (source, target), "samples": samples, "options": options})
+        for event in self.events if options.progress else ():
+            options.progress(event)
         report = make_report()
         verdict = replace(report.search.verdict, passed=self.passed)
         search = replace(report.search, verdict=verdict, warnings=("a mask was clamped",))
@@ -115,6 +118,31 @@ def test_lines_in_a_pipe(
     shown = capsys.readouterr()
     assert "verdict    passed, emulated" in shown.out
     assert shown.err == "halve: warning: a mask was clamped\n"
+
+
+EVENTS = (
+    SearchEvent("grow", 1, "??", ((0, 1),), None, None, 0.1),
+    SearchEvent("grow", 2, "??", ((0, 1),), None, None, 0.2),
+    SearchEvent("grow", 3, "h?", ((0, 0), (1, 1)), None, None, 0.3),
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "trials"),
+    [([], []), (["--progress-lines"], [1, 3]), (["--progress_lines", "--quiet"], [])],
+)
+def test_progress_in_a_pipe_is_asked_for(
+    folder: Path,
+    library: Library,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    trials: list[int],
+) -> None:
+    library.events = EVENTS
+    assert main(arguments(folder, *more)) == 0
+    err = capsys.readouterr().err.splitlines()
+    lines = [line for line in err if "warning" not in line]
+    assert [line.split(",")[0] for line in lines] == [f"grow: trial {trial}" for trial in trials]
 
 
 def test_quiet_is_silent(

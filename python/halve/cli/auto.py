@@ -62,6 +62,12 @@ def make_parser() -> Parser:
         "--report", metavar="F.html|F.json", help="write the page or the JSON record of the search"
     )
     parser.add_argument("--output-json", metavar="F.json", help="write the JSON record as well")
+    parser.add_argument(
+        "--progress-lines",
+        action="store_true",
+        help="progress as plain lines on stderr, in a pipe too: one where the phase or the groups "
+        "change",
+    )
     add_sample_flags(parser)
     add_search_flags(parser)
     add_convert_flags(parser)
@@ -84,7 +90,7 @@ def run(args: Sequence[str]) -> int:
 
     source, target = model_paths(parser, parsed)
     reports = report_paths(parsed, source, target)
-    with search_progress(quiet=parsed.quiet) as progress:
+    with search_progress(quiet=parsed.quiet, lines=hasattr(parsed, "progress_lines")) as progress:
         options = search_options(parsed, source, progress=progress)
         request = sample_request(parsed, seed=options.seed)
         result = auto(source, target, request.load(source), options=options)
@@ -95,14 +101,19 @@ def run(args: Sequence[str]) -> int:
 
 
 @contextmanager
-def search_progress(*, quiet: bool) -> Iterator[Callable[[SearchEvent], None] | None]:
-    """A callback for SearchOptions.progress, or None where stderr is no terminal or `quiet`."""
-    if quiet or not sys.stderr.isatty():
+def search_progress(
+    *, quiet: bool, lines: bool = False
+) -> Iterator[Callable[[SearchEvent], None] | None]:
+    """A callback for SearchOptions.progress: a bar, or plain lines where `lines` asks for them.
+
+    None with `quiet`, and for the bar where stderr is no terminal.
+    """
+    if quiet or not (lines or sys.stderr.isatty()):
         yield None
         return
     from halve.report.bar import SearchBar
 
-    with SearchBar() as bar:
+    with SearchBar(plain=lines) as bar:
         yield bar
 
 

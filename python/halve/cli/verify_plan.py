@@ -90,6 +90,7 @@ def _model(parser: Parser, parsed: argparse.Namespace) -> Path:
 def _refuse_search_flags(parser: Parser, parsed: argparse.Namespace) -> None:
     """A flag that cannot matter was meant for something else."""
     names = {flag.field: flag.name for flag in FLAGS if flag.field in SEARCH_ONLY}
+    names["progress_lines"] = "--progress-lines"
     given = [name for field, name in names.items() if hasattr(parsed, field)]
     if given:
         does = "does" if len(given) == 1 else "do"
