@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from halve import ConvertOptions, OptionError
+from halve import ConvertOptions, OptionError, SearchOptions
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,29 @@ def test_bounds_of_a_type_that_has_none() -> None:
 
 def test_ids_of_numpy_are_ids() -> None:
     assert ConvertOptions(fp32_nodes=tuple(np.arange(2))).fp32_nodes == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"holdout": 1}, "holdout is 1, which leaves nothing to search with; allowed: 0, 2 or"),
+        ({"holdout": "4"}, "holdout is '4'; allowed: a whole number, 0 or more"),
+        ({"max_trials": 0}, "max_trials is 0; allowed: a whole number, 1 or more"),
+        ({"margin": "0.8"}, "margin is '0.8'; allowed: above 0 and at most 1"),
+        ({"time_budget_s": "9"}, "time_budget_s is '9'; allowed: a positive number of seconds"),
+        ({"devices": ()}, r"devices is \(\); allowed: one device id or more"),
+        ({"devices": 3}, "devices is 3; allowed: one device id or more"),
+        ({"devices": "3"}, "devices is '3'; allowed: one device id or more"),
+        ({"devices": (-1,), "provider": "CUDAExecutionProvider"}, "each 0 or more, in a tuple"),
+        ({"devices": (3,)}, "CPUExecutionProvider has none to choose from; name the provider"),
+    ],
+)
+def test_what_a_search_does_not_allow(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        SearchOptions(**fields)
+
+
+def test_what_a_search_allows() -> None:
+    assert SearchOptions(holdout=np.int64(3)).holdout == 3
+    made = SearchOptions(provider="CUDAExecutionProvider", devices=(0, 3))
+    assert made.devices == (0, 3)

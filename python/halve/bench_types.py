@@ -11,6 +11,7 @@ from halve.errors import OptionError
 
 __all__ = ["BenchModel", "BenchOptions", "BenchResult", "BenchRow", "PlacedNode"]
 
+_CPU = "CPUExecutionProvider"
 _LEVELS = ("disabled", "basic", "extended", "all")
 
 
@@ -35,7 +36,7 @@ class BenchOptions:
     """Numbers of threads that run one session at the same time, each measured by itself."""
     threads: int = 0
     """Threads inside a run; 0 is one for each core that this process may use."""
-    provider: str = "CPUExecutionProvider"
+    provider: str = _CPU
     """ONNX Runtime's execution provider."""
     provider_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the provider, by ONNX Runtime's names."""
@@ -59,6 +60,11 @@ class BenchOptions:
             _check_least(name, number, 1)
         _check_least("threads", self.threads, 0)
         _check_least("device", self.device, 0)
+        if self.provider == _CPU and self.device:
+            raise OptionError(
+                f"device is {self.device!r}, and {_CPU} has none to choose from; allowed: 0, or the"
+                " provider whose device it is (provider)"
+            )
         if not 0 < self.round_s < math.inf:
             raise OptionError(f"round_s is {self.round_s!r}; allowed: a positive number of seconds")
         if not self.concurrency:

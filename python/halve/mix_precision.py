@@ -117,7 +117,7 @@ class AutoMixPrecision:
             atol: see rtol.
             val_func: (golden, current) -> bool replaces rtol and atol; called once a sample, and
                 must be true for all.
-            card_id: the device.
+            card_id: the device, where there is a CUDA provider; the processor is one.
             cluster_id: pins the search to one worker slot; -1 uses all.
             resource_mode: see parse_resource_mode; None is a worker a core.
 
@@ -131,6 +131,7 @@ class AutoMixPrecision:
         """
         blocked = tuple(block_op_ids or ())
         workers, threads = parse_resource_mode(resource_mode) if resource_mode else (0, 1)
+        provider = _provider()
         options = SearchOptions(
             convert=ConvertOptions(fp32_nodes=blocked),
             tolerances=Tolerances(OutputTolerance(rtol=rtol, atol=atol)),
@@ -138,8 +139,8 @@ class AutoMixPrecision:
             validate_only=val_func is not None,
             workers=workers if cluster_id < 0 else 1,
             threads_per_trial=threads,
-            devices=(card_id,),
-            provider=_provider(),
+            devices=(card_id,) if provider == _CUDA else (0,),
+            provider=provider,
             workspace=self.workspace,
             progress=progress_lines(),
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from halve.search_types import SearchEvent, Tolerances
 __all__ = ["EVALUATORS", "SearchOptions", "Validate"]
 
 EVALUATORS = ("auto", "probe", "sessions")
+_CPU = "CPUExecutionProvider"
 Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
 """(reference outputs, mixed outputs), both in graph order -> whether the mixed ones will do."""
 
@@ -41,7 +43,8 @@ class SearchOptions:
     margin: float = 0.8
     """The share of the tolerance that the search works within; the final verdict has all of it."""
     holdout: int = 4
-    """Every n-th sample is held out from the search, with four samples or more; 0: none."""
+    """Every n-th sample is held out from the search, with four samples or more; 0: none; 1 is
+    refused: it would leave nothing to search with."""
     seed: int = 0
     """Of what is random in the search, and of random samples."""
     time_budget_s: float | None = None
@@ -62,14 +65,14 @@ class SearchOptions:
     trial_timeout_s: float | None = None
     """Seconds after which a trial is ended and has failed; None: 20 times a float32 run, and a
     minute at least."""
-    provider: str = "CPUExecutionProvider"
+    provider: str = _CPU
     """ONNX Runtime's execution provider."""
     provider_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the provider, by ONNX Runtime's names."""
     session_options: Mapping[str, str] = field(default_factory=dict)
     """Session configuration entries, by ONNX Runtime's keys."""
     devices: tuple[int, ...] = (0,)
-    """Device ids that sessions are spread over."""
+    """Device ids of the provider that sessions are spread over; the CPU provider has 0 alone."""
     optimise: str = "all"
     """ONNX Runtime's optimisation level in trials: "disabled", "basic", "extended" or "all"."""
     feedback: tuple[tuple[str, str], ...] = ()
@@ -88,7 +91,7 @@ class SearchOptions:
         """Check every field."""
         if self.evaluator not in EVALUATORS:
             raise OptionError(f"evaluator is {self.evaluator!r}; allowed: {', '.join(EVALUATORS)}")
-        if not 0 < self.margin <= 1:
+        if not (isinstance(self.margin, Real) and 0 < self.margin <= 1):
             raise OptionError(f"margin is {self.margin!r}; allowed: above 0 and at most 1")
         if self.validate_only and self.validate is None:
             raise OptionError("validate_only needs validate; give a function or leave it out")
@@ -98,13 +101,27 @@ class SearchOptions:
             ("threads_per_trial", self.threads_per_trial, 1),
             ("max_trials", 1 if self.max_trials is None else self.max_trials, 1),
         ):
-            if value < low:
-                raise OptionError(f"{name} is {value!r}; allowed: {low} or more")
+            if not isinstance(value, Integral) or value < low:
+                raise OptionError(f"{name} is {value!r}; allowed: a whole number, {low} or more")
         for name, seconds in (
             ("time_budget_s", self.time_budget_s),
             ("trial_timeout_s", self.trial_timeout_s),
         ):
-            if seconds is not None and not 0 < seconds < math.inf:
+            if seconds is not None and not (isinstance(seconds, Real) and 0 < seconds < math.inf):
                 raise OptionError(f"{name} is {seconds!r}; allowed: a positive number of seconds")
-        if not self.devices:
-            raise OptionError("devices is empty; allowed: one device id or more")
+        self._check_devices()
+        if self.holdout == 1:
+            raise OptionError(
+                "holdout is 1, which leaves nothing to search with; allowed: 0, 2 or more"
+            )
+
+    def _check_devices(self) -> None:
+        allowed = "allowed: one device id or more, each 0 or more, in a tuple"
+        given = self.devices if isinstance(self.devices, Sequence) else ()
+        if not given or any(not isinstance(item, Integral) or item < 0 for item in given):
+            raise OptionError(f"devices is {self.devices!r}; {allowed}")
+        if self.provider == _CPU and tuple(self.devices) != (0,):
+            raise OptionError(
+                f"devices is {self.devices!r}, and {_CPU} has none to choose from; name the"
+                " provider whose devices they are (provider), or leave devices out"
+            )

@@ -189,6 +189,7 @@ def test_wrong_use(pair: list[Path], tmp_path: Path) -> None:
         ("round_s", float("nan")),
         ("threads", -1),
         ("device", -1),
+        ("device", 3),
         ("batch_sizes", (0,)),
         ("batch_sizes", (2, 2)),
         ("concurrency", ()),

@@ -279,7 +279,7 @@ def test_what_finalize_does_not_do_is_named(
 @pytest.mark.parametrize(
     ("provider", "device", "found"),
     [
-        ("CPUExecutionProvider", ["--device", "1"], {}),
+        ("CPUExecutionProvider", ["--device", "0"], {}),
         ("CUDAExecutionProvider", [], {}),
         ("CUDAExecutionProvider", ["--device", "1"], {"device_id": "1"}),
     ],
@@ -289,6 +289,11 @@ def test_the_device_is_the_providers(
 ) -> None:
     parsed = make_parser().parse(["x.onnx", f"--provider={provider}", *device])
     assert manual_options(parsed).provider_options == found
+
+
+def test_the_processor_is_one_device() -> None:
+    with pytest.raises(OptionError, match=r"devices is \(3,\), and CPUExecutionProvider has none"):
+        manual_options(make_parser().parse(["x.onnx", "--device", "3"]))
 
 
 def test_one_device_only() -> None:

@@ -69,8 +69,6 @@ def test_help_shows_the_evaluators(evaluator: str) -> None:
         (["--provider-option", "a=b", "--provider_option", "c=d=e"], "provider_options",
          {"a": "b", "c": "d=e"}),
         (["--session-option", "session.x=1"], "session_options", {"session.x": "1"}),
-        (["--device", "1"], "devices", (1,)),
-        (["--device", "0", "2", "--device=3,4"], "devices", (0, 2, 3, 4)),
         (["--optimise", "basic"], "optimise", "basic"),
         (["--feedback", "h_out:h_in", "--feedback", "c:0:c_in"], "feedback",
          (("h_out", "h_in"), ("c:0", "c_in"))),
@@ -81,6 +79,16 @@ def test_help_shows_the_evaluators(evaluator: str) -> None:
 )  # fmt: skip
 def test_a_flag_sets_its_field(args: list[str], field: str, value: object) -> None:
     assert options(*args) == dataclasses.replace(SearchOptions(), **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("args", "devices"),
+    [(["--device", "1"], (1,)), (["--device", "0", "2", "--device=3,4"], (0, 2, 3, 4))],
+)
+def test_devices_are_those_of_a_provider(args: list[str], devices: tuple[int, ...]) -> None:
+    assert options("--provider", "CUDAExecutionProvider", *args).devices == devices
+    with pytest.raises(OptionError, match=r"and CPUExecutionProvider has none to choose from"):
+        options(*args)
 
 
 def test_flags_of_a_conversion_go_into_it() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from halve.errors import OutputError, SampleError
-from halve.session.samples import Sample, read_samples, write_samples
+from halve.session.samples import Sample, as_samples, read_samples, write_samples
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -112,3 +113,17 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OutputError, match="taken: samples cannot be written"):
         write_samples(tmp_path / "taken", [Sample(0, {"x": X})])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "samples is NoneType; allowed: a folder, one feed"),
+        (3, "samples is int; allowed: a folder, one feed"),
+        (Sample(0, {"x": X}), "samples is Sample; allowed"),
+        ([X], "a sample is ndarray; allowed: halve.Sample, or a mapping of arrays"),
+    ],
+)
+def test_what_are_no_samples(given: Any, words: str) -> None:
+    with pytest.raises(SampleError, match=words):
+        as_samples(given)

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from halve.auto.workspace import Workspace
-from halve.errors import OptionError, SampleError
+from halve.errors import SampleError
 from halve.options import OPSETS, ConvertOptions
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
 from halve.plan.schemas import normal_domain
@@ -171,10 +171,6 @@ def split_samples(samples: Sequence[Sample], holdout: int) -> frozenset[int]:
     """
     if not samples:
         raise SampleError("no samples were given; allowed: one or more")
-    if holdout == 1:
-        raise OptionError(
-            "holdout is 1, which leaves nothing to search with; allowed: 0, 2 or more"
-        )
     return frozenset(range(holdout - 1, len(samples), holdout)) if holdout else frozenset()
 
 

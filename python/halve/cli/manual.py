@@ -21,7 +21,7 @@ from halve.cli.search_flags import add_tolerance_flags, search_options
 from halve.cli.simplify_flags import add_simplify_flags
 from halve.errors import OptionError
 from halve.files import given_path
-from halve.manual_options import CPU_PROVIDER, ManualOptions
+from halve.manual_options import ManualOptions
 from halve.manual_types import ManualEvent
 from halve.report import ConversionReport
 from halve.report.manual_record import manual_json
@@ -197,7 +197,7 @@ def _on_device(search: SearchOptions) -> dict[str, str]:
     Raises:
         OptionError: several devices were named.
     """
-    if search.provider == CPU_PROVIDER or search.devices == (0,):
+    if search.devices == (0,):
         return {}
     if len(search.devices) > 1:
         raise OptionError(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from halve.cli import auto, manual
+from halve.cli.convert import show_warnings
 from halve.cli.parser import Parser, split_list
 from halve.cli.sample_flags import spread
 from halve.errors import OptionError, OutputError
@@ -112,10 +113,23 @@ def translated(parser: Parser, parsed: argparse.Namespace) -> list[str]:
         for value in getattr(parsed, name, []):
             flag = f"--{name.replace('_', '-')}"
             made += [flag] if value == "" else [f"{flag}={value}"]
+    if _drops_device(parsed):
+        made = [item for item in made if not item.startswith("--device=")]
     made += _compile_options(parsed) + _resources(parsed, by_hand=by_hand)
     if parsed.finalize:
         return [*made, "--finalize"]
     return made if by_hand else [*made, "--", str(_deploy(parsed))]
+
+
+def _drops_device(parsed: argparse.Namespace) -> bool:
+    """Whether `--device` names what the CPU provider, which this command runs on, does not have."""
+    given = split_list(getattr(parsed, "device", []))
+    if all(item.strip() == "0" for item in given):
+        return False
+    if not parsed.quiet:
+        warning = f"--device {','.join(given)}: without effect on the CPU provider"
+        show_warnings([f"{warning}; halve auto and halve manual take --provider"])
+    return True
 
 
 def _deploy(parsed: argparse.Namespace) -> Path:

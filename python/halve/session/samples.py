@@ -76,6 +76,11 @@ def as_samples(given: SampleSource) -> tuple[Sample, ...]:
     """
     if isinstance(given, str | os.PathLike):
         return read_samples(Path(given))
+    if not isinstance(given, Iterable):
+        raise SampleError(
+            f"samples is {type(given).__name__}; allowed: a folder, one feed (a mapping"
+            " of arrays by input name), or several feeds or halve.Sample in a list"
+        )
     rows = [given] if isinstance(given, Mapping) else list(given)
     for row in rows:
         if not isinstance(row, Sample | Mapping):
