@@ -83,6 +83,9 @@ GRAPHS: dict[str, tuple[str, str, dict[str, NDArray[Any]]]] = {
     "partial": ("""g (float[2, 3] x) => (float[2, 3] y, float[2, 1] m)
     <float[3] w = {1.10001, 0.1, 0.3}> { y, m, i = LayerNormalization(x, w) }""", "",
     {"x": np.linspace(-2, 3, 6, dtype=np.float32).reshape(2, 3)}),
+    "integers": ("""g (int64[2] i) => (float[2] x, float[2] y, float[2] z) {
+        x = Cast<to = 1>(i) r = Relu(x) y = Sin(r) z = Cos(x)
+    }""", "", {"i": np.array([4099, -70001])}),
     "passed": ("g (float[2] x) => (float[2] x, float[2] y) { y = Exp(x) }", "", {"x": X}),
     "no units": ("g (int64[2] x) => (int64[2] y) { y = Add(x, x) }", "",
     {"x": np.array([1, 2])}),
