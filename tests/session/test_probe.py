@@ -86,6 +86,9 @@ GRAPHS: dict[str, tuple[str, str, dict[str, NDArray[Any]]]] = {
     "integers": ("""g (int64[2] i) => (float[2] x, float[2] y, float[2] z) {
         x = Cast<to = 1>(i) r = Relu(x) y = Sin(r) z = Cos(x)
     }""", "", {"i": np.array([4099, -70001])}),
+    "bounds of a run": ("""g (float[2, 2] x, float high) => (float[2, 2] y)
+    <float[2, 2] w = {0.1, 0.7, 0.3, 0.9}> { a = MatMul(x, w) y = Clip(a, , high) }""", "",
+    {"x": np.array([[-2, 3], [1, -1]], np.float32), "high": np.array(0.3001, np.float32)}),
     "passed": ("g (float[2] x) => (float[2] x, float[2] y) { y = Exp(x) }", "", {"x": X}),
     "no units": ("g (int64[2] x) => (int64[2] y) { y = Add(x, x) }", "",
     {"x": np.array([1, 2])}),
