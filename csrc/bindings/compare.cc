@@ -87,24 +87,41 @@ py::tuple compare_at_many(int backend, const std::vector<CompareJob>& jobs, doub
   return py::make_tuple(static_cast<int>(status), rows);
 }
 
+struct Judged {
+  Status status = Status::kOk;
+  CompareTotals totals;
+  RatioTotals ratios;
+};
+
 // Arrays themselves: asking one for its address from Python takes longer than comparing a small
 // one.
-py::tuple judge(int backend, int a_type, const py::array& a, int b_type, const py::array& b,
-                double rtol, double atol) {
+Judged judge_arrays(int backend, int a_type, const py::array& a, int b_type, const py::array& b,
+                    double rtol, double atol) {
   const auto first = static_cast<FloatType>(a_type), second = static_cast<FloatType>(b_type);
   const void *x = a.data(), *y = b.data();
   const auto n = static_cast<std::uint64_t>(b.size());
-  CompareTotals totals;
-  RatioTotals ratios;
-  Status status = Status::kOk;
-  {
-    const py::gil_scoped_release release;
-    status = compare_threaded(static_cast<Backend>(backend), first, x, second, y, n,
-                              {rtol, atol, false}, totals, 1);
-    if (status == Status::kOk) status = measure_ratios(first, x, second, y, n, rtol, atol, ratios);
+  Judged found;
+  const py::gil_scoped_release release;
+  found.status = compare_threaded(static_cast<Backend>(backend), first, x, second, y, n,
+                                  {rtol, atol, false}, found.totals, 1);
+  if (found.status == Status::kOk) {
+    found.status = measure_ratios(first, x, second, y, n, rtol, atol, found.ratios);
   }
-  return py::make_tuple(static_cast<int>(status), as_tuple(totals), ratios.worst,
-                        ratios.sum_fourth);
+  return found;
+}
+
+py::tuple judge(int backend, int a_type, const py::array& a, int b_type, const py::array& b,
+                double rtol, double atol) {
+  const Judged found = judge_arrays(backend, a_type, a, b_type, b, rtol, atol);
+  return py::make_tuple(static_cast<int>(found.status), as_tuple(found.totals), found.ratios.worst,
+                        found.ratios.sum_fourth);
+}
+
+py::tuple judge_briefly(int backend, int a_type, const py::array& a, int b_type, const py::array& b,
+                        double rtol, double atol) {
+  const Judged found = judge_arrays(backend, a_type, a, b_type, b, rtol, atol);
+  return py::make_tuple(static_cast<int>(found.status), found.totals.mismatches, found.ratios.worst,
+                        found.ratios.sum_fourth);
 }
 
 // For benchmarks: what reading the same bytes costs.
@@ -139,6 +156,9 @@ void register_compare(py::module_& module) {
              "Compares contiguous arrays of as many elements on the calling thread; returns the "
              "status, the totals as compare does, the largest share of the tolerance and the sum "
              "of RatioTotals. Releases the GIL.");
+  module.def("judge_briefly", &judge_briefly, py::arg("backend"), py::arg("a_type"), py::arg("a"),
+             py::arg("b_type"), py::arg("b"), py::arg("rtol"), py::arg("atol"),
+             "As judge, with the number of mismatches for the totals. Releases the GIL.");
   module.def("xor_words", &xor_at, py::arg("p"), py::arg("nbytes"),
              "The exclusive or of the 8-byte words at an address. Releases the GIL.");
 }

@@ -36,12 +36,12 @@ enum class Slot : std::size_t {
   kIntAttribute = 86,
   kInput = 90,
   kOutput = 91,
-  kReleaseStatus = 93,
   kReleaseShapeInfo = 99,
+  kShapeReference = 414,  // only where refers_to_shapes says so
 };
-inline constexpr std::size_t kSlots = 102;
+inline constexpr std::size_t kSlots = 415;
 
-struct Api {
+struct Api {  // as much of it as the release fills in
   void (*slots[kSlots])();
 };
 

@@ -51,6 +51,7 @@ extern "C" HALVE_EXPORT halve::ort::Status* RegisterCustomOps(halve::ort::Sessio
                                                               const halve::ort::ApiBase* base) {
   using namespace halve::ort;
   const Api* api = base->get(kVersion);
+  ask_release(*base);
   if (api == nullptr) return nullptr;  // a session with such nodes says that it does not know them
   OpDomain* domain = nullptr;
   if (Status* error = find_domain(*api, domain)) return error;

@@ -1,6 +1,26 @@
 #include "op.h"
 
+#include <atomic>
+#include <cstdlib>
+#include <functional>
+#include <numeric>
+
 namespace halve::ort {
+namespace {
+
+constexpr long kRefersToShapes = 24;  // the release is 1.24
+std::atomic<bool> lends_shapes{false};
+
+}  // namespace
+
+void ask_release(const ApiBase& base) noexcept {
+  char* minor = nullptr;
+  const long major = std::strtol(base.version(), &minor, 10);
+  lends_shapes =
+      major == 1 && *minor == '.' && std::strtol(minor + 1, nullptr, 10) >= kRefersToShapes;
+}
+
+bool refers_to_shapes() noexcept { return lends_shapes.load(std::memory_order_relaxed); }
 
 Status* failure(const Api& api, const char* text) noexcept {
   return function<Status*(ErrorCode, const char*) noexcept>(api, Slot::kCreateStatus)(
@@ -23,7 +43,21 @@ namespace {
 using Input = Status*(const KernelContext*, std::size_t, const Value**) noexcept;
 using ReadData = Status*(const Value*, const void**) noexcept;
 
-Status* read_shape(const Api& api, const ShapeInfo* info, Tensor& tensor) {
+Status* refer_to_shape(const Api& api, const Value* value, Tensor& tensor) {
+  using Refer = Status*(const Value*, ElementType*, const std::int64_t**, std::size_t*) noexcept;
+  ElementType type{};
+  const std::int64_t* dims = nullptr;
+  std::size_t rank = 0;
+  if (Status* error = function<Refer>(api, Slot::kShapeReference)(value, &type, &dims, &rank)) {
+    return error;
+  }
+  tensor.shape.assign(dims, dims + rank);
+  tensor.n = static_cast<std::uint64_t>(std::accumulate(tensor.shape.begin(), tensor.shape.end(),
+                                                        std::int64_t{1}, std::multiplies<>()));
+  return nullptr;
+}
+
+Status* read_shape_info(const Api& api, const ShapeInfo* info, Tensor& tensor) {
   Status* error = nullptr;
   std::size_t rank = 0, count = 0;
   using Sizes = Status*(const ShapeInfo*, std::size_t*) noexcept;
@@ -38,20 +72,24 @@ Status* read_shape(const Api& api, const ShapeInfo* info, Tensor& tensor) {
   return nullptr;
 }
 
+Status* read_shape(const Api& api, const Value* value, Tensor& tensor) {
+  if (refers_to_shapes()) return refer_to_shape(api, value, tensor);
+  using Info = Status*(const Value*, ShapeInfo**) noexcept;
+  ShapeInfo* info = nullptr;
+  if (Status* error = function<Info>(api, Slot::kShapeInfo)(value, &info)) return error;
+  Status* error = read_shape_info(api, info, tensor);
+  function<void(ShapeInfo*) noexcept>(api, Slot::kReleaseShapeInfo)(info);
+  return error;
+}
+
 }  // namespace
 
 Status* read_input(const Api& api, KernelContext* context, std::size_t index, Tensor& tensor) {
-  using Info = Status*(const Value*, ShapeInfo**) noexcept;
   Status* error = nullptr;
   const Value* value = nullptr;
-  ShapeInfo* info = nullptr;
   if (!passed(function<Input>(api, Slot::kInput)(context, index, &value), error)) return error;
-  if (!passed(function<Info>(api, Slot::kShapeInfo)(value, &info), error)) return error;
-  error = read_shape(api, info, tensor);
-  function<void(ShapeInfo*) noexcept>(api, Slot::kReleaseShapeInfo)(info);
-  if (error == nullptr) {
-    passed(function<ReadData>(api, Slot::kTensorData)(value, &tensor.data), error);
-  }
+  if (!passed(read_shape(api, value, tensor), error)) return error;
+  passed(function<ReadData>(api, Slot::kTensorData)(value, &tensor.data), error);
   return error;
 }
 

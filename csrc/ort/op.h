@@ -15,6 +15,10 @@ struct Tensor {
   const float* floats() const noexcept { return static_cast<const float*>(data); }
 };
 
+// Whether this release lends the shape of a value; before, it makes a copy of four allocations.
+void ask_release(const ApiBase& base) noexcept;
+bool refers_to_shapes() noexcept;
+
 Status* failure(const Api& api, const char* text) noexcept;
 
 // Takes the status where there is none yet; false where this one is a failure.

@@ -92,6 +92,15 @@ def judge(
     rtol: float,
     atol: float,
 ) -> tuple[int, _CompareTotals, float, float]: ...
+def judge_briefly(
+    backend: int,
+    a_type: int,
+    a: NDArray[Any],
+    b_type: int,
+    b: NDArray[Any],
+    rtol: float,
+    atol: float,
+) -> tuple[int, int, float, float]: ...
 def xor_words(p: int, nbytes: int) -> int: ...
 
 # switches.cc: what rules a run of the probe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 
 from fake_cuda import FakeArray, fake_module
 from halve.compare import compare_outputs
-from halve.compare.verdict import compare_on
+from halve.compare.verdict import References, compare_on
 from halve.search_types import OutputTolerance, OutputTrial, Tolerances
 
 RNG = np.random.default_rng(11)
 
 
 def judge(a: Any, b: Any, **fields: Any) -> OutputTrial:
+    """Also shows that a brief verdict is the same one."""
     tolerances = Tolerances(OutputTolerance(**fields))
-    (trial,) = compare_outputs({"y": np.asarray(a)}, {"y": np.asarray(b)}, tolerances)
+    values, references = {"y": np.asarray(a)}, {"y": np.asarray(b)}
+    (trial,) = compare_outputs(values, references, tolerances)
+    (brief,) = References(references, tolerances, brief=True).judge(values)
+    assert replace(brief, comparison=None) == replace(trial, comparison=None)
     return trial
 
 
@@ -69,6 +74,7 @@ def test_what_is_not_finite(a: list[float], b: list[float], passed: bool) -> Non
     trial = judge(np.array(a, np.float32), np.array(b, np.float32))
     assert trial.passed == passed
     assert (trial.error == math.inf) != passed
+    assert (trial.energy == 0) if passed else (trial.energy == math.inf)
 
 
 def test_exactly_at_the_limit_passes() -> None:
@@ -125,6 +131,13 @@ def test_16_bit_values_against_float32_references(dtype: Any) -> None:
     _, b = pair(0.0)
     rounded = b.astype(dtype)
     assert judge(rounded, b).error == judge(rounded.astype(np.float32), b).error
+
+
+def test_a_brief_verdict_has_no_comparison_where_it_needs_none() -> None:
+    a, b = pair(1e-3)
+    for tolerance, needed in ((OutputTolerance(), False), (OutputTolerance(ntol=0.1), True)):
+        (trial,) = References({"y": b}, Tolerances(tolerance), brief=True).judge({"y": a})
+        assert (trial.comparison is not None) == needed
 
 
 def test_each_output_has_its_tolerance() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -24,6 +24,8 @@ __all__ = [
     "measure_arrays",
     "read_array",
 ]
+
+_Found = TypeVar("_Found")
 
 # halve::FloatType of csrc/include/halve/float_type.h, by numpy's type.
 FLOAT_TYPES: dict[np.dtype[Any], int] = {
@@ -160,15 +162,30 @@ class Reference:
         Raises:
             ComparisonError: as `compare_arrays`.
         """
+        totals, worst, total = self._judged(_core.judge, value)
+        return Comparison(*totals), worst, total
+
+    def ratios(self, value: NDArray[Any]) -> tuple[int, float, float]:
+        """As `compare`, with the number of mismatches for the comparison: for small arrays the
+        whole record takes longer than finding it.
+
+        Raises:
+            ComparisonError: as `compare_arrays`.
+        """
+        return self._judged(_core.judge_briefly, value)
+
+    def _judged(
+        self, judge: Callable[..., tuple[int, _Found, float, float]], value: NDArray[Any]
+    ) -> tuple[_Found, float, float]:
         if value.size != self._size:
             raise _unequal(value, self._array)
         rtol, atol = self._tolerance
-        status, totals, worst, total = _core.judge(
+        status, found, worst, total = judge(
             self._backend, FLOAT_TYPES[value.dtype], value, self._type, self._array, rtol, atol
         )
         if status != 0:
             raise _not_tolerances(rtol, atol)
-        return Comparison(*totals), worst, total
+        return found, worst, total
 
 
 def address(x: NDArray[Any]) -> int:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halve._native.compare import FLOAT_TYPES, Reference
-from halve._native.device_arrays import open_device_array
 from halve.compare.array import compare
 from halve.compare.device import ratios_on_device
 from halve.search_types import OutputTolerance, OutputTrial, Tolerances
@@ -21,6 +20,7 @@ __all__ = ["References", "compare_on", "compare_outputs"]
 # Of the power mean: 2 adds up exactly over independent errors and says little of the largest one,
 # which decides; the larger, the reverse.
 _POWER = 4
+_ABOVE_ONE = math.nextafter(1, 2)
 _COMPLEX = "c"
 
 
@@ -46,10 +46,18 @@ class References:
     up takes longer than comparing it.
     """
 
-    def __init__(self, references: Mapping[str, NDArray[Any]], tolerances: Tolerances) -> None:
-        """The arrays are not copied where the kernels read them as they are."""
+    def __init__(
+        self,
+        references: Mapping[str, NDArray[Any]],
+        tolerances: Tolerances,
+        *,
+        brief: bool = False,
+    ) -> None:
+        """The arrays are not copied where the kernels read them as they are. `brief` leaves out
+        comparisons where the verdict needs none.
+        """
         self._judges = [
-            _judge_of(name, reference, tolerances.of(name))
+            _judge_of(name, reference, tolerances.of(name), brief)
             for name, reference in references.items()
         ]
 
@@ -69,31 +77,32 @@ def compare_on(
     Only the metrics come back. `error` is the same to the last bit; `energy` is summed in another
     order.
     """
-    found = compare(value, reference, rtol=tolerance.rtol, atol=tolerance.atol)
-    return _verdict(name, found, tolerance, lambda: _device_ratio(value, reference, tolerance))
-
-
-def _device_ratio(value: Any, reference: Any, tolerance: OutputTolerance) -> tuple[float, float]:  # noqa: ANN401 - any library's array
-    """As _powers, of arrays on a device."""
-    worst, total = ratios_on_device(value, reference, rtol=tolerance.rtol, atol=tolerance.atol)
-    return _powers(worst, total, open_device_array("b", reference).size)
+    rtol, atol = tolerance.rtol, tolerance.atol
+    found = compare(value, reference, rtol=rtol, atol=atol)
+    return _verdict(
+        name, found, tolerance, lambda: ratios_on_device(value, reference, rtol=rtol, atol=atol)
+    )
 
 
 def _judge_of(
-    name: str, reference: NDArray[Any], tolerance: OutputTolerance
+    name: str, reference: NDArray[Any], tolerance: OutputTolerance, brief: bool
 ) -> _FloatJudge | _ExactJudge:
     if reference.dtype.kind == _COMPLEX or reference.dtype in FLOAT_TYPES:
-        return _FloatJudge(name, reference, tolerance)
+        return _FloatJudge(name, reference, tolerance, brief)
     return _ExactJudge(name, reference, tolerance)
 
 
 class _FloatJudge:
     """Numbers are within their tolerance or not."""
 
-    __slots__ = ("_complex", "_reference", "_shape", "_tolerance", "name")
+    __slots__ = ("_brief", "_complex", "_reference", "_shape", "_tolerance", "name")
 
-    def __init__(self, name: str, reference: NDArray[Any], tolerance: OutputTolerance) -> None:
+    def __init__(
+        self, name: str, reference: NDArray[Any], tolerance: OutputTolerance, brief: bool
+    ) -> None:
         self.name, self._tolerance, self._shape = name, tolerance, reference.shape
+        counts = tolerance.norm_rel is not None or _counts(tolerance, reference.size)
+        self._brief = brief and not counts
         self._complex = reference.dtype.kind == _COMPLEX
         plain = _plain(_parts(reference) if self._complex else reference)
         self._reference = Reference(plain, rtol=tolerance.rtol, atol=tolerance.atol)
@@ -101,12 +110,15 @@ class _FloatJudge:
     def judge(self, value: NDArray[Any]) -> OutputTrial:
         if value.shape != self._shape:
             return _misshapen(self.name)
-        found, worst, total = self._reference.compare(
-            _plain(_parts(value) if self._complex else value)
-        )
-        return _verdict(
-            self.name, found, self._tolerance, lambda: _powers(worst, total, found.elements)
-        )
+        plain = _plain(_parts(value) if self._complex else value)
+        if self._brief:
+            mismatches, worst, total = self._reference.ratios(plain)
+            error, energy = _at_the_limit(worst, mismatches), _energy_of(worst, total, plain.size)
+            # With a tolerance everywhere, only what is not finite uses infinitely much of it.
+            if math.isfinite(energy) or (worst == math.inf and self._tolerance.atol > 0):
+                return OutputTrial(self.name, error <= 1, error, energy)
+        found, worst, total = self._reference.compare(plain)
+        return _verdict(self.name, found, self._tolerance, lambda: (worst, total))
 
 
 class _ExactJudge:
@@ -143,18 +155,29 @@ def _verdict(
     name: str,
     found: Comparison,
     tolerance: OutputTolerance,
-    worst_ratio: Callable[[], tuple[float, float]],
+    ratios: Callable[[], tuple[float, float]],
 ) -> OutputTrial:
-    if tolerance.cos_sim is not None or (tolerance.ntol and found.elements):
+    """`ratios` gives the largest share of the tolerance, and the sum of _energy_of."""
+    if _counts(tolerance, found.elements):
         error, energy = _counted_error(found, tolerance), _energy(found, tolerance)
     else:
-        error, energy = worst_ratio()
-        # The count is exact where the quotient is at the very limit.
-        error = max(error, math.nextafter(1, 2)) if found.mismatches else min(error, 1.0)
+        worst, total = ratios()
+        error = _at_the_limit(worst, found.mismatches)
+        energy = _energy_of(worst, total, found.elements)
         energy = energy if math.isfinite(energy) else _energy(found, tolerance)
     if tolerance.norm_rel is not None:
         error = max(error, _ratio(abs(1 - found.norm_ratio), tolerance.norm_rel))
     return OutputTrial(name, error <= 1, error, energy, found)
+
+
+def _counts(tolerance: OutputTolerance, elements: int) -> bool:
+    """Whether a number over all elements decides, and not the worst of them."""
+    return tolerance.cos_sim is not None or (tolerance.ntol > 0 and elements > 0)
+
+
+def _at_the_limit(worst: float, mismatches: int) -> float:
+    """The largest share; the count is exact where the quotient is at the very limit."""
+    return max(worst, _ABOVE_ONE) if mismatches else min(worst, 1.0)
 
 
 def _counted_error(found: Comparison, tolerance: OutputTolerance) -> float:
@@ -165,21 +188,21 @@ def _counted_error(found: Comparison, tolerance: OutputTolerance) -> float:
 
 
 def _ratio(difference: float, allowed: float) -> float:
-    if math.isnan(difference):
+    if not math.isfinite(difference):
         return math.inf
     if difference <= 0:
         return 0.0
     return difference / allowed if allowed > 0 else math.inf
 
 
-def _powers(worst: float, total: float, elements: int) -> tuple[float, float]:
-    """The largest error of an element, and the errors' power mean, squared; `total` is the sum of
-    their powers, each divided by the largest first.
+def _energy_of(worst: float, total: float, elements: int) -> float:
+    """The power mean of the elements' errors, squared; `total` is the sum of their powers, each
+    divided by the largest first. inf where that is beyond float64.
     """
     if worst == math.inf:
-        return math.inf, math.inf
-    mean = (total / max(elements, 1)) ** (1 / _POWER)
-    return worst, (worst * mean) * (worst * mean)  # `**` would raise where the square is inf
+        return math.inf
+    mean: float = worst * (total / max(elements, 1)) ** (1 / _POWER)
+    return mean * mean  # `**` would raise where the square is inf
 
 
 def _energy(found: Comparison, tolerance: OutputTolerance) -> float:

@@ -430,10 +430,9 @@ def _cut(
 
     edges, size = _edges(net, ties, weights, costs or {})
     edges += [(_FLOAT32, vertex, _CAPACITY_SUM) for vertex in sorted(forced)]
-    rows, columns, capacities = (np.array(column) for column in zip(*edges, strict=True))
-    graph = coo_array((capacities.astype(np.int32), (rows, columns)), shape=(size, size)).tocsr()
-    if int(graph.data.astype(np.int64).min()) < 0:
-        raise OverflowError("a capacity of the cut left its 32-bit range")
+    # scipy before 1.15 finds flows with 32-bit indices only; _edges keeps capacities below 2^31.
+    rows, columns, capacities = (np.array(column, np.int32) for column in zip(*edges, strict=True))
+    graph = coo_array((capacities, (rows, columns)), shape=(size, size)).tocsr()
     flow = maximum_flow(graph, _FLOAT32, _HALF)
     residual = (graph - flow.flow).tocsr()
     residual.data[residual.data < 0] = 0

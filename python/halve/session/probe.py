@@ -162,7 +162,9 @@ class Probe:
         if self._checked:
             self._feeds = [self._ready(feeds) for feeds in self._feeds]
         self._references = [self._reference(sample) for sample in samples]
-        self._judges = [References(reference, tolerances) for reference in self._references]
+        self._judges = [
+            References(reference, tolerances, brief=True) for reference in self._references
+        ]
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
         """See Evaluator.run."""
