@@ -158,8 +158,8 @@ class Trial:
     """One run: a set of float32 units on one sample.
 
     `failure` says why there are no outputs (a crash, the time limit, out of memory); such a trial
-    does not pass. `values` are the outputs themselves where a validate function needs them; they
-    are never written to a journal.
+    does not pass, and is run again where the search is resumed from a journal. `values` are the
+    outputs themselves where a validate function needs them; they are never written to a journal.
     """
 
     sample: int

@@ -19,8 +19,14 @@ from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import make_evaluator
 from halve.auto.job import prepare
 from halve.auto.workspace import open_workspace
-from halve.errors import OutputError, SampleError, VerdictError, WorkspaceError
-from halve.search_types import Evaluator, FinalVerdict, SearchEvent, SearchResult
+from halve.errors import (
+    OutputError,
+    SampleError,
+    SessionError,
+    VerdictError,
+    WorkspaceError,
+)
+from halve.search_types import Evaluator, FinalVerdict, SearchEvent, SearchResult, Trial
 from halve.session.probe import Probe
 from halve.session.weight_store import WeightStore
 from halve.session.written import open_written, reference_outputs
@@ -313,6 +319,28 @@ def test_a_model_that_only_its_border_spoils_says_so() -> None:
     model = parse("g (float[2] x) => (float[2] y) <float k = {0.5}> { y = Mul(x, k) }")
     with pytest.raises(VerdictError, match="--keep-io-types"):
         find(model, feed, convert=ConvertOptions(target="any"))
+
+
+def broken(probe: Probe, fp32: frozenset[int], sample: int) -> Trial:
+    return Trial(sample, failure="a run has no result: it passed its time limit of 1 s")
+
+
+def test_a_check_that_ran_out_of_time_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and that it was is not held against the model later."""
+    fields: dict[str, Any] = {"workspace": tmp_path / "w", "trial_timeout_s": 1.0}
+    feed = {"x": normal(1, 16)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Probe, "run", broken)
+        with pytest.raises(
+            SessionError, match=r"time limit of 1 s; .* raise --trial-timeout above 1;"
+        ):
+            find(worked_example(), feed, **fields)
+    assert b"time limit" in (tmp_path / "w" / "journal.jsonl").read_bytes()
+    result = find(worked_example(), feed, **fields)
+    assert len(result.required) == 2
+    assert b"time limit" not in (tmp_path / "w" / "journal.jsonl").read_bytes()
 
 
 def raising(reference: list[Any], mixed: list[Any]) -> bool:

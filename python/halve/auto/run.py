@@ -22,6 +22,7 @@ from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
 from halve.auto.raised import raised_job
 from halve.auto.records import AutoResult
+from halve.auto.refusals import check_error
 from halve.auto.simplified import simplified_job
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
@@ -79,8 +80,10 @@ def search(
         VerdictError: the float32 model fails its own check, the validate function misbehaves, or
             no set passes.
         SampleError: a sample does not fit the model.
+        SessionError: ONNX Runtime cannot load or run the model, or a run of it with all nodes
+            float32 breaks (a crash, the time limit, out of memory).
         WorkspaceError: the workspace is of another model, other samples or other options.
-        ModelError, OptionError, SessionError, OutputError: as `halve.convert` raises.
+        ModelError, OptionError, OutputError: as `halve.convert` raises.
     """
     options = _asking(options)
     if options.convert.simplify is not None:
@@ -328,7 +331,7 @@ class _Trials:
         try:
             return find_units(self._problem, self._evaluator, setting=self._setting())
         except CheckError as error:
-            raise _check_error(error, self._job) from error
+            raise check_error(error, self._job) from error
 
     def repair(self, outcome: SearchOutcome, judge: Callable[[UnitSet], bool]) -> SearchOutcome:
         return repair(self._problem, outcome, self._evaluator, judge, setting=self._setting())
@@ -362,19 +365,6 @@ def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
         seed=options.seed,
         max_trials=options.max_trials,
         time_budget_s=options.time_budget_s,
-    )
-
-
-def _check_error(error: CheckError, job: Job) -> VerdictError:
-    kept = job.options.convert.keep_io_types
-    hint = "" if kept is True else " (only its inputs and outputs were cast): use --keep-io-types"
-    golden = (
-        "; its golden outputs are not what the float32 model gives here: without them the sample is"
-        " judged by the float32 run"
-    )
-    return VerdictError(
-        f"{error}; all nodes were float32{hint}, or give samples and a tolerance that the float32"
-        f" model meets{'' if job.samples[error.sample].outputs is None else golden}"
     )
 
 

@@ -1,0 +1,44 @@
+"""Why a search cannot begin, or ends without a model: what failed, where, and what to do next."""
+
+from __future__ import annotations
+
+from halve.auto.job import Job
+from halve.errors import HalveError, SessionError, VerdictError
+from halve.search import CheckError
+
+__all__ = ["check_error"]
+
+
+def check_error(error: CheckError, job: Job) -> HalveError:
+    """The error of a check that all float32 fails, in terms of the job: a VerdictError, or a
+    SessionError where a run broke, which is no verdict.
+    """
+    sample = job.samples[error.sample]
+    if error.answer.failure:
+        return SessionError(_broken(sample.id, error.answer.failure, job.options.trial_timeout_s))
+    kept = job.options.convert.keep_io_types is True
+    border = "" if kept else " (only its inputs and outputs were cast)"
+    first = "" if kept else "use --keep-io-types, or "
+    golden = (
+        "; its golden outputs are not what the float32 model gives here: without them the sample is"
+        " judged by the float32 run"
+    )
+    return VerdictError(
+        f"with all nodes float32{border}, sample {sample.id} fails its check ({error.what});"
+        f" allowed: a float32 model that passes; {first}give samples and"
+        f" {_measure(error)} that the float32 model meets"
+        f"{'' if sample.outputs is None else golden}"
+    )
+
+
+def _measure(error: CheckError) -> str:
+    return "a tolerance" if error.answer.validated is None else "a validate function"
+
+
+def _broken(sample: int, failure: str, limit_s: float | None) -> str:
+    limit = "" if limit_s is None else f" above {limit_s:g}"
+    return (
+        f"with all nodes float32, the run of sample {sample} broke, and without it nothing can be"
+        f" judged: {failure}; allowed: a run that ends; where its time limit ended it, raise"
+        f" --trial-timeout{limit}; where it lacked memory, run fewer trials at a time (--workers)"
+    )
