@@ -407,11 +407,22 @@ def test_feedback_rolls_a_sample_over_its_steps() -> None:
         ({"x": np.zeros((1, 16), np.float32), "q": np.zeros(1)}, "no input 'q'"),
         ({"x": np.zeros((1, 15), np.float32)}, "shape"),
         ({"x": np.zeros((1, 16), np.int32)}, "type"),
+        ({"x": np.zeros(16, np.float32)}, r"shape \[16\]; allowed"),
     ],
 )
 def test_samples_that_do_not_fit(feed: dict[str, NDArray[Any]], words: str) -> None:
-    with pytest.raises(SampleError, match=words):
-        find(worked_example(), feed)
+    good = Sample(3, {"x": normal(1, 16)})
+    for held_out in (0, 2):  # shown to the search, or run for its reference first
+        options = SearchOptions(convert=KEPT, tolerances=TIGHT, holdout=held_out)
+        with pytest.raises(SampleError, match=f"^sample 5: .*{words}"):
+            halve.search(worked_example(), [good, Sample(5, feed)], options=options)
+
+
+def test_a_run_that_fails_names_its_sample() -> None:
+    text = """g (float[n] x) => (float[2, 3] y) <int64[2] s = {2, 3}> { y = Reshape(x, s) }"""
+    feeds = [{"x": normal(6)}, {"x": normal(7)}]
+    with pytest.raises(SessionError, match=r"^sample 1: .* ONNX Runtime failed while running"):
+        find(parse(text), *feeds)
 
 
 def test_golden_outputs_with_nan_are_refused() -> None:

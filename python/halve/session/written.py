@@ -25,7 +25,7 @@ from halve.errors import (
 from halve.search_types import FinalVerdict, SampleVerdict, Tolerances
 from halve.session.judging import load_lowered
 from halve.session.runtime import CPU_PROVIDER, Session, load, run
-from halve.session.samples import Sample
+from halve.session.samples import Sample, naming
 from halve.session.steps import Outputs, roll
 
 __all__ = [
@@ -212,7 +212,7 @@ def run_sample(
 
     Raises:
         UnsupportedModelError: an output is not a tensor.
-        SampleError, SessionError: as `run` raises.
+        SampleError, SessionError: as `run` raises, with the sample's id.
     """
     for port in session.outputs:
         if not port.type.startswith("tensor("):
@@ -224,4 +224,5 @@ def run_sample(
         values = run(session, feeds)
         return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
 
-    return roll(step, sample.inputs, feedback)
+    with naming(sample):
+        return roll(step, sample.inputs, feedback)
