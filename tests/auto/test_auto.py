@@ -321,6 +321,26 @@ def test_a_model_that_only_its_border_spoils_says_so() -> None:
         find(model, feed, convert=ConvertOptions(target="any"))
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_float32_run_with_nan_is_told_as_such(keep: bool) -> None:
+    x = normal(1, 16)
+    x[0, 3] = np.nan
+    samples = [Sample(2, {"x": normal(1, 16)}), Sample(7, {"x": x})]
+    options = SearchOptions(convert=ConvertOptions(keep_io_types=keep, target="any"))
+    words = r"^the float32 run itself has NaN in output 'y' on sample 7, and its input 'x' has"
+    with pytest.raises(VerdictError, match=words) as raised:
+        halve.search(worked_example(), samples, options=options)
+    assert "--keep-io-types" not in str(raised.value)
+
+
+def test_an_infinite_reference_is_told_where_the_tolerance_has_no_use_for_it() -> None:
+    model = parse("g (float[2] x) => (float[2] y) { y = Exp(x) }")
+    feed = {"x": np.array([1.0, 100.0], np.float32)}
+    assert find(model, feed).verdict.passed
+    with pytest.raises(VerdictError, match=r"has infinity in output 'y' on sample 0: by this"):
+        find(model, feed, tolerances=Tolerances(OutputTolerance(cos_sim=0.99)))
+
+
 def broken(probe: Probe, fp32: frozenset[int], sample: int) -> Trial:
     return Trial(sample, failure="a run has no result: it passed its time limit of 1 s")
 

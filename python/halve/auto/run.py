@@ -331,7 +331,7 @@ class _Trials:
         try:
             return find_units(self._problem, self._evaluator, setting=self._setting())
         except CheckError as error:
-            raise check_error(error, self._job) from error
+            raise check_error(error, self._job, self._references[error.sample]) from error
 
     def repair(self, outcome: SearchOutcome, judge: Callable[[UnitSet], bool]) -> SearchOutcome:
         return repair(self._problem, outcome, self._evaluator, judge, setting=self._setting())
