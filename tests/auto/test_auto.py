@@ -20,6 +20,7 @@ from halve.auto.evaluators import make_evaluator
 from halve.auto.job import prepare
 from halve.auto.workspace import open_workspace
 from halve.errors import (
+    OptionError,
     OutputError,
     SampleError,
     SessionError,
@@ -372,7 +373,7 @@ def raising(reference: list[Any], mixed: list[Any]) -> bool:
     [(raising, "raised KeyError"), (lambda a, b: 1, "returned int"), (lambda a, b: None, "None")],
 )
 def test_a_validate_function_that_misbehaves(validate: Any, words: str) -> None:
-    with pytest.raises(VerdictError, match=words):
+    with pytest.raises(OptionError, match=words):
         find(worked_example(), {"x": normal(1, 16)}, validate=validate)
 
 

@@ -77,13 +77,14 @@ def search(
         options: see SearchOptions.
 
     Raises:
-        VerdictError: the float32 model fails its own check, the validate function misbehaves, or
-            no set passes.
+        VerdictError: the float32 model fails its own check, or no set passes.
+        OptionError: the validate function raises, or returns anything but a bool; or as
+            `halve.convert` raises.
         SampleError: a sample does not fit the model.
         SessionError: ONNX Runtime cannot load or run the model, or a run of it with all nodes
             float32 breaks (a crash, the time limit, out of memory).
         WorkspaceError: the workspace is of another model, other samples or other options.
-        ModelError, OptionError, OutputError: as `halve.convert` raises.
+        ModelError, OutputError: as `halve.convert` raises.
     """
     options = _asking(options)
     if options.convert.simplify is not None:
