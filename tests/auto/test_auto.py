@@ -394,6 +394,13 @@ def test_a_validate_that_never_agrees_finds_nothing() -> None:
         find(worked_example(), {"x": normal(1, 16)}, validate=lambda a, b: False)
 
 
+def test_no_time_at_all_gives_a_verified_set() -> None:
+    result = find(worked_example(), {"x": normal(1, 16)}, time_budget_s=1e-9)
+    assert result.verdict.passed
+    assert not result.complete
+    assert [row.phase for row in result.trials] == ["check"]
+
+
 def test_a_budget_of_trials_gives_a_verified_set() -> None:
     result = find(worked_example(), {"x": normal(1, 16)}, max_trials=4)
     assert result.verdict.passed

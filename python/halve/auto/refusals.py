@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from halve.auto.job import Job
 from halve.compare.verdict import compare_outputs
 from halve.errors import HalveError, SessionError, VerdictError
-from halve.search import CheckError
+from halve.search import CheckError, SearchOutcome
+from halve.search_options import SearchOptions
+from halve.search_types import FinalVerdict
 from halve.session.samples import Sample
 from halve.session.steps import Outputs
 
-__all__ = ["check_error"]
+__all__ = ["check_error", "nothing_passes"]
 
 
 def check_error(error: CheckError, job: Job, reference: Outputs) -> HalveError:
@@ -44,6 +46,38 @@ def check_error(error: CheckError, job: Job, reference: Outputs) -> HalveError:
         f" {_measure(error)} that the float32 model meets"
         f"{'' if sample.outputs is None else golden}"
     )
+
+
+def nothing_passes(
+    verdict: FinalVerdict, outcome: SearchOutcome, options: SearchOptions
+) -> VerdictError:
+    """The error of a search that ends without a set which the judge of the written model takes."""
+    spent = () if outcome.complete else _budgets(options)
+    ended = f" before {' or '.join(spent)} ended the search" if spent else ""
+    steps = ["allow it more"] if spent else []
+    who = "let the validate function accept more"
+    steps.append(who if options.validate_only else "widen the tolerance")
+    if options.convert.keep_io_types is not True:
+        steps.append("keep inputs and outputs float32 (--keep-io-types)")
+    return VerdictError(
+        f"no set of float32 nodes was found that passes the verdict{ended}{_worst(verdict)};"
+        f" {', or '.join(steps)}"
+    )
+
+
+def _budgets(options: SearchOptions) -> tuple[str, ...]:
+    """The flags of the budgets that a search has."""
+    limits = {"--time-budget": options.time_budget_s, "--max-trials": options.max_trials}
+    return tuple(f"{flag} {limit:g}" for flag, limit in limits.items() if limit is not None)
+
+
+def _worst(verdict: FinalVerdict) -> str:
+    failed = [row for row in verdict.samples if not row.passed]
+    outputs = [(row.id, item) for row in failed for item in row.outputs if not item.passed]
+    if outputs:
+        number, worst = max(outputs, key=lambda pair: pair[1].error)
+        return f" (sample {number}, output {worst.name!r}: {worst.error:.3g} times the tolerance)"
+    return f" (sample {failed[0].id}: the validate function refuses it)" if failed else ""
 
 
 def _measure(error: CheckError) -> str:

@@ -22,7 +22,7 @@ from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
 from halve.auto.raised import raised_job
 from halve.auto.records import AutoResult
-from halve.auto.refusals import check_error
+from halve.auto.refusals import check_error, nothing_passes
 from halve.auto.simplified import simplified_job
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
@@ -246,7 +246,7 @@ def _searched(
             with _Trials(job, problem, evaluator, judge) as trials:
                 outcome = _delivered(trials, delivery, evaluator, job)
             if not (outcome.passed and delivery.verdict.passed):
-                raise VerdictError(_nothing_passes(delivery.verdict))
+                raise nothing_passes(delivery.verdict, outcome, options)
             result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
             result = replace(result, notes=(*chosen, *note))
             _save(result, workspace)
@@ -290,18 +290,6 @@ def _with_margin(job: Job, evaluator: OnDemand) -> tuple[Job, tuple[str, ...]]:
         f" of the tolerance, so the search worked at all of it instead of {margin:g}"
     )
     return replace(job, options=replace(job.options, margin=1.0)), (note,)
-
-
-def _nothing_passes(verdict: FinalVerdict) -> str:
-    rows = [(row.id, item) for row in verdict.samples for item in row.outputs if not item.passed]
-    where = ""
-    if rows:
-        number, worst = max(rows, key=lambda pair: pair[1].error)
-        where = f" (sample {number}, output {worst.name!r}: {worst.error:.3g} times the tolerance)"
-    return (
-        f"no set of float32 nodes was found that passes the verdict{where}; widen the tolerance,"
-        " allow more trials or time, or keep inputs and outputs float32 (keep_io_types)"
-    )
 
 
 class _Trials:

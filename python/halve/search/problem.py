@@ -89,7 +89,8 @@ class Problem:
     max_trials: int | None = None
     """Sets judged before the best verified one is taken."""
     time_budget_s: float | None = None
-    """Seconds after which the best verified set is taken; a trial in progress is waited for."""
+    """Seconds after which the best verified set is taken; a trial in progress is waited for, and
+    the first, all units in float32, is always made."""
     strategy: str = "portfolio"
     """"portfolio", or "bisection": clusters of the graph order alone, nothing minimised."""
     parameters: Parameters = Parameters()
