@@ -387,6 +387,15 @@ def test_a_validate_function_decides_alone() -> None:
     result = find(worked_example(), {"x": normal(1, 16)}, validate=close, validate_only=True)
     assert len(result.required) == 2
     assert set(asked) == {1}
+    assert not result.verdict.by_tolerance
+
+
+def test_what_a_validate_function_accepts_passes_whatever_the_error() -> None:
+    always = {"validate": lambda a, b: True, "validate_only": True}
+    result = find(worked_example(), {"x": normal(1, 16)}, **always)
+    (row,) = result.verdict.samples
+    assert [output.passed for output in row.outputs] == [True]
+    assert row.outputs[0].error > 1
 
 
 def test_a_validate_that_never_agrees_finds_nothing() -> None:

@@ -74,7 +74,7 @@ def _budgets(options: SearchOptions) -> tuple[str, ...]:
 def _worst(verdict: FinalVerdict) -> str:
     failed = [row for row in verdict.samples if not row.passed]
     outputs = [(row.id, item) for row in failed for item in row.outputs if not item.passed]
-    if outputs:
+    if outputs and verdict.by_tolerance:
         number, worst = max(outputs, key=lambda pair: pair[1].error)
         return f" (sample {number}, output {worst.name!r}: {worst.error:.3g} times the tolerance)"
     return f" (sample {failed[0].id}: the validate function refuses it)" if failed else ""

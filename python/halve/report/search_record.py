@@ -221,7 +221,9 @@ class AutoReport:
             "required": list(search.required),
             "carried": list(search.carried),
             "verified": _verified(search.verdict),
-            "model_outputs": [_outputs(sample) for sample in search.verdict.samples],
+            "model_outputs": [
+                _outputs(sample, search.verdict.by_tolerance) for sample in search.verdict.samples
+            ],
             "output_files": {"deploy": self.target, **self.output_files},
             "trials": [_trial(row) for row in search.trials],
             "evidence": [_evidence(row) for row in search.evidence],
@@ -308,16 +310,17 @@ def _verified(verdict: FinalVerdict) -> dict[str, object]:
     }
 
 
-def _outputs(sample: SampleVerdict) -> dict[str, object]:
-    return {output.name: _output(output) for output in sample.outputs}
+def _outputs(sample: SampleVerdict, by_tolerance: bool) -> dict[str, object]:
+    return {output.name: _output(output, by_tolerance) for output in sample.outputs}
 
 
-def _output(output: OutputTrial) -> dict[str, object]:
+def _output(output: OutputTrial, by_tolerance: bool) -> dict[str, object]:
+    """Without tolerances an error would be a share of one that nobody asked for."""
     found = output.comparison
     return {
         "passed": output.passed,
-        "error": plain_json(output.error),
-        "energy": plain_json(output.energy),
+        "error": plain_json(output.error) if by_tolerance else None,
+        "energy": plain_json(output.energy) if by_tolerance else None,
         "comparison": None if found is None else _comparison(found),
     }
 
