@@ -36,7 +36,6 @@ enum class Slot : std::size_t {
   kIntAttribute = 86,
   kInput = 90,
   kOutput = 91,
-  kReleaseStatus = 93,
   kReleaseShapeInfo = 99,
   kShapeReference = 414,  // only where refers_to_shapes says so
 };

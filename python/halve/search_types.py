@@ -247,10 +247,11 @@ class SearchEvent:
 class UnitEvidence:
     """Why a unit stays float32.
 
-    `role` is "required" (the verdict fails without it), "carried" (kept for the cost of casts) or
-    "given" (asked for by the user). `cause` is "overflow", "underflow", "sum", "mask",
-    "position", "error budget", "cast cost" or "given"; `reason` says it in words with `value`,
-    the number that shows it, and `operand` ("in1", "out0", or "" for the node as a whole).
+    `role` is "required" (the verdict fails without it, where the search was complete), "carried"
+    (kept for the cost of casts) or "given" (asked for by the user). `cause` is "overflow",
+    "underflow", "sum", "mask", "position", "error budget", "cast cost", "given", or "undecided"
+    where a budget ended the search before the unit was tried; `reason` says it in words with
+    `value`, the number that shows it, and `operand` ("in1", "out0", or "" for the node as a whole).
     `energy` is the error with only this unit in 16 bits, as a share of the tolerance.
     """
 

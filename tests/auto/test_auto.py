@@ -32,6 +32,7 @@ from halve.session.probe import Probe
 from halve.session.weight_store import WeightStore
 from halve.session.written import open_written, reference_outputs
 from onnx_text import parse
+from worked_example import WORKED, worked_example
 
 TIGHT = Tolerances(OutputTolerance(1e-2, 1e-3))
 KEPT = ConvertOptions(keep_io_types=True, target="any")
@@ -134,23 +135,6 @@ def test_a_sum_beyond_the_range() -> None:
     assert "ReduceSum" in kept_types(result)
     assert causes(result)["ReduceSum"] == "sum"
     assert "4096 elements" in next(r.reason for r in result.evidence if r.cause == "sum")
-
-
-WORKED = """g (float[1, 16] x) => (float[1, 16] y)
-<float up = {300.0}, float down = {0.00001}> {
-    [first] a = MatMul(x, w)
-    [scaled] b = Mul(a, up)
-    [square] c = Mul(b, b)
-    [back] d = Mul(c, down)
-    [last] y = Tanh(d)
-}"""
-
-
-def worked_example() -> ModelProto:
-    model = parse(WORKED)
-    weight = np.random.default_rng(5).standard_normal((16, 16)).astype(np.float32) / 4
-    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
-    return model
 
 
 def test_two_adjacent_nodes_are_found_and_no_more() -> None:

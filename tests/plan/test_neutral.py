@@ -71,6 +71,15 @@ def test_a_cast_from_an_integer_goes_where_it_is_read() -> None:
     assert kept(text) == []
 
 
+def test_an_integer_reaches_a_float_reader_unrounded() -> None:
+    text = """g (INT[2] i) => (float[2] y, float[2] z, float[2] q) {
+        a = Cast<to = 1>(i) b = Relu(a) y = Sin(b) z = Cos(a) q = Exp(a)
+    }"""
+    wide, exact = text.replace("INT", "int64"), text.replace("INT", "uint8")
+    assert kept(wide, op_block=("Sin",), keep_io_types=False) == ["Cast", "Relu", "Sin"]
+    assert kept(exact, op_block=("Sin",), keep_io_types=False) == ["Sin"]
+
+
 def test_a_branch_between_float_readers_stays_float() -> None:
     text = """g (bool c, float[2] x) => (float[2] y) {
         a = Sin(x)

@@ -26,6 +26,7 @@ from halve.search_types import Tolerances, Unit
 from halve.session import Sample, describe_runtime, load, lower, read_samples, run
 from halve.session import probe as probe_module
 from halve.session.probe import Probe, ProbeSettings
+from halve.session.switches import SWITCHES
 from halve.session.weight_store import WeightStore
 from halve.source import open_model
 from onnx_text import parse
@@ -66,6 +67,10 @@ GRAPHS: dict[str, tuple[str, str, dict[str, NDArray[Any]]]] = {
     "calls": ("""g (float[2] x) => (float[2] y, float[2] z) {
         y = local.twice(x) z = local.twice(y)
     }""", TWICE, {"x": X}),
+    "operands left out of a call": (
+        "g (float[2] x) => (float[2] y) { a = Sin(x) y = local.clip(a) }",
+        """<domain: "local", opset_import: ["" : 17]>
+        clip (u, low, high) => (v) { a = Cos(u) b = Clip(a, low, high) v = Exp(b) }""", {"x": X}),
     "constants": ("""g (float[2] x) => (float[2] y) {
         c = Constant<value = float[2] {70000.5, 0.1}>()
         k = Constant<value_float = 0.3>()
@@ -78,6 +83,12 @@ GRAPHS: dict[str, tuple[str, str, dict[str, NDArray[Any]]]] = {
     "partial": ("""g (float[2, 3] x) => (float[2, 3] y, float[2, 1] m)
     <float[3] w = {1.10001, 0.1, 0.3}> { y, m, i = LayerNormalization(x, w) }""", "",
     {"x": np.linspace(-2, 3, 6, dtype=np.float32).reshape(2, 3)}),
+    "integers": ("""g (int64[2] i) => (float[2] x, float[2] y, float[2] z) {
+        x = Cast<to = 1>(i) r = Relu(x) y = Sin(r) z = Cos(x)
+    }""", "", {"i": np.array([4099, -70001])}),
+    "bounds of a run": ("""g (float[2, 2] x, float high) => (float[2, 2] y)
+    <float[2, 2] w = {0.1, 0.7, 0.3, 0.9}> { a = MatMul(x, w) y = Clip(a, , high) }""", "",
+    {"x": np.array([[-2, 3], [1, -1]], np.float32), "high": np.array(0.3001, np.float32)}),
     "passed": ("g (float[2] x) => (float[2] x, float[2] y) { y = Exp(x) }", "", {"x": X}),
     "no units": ("g (int64[2] x) => (int64[2] y) { y = Add(x, x) }", "",
     {"x": np.array([1, 2])}),
@@ -224,6 +235,27 @@ def test_an_initializer_that_is_an_input_is_a_constant() -> None:
         onnx.numpy_helper.from_array(np.array([70000.5, 0.1], np.float32), "w")
     )
     check(model, {"x": X}, ConvertOptions(keep_io_types=True, target="any"), masks=1, casts=True)
+
+
+def test_names_that_a_probe_gives_may_be_taken() -> None:
+    model = parse(
+        """g (float[2] s, bool c) => (float[2] y) <float[2] w = {1.10001, 0.1}> {
+            a = Mul(s, w) b = Cos(a)
+            y = If(c) <
+                then_branch = t () => (float[2] p) { p = Exp(b) },
+                else_branch = e () => (float[2] q) { q = Sin(b) }
+            >
+        }"""
+    )
+    renamed = {"s": SWITCHES, "w": "halve.1.b", "a": "halve.2.a", "b": "halve.3.a"}
+    graph = model.graph
+    inner = (node for attribute in graph.node[2].attribute for node in attribute.g.node)
+    for node in (*graph.node, *inner):
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    graph.input[0].name, graph.initializer[0].name = SWITCHES, renamed["w"]
+    for casts in (False, True):
+        check(model, {SWITCHES: X, "c": TRUE}, ConvertOptions(target="any"), masks=2, casts=casts)
 
 
 FEEDS = {f"x{k}": np.linspace(-2, 3, 6, dtype=np.float32).reshape(SHAPE) + k for k in (0, 1)}

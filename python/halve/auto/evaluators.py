@@ -37,6 +37,7 @@ __all__ = [
 # Without a limit given, a trial may take this many times a float32 run, and this long at least.
 _TIMES_A_RUN, _LEAST_S = 20.0, 60.0
 # A child ends its run itself, by the same limit; its parent waits a little longer.
+_RESERVED = 4 << 30
 _GRACE = 1.5
 
 
@@ -103,7 +104,21 @@ def make_evaluator(
     if not options.isolate:
         return factory()
     workers = options.workers or os.cpu_count() or 1
-    return Isolated(factory, workers=workers, timeout_s=_GRACE * timeout_s)
+    return Isolated(
+        factory,
+        workers=workers,
+        timeout_s=_GRACE * timeout_s,
+        memory_bytes=_child_memory(options.provider),
+    )
+
+
+def _child_memory(provider: str) -> int | None:
+    """The address space of a child, in bytes: the machine's memory, and what is only reserved. More
+    would take other processes' memory. On devices address space says nothing of memory.
+    """
+    if provider != CPU_PROVIDER or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") + _RESERVED
 
 
 def build_probe(

@@ -17,6 +17,7 @@ from halve.auto.beginning import Beginning
 from halve.auto.candidate import Judge
 from halve.auto.choice import settle_evaluator
 from halve.auto.delivery import Delivery, loading_check
+from halve.auto.depends import dependencies
 from halve.auto.evaluators import evaluator_name, make_evaluator
 from halve.auto.job import Job, Source, at_own_opset, prepare
 from halve.auto.on_demand import OnDemand
@@ -304,7 +305,7 @@ class _Trials:
         self._journal: Journal | None = None
         path = judge.workspace.journal
         if path is not None:
-            header = journal_header(problem, _depends(job))
+            header = journal_header(problem, dependencies(job))
             self._journal = Journal(path, header, validate_only=options.validate_only)
         self._ask = None if options.validate is None else checked(options.validate)
 
@@ -357,45 +358,6 @@ def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
     )
 
 
-def _depends(job: Job) -> dict[str, object]:
-    """What answers depend on, beside the problem."""
-    options = job.options
-    tolerances = {"": options.tolerances.default, **options.tolerances.outputs}
-    return {
-        "model_hash": job.model.digest,
-        "runtime": describe_runtime().version,
-        "convert": job.plan.record()["options"],
-        "blocked": [
-            list(options.convert.op_block),
-            list(options.convert.node_block),
-            list(job.given_ids()),
-        ],
-        "sample_digests": [_digest(sample) for sample in job.samples],
-        "tolerances": {name: repr(item) for name, item in sorted(tolerances.items())},
-        "validate": options.validate is not None,
-        "margin": options.margin,
-        "threads_per_trial": options.threads_per_trial,
-        "optimise": options.optimise,
-        "evaluator": evaluator_name(options),
-        "assume_fused": options.assume_fused,
-        "provider": [options.provider, dict(options.provider_options)],
-        "session_options": dict(options.session_options),
-        "feedback": [list(pair) for pair in options.feedback],
-    }
-
-
-def _digest(sample: Sample) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for part in (sample.inputs, sample.outputs or {}):
-        for name, array in sorted(part.items()):
-            digest.update(f"{name}|{array.dtype}|{array.shape}|".encode())
-            digest.update(array.tobytes())
-        digest.update(b"/")
-    return digest.hexdigest()
-
-
 def _result(
     job: Job,
     outcome: SearchOutcome,
@@ -405,8 +367,11 @@ def _result(
 ) -> SearchResult:
     energies: Mapping[int, float] = outcome.sensitivity
     total = sum(energies.values())
+    decided = outcome.required if outcome.complete else _seen_to_fail_without(outcome)
     evidence = tuple(
-        diagnosis.evidence(unit, role, energies.get(unit), total)
+        diagnosis.evidence(
+            unit, role, energies.get(unit), total, decided=unit in decided or role == "carried"
+        )
         for role, units in (("required", outcome.required), ("carried", outcome.carried))
         for unit in sorted(units)
     )
@@ -430,6 +395,12 @@ def _result(
         warnings=(*job.warnings, *delivery.result.warnings),
         given=job.given_ids(),
     )
+
+
+def _seen_to_fail_without(outcome: SearchOutcome) -> UnitSet:
+    """The units without which a trial of the set that was found failed."""
+    failed = {frozenset(row.fp32) for row in outcome.trials if not row.passed}
+    return frozenset(unit for unit in outcome.required if outcome.fp32 - {unit} in failed)
 
 
 def _explained(plan: Plan, evidence: Sequence[UnitEvidence], options: SearchOptions) -> Plan:

@@ -114,7 +114,8 @@ class _FloatJudge:
         if self._brief:
             mismatches, worst, total = self._reference.ratios(plain)
             error, energy = _at_the_limit(worst, mismatches), _energy_of(worst, total, plain.size)
-            if math.isfinite(energy):
+            # With a tolerance everywhere, only what is not finite uses infinitely much of it.
+            if math.isfinite(energy) or (worst == math.inf and self._tolerance.atol > 0):
                 return OutputTrial(self.name, error <= 1, error, energy)
         found, worst, total = self._reference.compare(plain)
         return _verdict(self.name, found, self._tolerance, lambda: (worst, total))

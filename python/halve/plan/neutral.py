@@ -13,7 +13,8 @@ tell the sides apart. Rules:
    Weights cost nothing: they are converted, not cast. A Cast's input follows its producer.
 4. Neutral nodes are transparent: on a way from a float32 producer to a float32 reader they are
    float32, so that no value is rounded between two that keep it. A Cast to another type reads
-   what its input's producer made.
+   what its input's producer made, and one from another type is a float32 producer, but where all
+   values of that type are exact in 16 bits.
 5. Of all minimum cuts the one with the fewest float32 nodes is taken.
 
 The flow is scipy's, whose capacities are 32-bit and wrong beyond without a word: they are scaled
@@ -59,6 +60,8 @@ _SELECTS = frozenset({
 _NEUTRAL = _MOVES | _SELECTS
 _FLOAT32, _HALF, _FREE = 0, 1, 2  # the first two are the ids of the source and the sink
 _CAPACITY_SUM = 1 << 30
+# Types whose values are the same in both 16-bit types.
+_EXACT = (DType.BOOL, DType.INT8, DType.UINT8)
 # What a cast costs however small its value, in bytes: a launch takes about 2 microseconds, in which
 # a device moves some 8 MB. Below that it is the number of casts that counts.
 _LAUNCH_BYTES = 1 << 23
@@ -348,6 +351,8 @@ def _transparent(analysis: Analysis, net: _Net, options: ConvertOptions) -> set[
         else:
             producer = _producer(value, net, options)
             readers = {*_readers(value, net, options), *_cast_readers(value, net, options)}
+        if _comes_of_cast(value, options):
+            forward.setdefault(_FLOAT32, set()).add(producer)
         for reader in readers:
             forward.setdefault(producer, set()).add(reader)
             backward.setdefault(reader, set()).add(producer)
@@ -371,6 +376,16 @@ def _cast_readers(value: Value, net: _Net, options: ConvertOptions) -> Iterable[
             yield net.sites[node.id, node.out_types[0][0]]
         elif result is None or result.elem != options.half:
             yield _FLOAT32
+
+
+def _comes_of_cast(value: Value, options: ConvertOptions) -> bool:
+    """Whether a Cast from another type makes it, which the 16-bit type would round."""
+    if value.source is None:
+        return False
+    node, _ = value.source
+    if (node.domain, node.op_type) != ("", "Cast") or node.inputs[0] is None:
+        return False
+    return node.inputs[0].elem not in (DType.FLOAT, options.half, *_EXACT)
 
 
 def _free_reach(net: _Net, near: Mapping[int, set[int]]) -> set[int]:
@@ -415,10 +430,9 @@ def _cut(
 
     edges, size = _edges(net, ties, weights, costs or {})
     edges += [(_FLOAT32, vertex, _CAPACITY_SUM) for vertex in sorted(forced)]
-    rows, columns, capacities = (np.array(column) for column in zip(*edges, strict=True))
-    graph = coo_array((capacities.astype(np.int32), (rows, columns)), shape=(size, size)).tocsr()
-    if int(graph.data.astype(np.int64).min()) < 0:
-        raise OverflowError("a capacity of the cut left its 32-bit range")
+    # scipy before 1.15 finds flows with 32-bit indices only; _edges keeps capacities below 2^31.
+    rows, columns, capacities = (np.array(column, np.int32) for column in zip(*edges, strict=True))
+    graph = coo_array((capacities, (rows, columns)), shape=(size, size)).tocsr()
     flow = maximum_flow(graph, _FLOAT32, _HALF)
     residual = (graph - flow.flow).tocsr()
     residual.data[residual.data < 0] = 0

@@ -102,7 +102,8 @@ def _with_activation(
 ) -> tuple[UnitNode, ...]:
     """The node, with the activation that alone reads it: kernels compute both in one.
 
-    Rounding commutes with these activations, so that it may come after them.
+    Rounding commutes with these activations, so that it may come after them; not with bounds that
+    are made when the model runs, which rounding may change.
     """
     node = rows[0]
     plain = (UnitNode(node.id, *slots),)
@@ -114,7 +115,7 @@ def _with_activation(
     reader, slot = value.readers[0]
     if reader.id not in neutral or reader.op_type not in _ACTIVATIONS or slot != 0:
         return plain
-    if reader.scope is not node.scope:
+    if reader.scope is not node.scope or not all(map(_is_fixed, reader.inputs[1:])):
         return plain
     return (UnitNode(node.id, slots[0], ()), UnitNode(reader.id, (), (0,), neutral=True))
 
@@ -153,7 +154,7 @@ class _Tracer:
         return self._known[value]
 
     def _traced(self, value: Value) -> frozenset[int] | None:
-        if value.kind in (Kind.INITIALIZER, Kind.CONSTANT):
+        if _is_fixed(value):
             return frozenset()
         if value.source is None:
             kept = self._kept if isinstance(self._kept, bool) else value.name in self._kept
@@ -218,6 +219,10 @@ class _Sizes:
         if value is None:
             return ()
         return self._shapes.get((value.scope.path, text(value.name)), ())
+
+
+def _is_fixed(value: Value | None) -> bool:
+    return value is None or value.kind in (Kind.INITIALIZER, Kind.CONSTANT)
 
 
 def _is_float(value: Value | None) -> TypeGuard[Value]:

@@ -61,13 +61,21 @@ class Diagnosis:
         return frozenset(unit.index for unit in self._units if self._finding(unit) is not None)
 
     def evidence(
-        self, unit: int, role: str, energy: float | None, total_energy: float
+        self,
+        unit: int,
+        role: str,
+        energy: float | None,
+        total_energy: float,
+        *,
+        decided: bool = True,
     ) -> UnitEvidence:
         """Why `unit` is kept. `energy` is the error with only it in 16 bits and `total_energy`
-        the sum of all units', both as shares of the tolerance.
+        the sum of all units', both as shares of the tolerance. `decided`: the search ended by
+        itself, or saw the verdict fail without the unit.
         """
         found = self._kept_by_role(role) or self._finding(self._units[unit])
-        found = found or self._position(self._units[unit]) or self._budget(energy, total_energy)
+        found = found or self._position(self._units[unit])
+        found = found or self._budget(energy, total_energy, decided=decided)
         return UnitEvidence(
             unit=unit,
             nodes=self._units[unit].ids,
@@ -187,9 +195,11 @@ class Diagnosis:
                 )  # fmt: skip
         return None
 
-    def _budget(self, energy: float | None, total: float) -> _Finding:
+    def _budget(self, energy: float | None, total: float, *, decided: bool) -> _Finding:
         if energy is not None and not math.isfinite(energy):
             return _Finding("overflow", f"{self._type} gives no finite result with it alone")
+        if not decided:
+            return _Finding("undecided", "the search's budget ended before it was tried without it")
         if energy is None:
             return _Finding("error budget", "the result leaves the tolerance without it")
         share = energy / total if total > 0 and math.isfinite(total) else None

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
-from halve.session.gate_graph import Names, copy_node, names_read, replace_nodes
+from halve.session.gate_graph import Names, all_names, copy_node, names_read, replace_nodes
 from halve.session.roundings import DOMAIN as OPERATORS
 from halve.source.scopes import subgraphs
 
@@ -44,7 +44,7 @@ def keep_blocks(model: ModelProto) -> bool:
     before = _reorders(model.graph)
     if not before:
         return False
-    names = Names("halve.blocks")
+    names = Names("halve.blocks", all_names(model))
     _own_names(model.graph, {}, names, outermost=True)
     _Keeper(names).graph(model.graph, {})
     _drop_unread(model.graph)

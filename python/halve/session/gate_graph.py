@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import (
     FunctionProto,
     GraphProto,
+    ModelProto,
     NodeProto,
     TensorProto,
     ValueInfoProto,
@@ -23,6 +24,7 @@ __all__ = [
     "Names",
     "Scope",
     "add_constant",
+    "all_names",
     "became_initializer",
     "cast_node",
     "copy_node",
@@ -46,17 +48,27 @@ _SPLIT_BY_INPUT = 13
 
 
 class Names:
-    """Names that nothing else has: they begin with `prefix`, which makes two of these differ."""
+    """Names that nothing else has: they begin with `prefix`, which makes two of these differ, and
+    are none of those `taken`.
+    """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, taken: Collection[str] = ()) -> None:
         """None was made yet."""
         self._prefix = prefix
+        self._taken = taken
         self._count = 0
 
     def __call__(self, base: str) -> str:
         """A new name, for what stands for `base`."""
-        self._count += 1
-        return f"{self._prefix}.{self._count}.{base}"
+        while True:
+            self._count += 1
+            name = f"{self._prefix}.{self._count}.{base}"
+            if name not in self._taken:
+                return name
+
+    def free(self, name: str) -> str:
+        """That name; a new one where it is taken."""
+        return self(name) if name in self._taken else name
 
 
 @dataclass(slots=True)
@@ -104,6 +116,22 @@ class Scope:
     def condition(self, switch: int, name: Names) -> str:
         """The name of a switch alone, for an If."""
         return self.outermost.conditions.setdefault(switch, name("condition"))
+
+
+def all_names(model: ModelProto) -> frozenset[str]:
+    """The names of all values of a model, those in bodies too."""
+    found: set[str] = set()
+    bodies: list[GraphProto | FunctionProto] = [model.graph, *model.functions]
+    while bodies:
+        body = bodies.pop()
+        if isinstance(body, FunctionProto):
+            found.update(body.input)
+        else:
+            found.update(item.name for item in (*body.input, *body.initializer))
+        for node in body.node:
+            found.update(node.output)
+            bodies += [graph for _, graph in subgraphs(node)]
+    return frozenset(found)
 
 
 def copy_node(node: NodeProto) -> NodeProto:

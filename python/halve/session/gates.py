@@ -48,7 +48,7 @@ from halve.session.gate_graph import (
 )
 from halve.session.rounded_weights import RoundedWeights
 from halve.session.roundings import CastRoundings, Roundings
-from halve.session.switches import SWITCHES, Switch, SwitchList
+from halve.session.switches import Switch, SwitchList
 from halve.source.scopes import child_path, function_path, iter_nodes, subgraphs
 
 __all__ = ["Gated", "gate_units"]
@@ -71,10 +71,11 @@ _MOVES = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """A gated model, and what rules each element of its input SWITCHES."""
+    """A gated model, and what rules each element of its input `port`."""
 
     model: ModelProto
     switches: tuple[Switch, ...]
+    port: str
 
 
 def gate_units(
@@ -87,8 +88,9 @@ def gate_units(
 ) -> Gated:
     """Gate every unit of `model` (see the rules of this module), in place.
 
-    All payload of weights that units read must be in the model, or where `weights` finds it. With
-    `assume_fused`, what goes from one node of a unit to another is not rounded.
+    All payload of weights that units read must be in the model, or where `weights` finds it. No
+    value of the model has the name of the roundings' `port`. With `assume_fused`, what goes from
+    one node of a unit to another is not rounded.
     """
     return _Gates(model, units, weights, roundings, fused=assume_fused).run()
 
@@ -106,10 +108,11 @@ class _Gates:
         fused: bool,
     ) -> None:
         self._model = model
+        self._port = roundings.port
         self._weights = weights
         self._name = weights.name
         self._in_graphs = roundings
-        self._in_functions = CastRoundings(roundings.half, self._name)
+        self._in_functions = CastRoundings(roundings.half, self._name, roundings.port)
         self._switch = SwitchList()
         self._member: dict[int, tuple[Unit, UnitNode]] = {}
         self._rounds: dict[int, tuple[int, ...]] = {}
@@ -122,7 +125,8 @@ class _Gates:
         self._waiting: dict[str, tuple[NodeProto, NodeProto]] = {}
         self._outermost: list[Scope] = []
         self._ids: dict[tuple[str, int], int] = {}
-        self._calls = {(f.domain, f.name) for f in model.functions}
+        # What each function takes by itself.
+        self._calls = {(f.domain, f.name, f.overload): len(f.input) for f in model.functions}
         self._opsets = {
             ("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import
         }
@@ -141,21 +145,21 @@ class _Gates:
         self._body(Scope(model.graph, "", None, self._opsets.get("", 1)))
         switches = self._switch.made
         for scope in self._outermost:
-            splits = split_nodes(SWITCHES, len(switches), scope, self._name)
+            splits = split_nodes(self._port, len(switches), scope, self._name)
             replace_nodes(scope.body, [*splits, *scope.body.node])
         model.graph.input.append(
-            helper.make_tensor_value_info(SWITCHES, TensorProto.BOOL, [len(switches)])
+            helper.make_tensor_value_info(self._port, TensorProto.BOOL, [len(switches)])
         )
         domains = self._in_graphs.domains
         model.opset_import.extend(helper.make_opsetid(domain, 1) for domain in domains)
-        return Gated(model, switches)
+        return Gated(model, switches, self._port)
 
     def _function(self, function: FunctionProto) -> None:
         opset = next(
             (o.version for o in function.opset_import if o.domain in ("", "ai.onnx")),
             self._opsets.get("", 1),
         )
-        function.input.append(SWITCHES)
+        function.input.append(self._port)
         self._body(Scope(function, function_path(function), None, opset))
 
     def _body(self, scope: Scope) -> None:
@@ -204,8 +208,9 @@ class _Gates:
             node.name = f"halve.{node.name}"
         for label, graph in subgraphs(node):
             self._body(Scope(graph, child_path(scope.path, number, label), scope, scope.opset))
-        if (node.domain, node.op_type) in self._calls:
-            node.input.append(SWITCHES)
+        takes = self._calls.get((node.domain, node.op_type, node.overload))
+        if takes is not None:  # a call may leave out its last operands
+            node.input.extend([*[""] * (takes - len(node.input)), self._port])
         if became_initializer(node, scope):
             return []
         if self._moves(node, number) and node.input[0] in scope.raw:

@@ -28,7 +28,7 @@ from halve.search_types import Tolerances, Trial, Unit, UnitSet
 from halve.session.blocked_layout import keep_blocks
 from halve.session.canary import check_canary
 from halve.session.feeds import check_feeds
-from halve.session.gate_graph import Names
+from halve.session.gate_graph import Names, all_names
 from halve.session.gates import Gated, gate_units
 from halve.session.providers import CPU_PROVIDER
 from halve.session.rounded_weights import RoundedWeights, Rounding
@@ -92,10 +92,13 @@ def weight_rounding(half: DType, bounds: CastBounds) -> Rounding:
 
 @dataclass(frozen=True, slots=True)
 class LoadedProbe:
-    """The session of a gated model, and what its switches rule. It depends on no sample."""
+    """The session of a gated model, what its switches rule, and the input that feeds them. It
+    depends on no sample.
+    """
 
     session: Session
     switches: tuple[Switch, ...]
+    port: str
 
 
 def load_probe(
@@ -113,7 +116,7 @@ def load_probe(
         SessionError: this runtime erases casts, or cannot load the model.
     """
     gated = _gate(model, units, settings, store)
-    return LoadedProbe(_load(gated.model, settings, store), tuple(gated.switches))
+    return LoadedProbe(_load(gated.model, settings, store), gated.switches, gated.port)
 
 
 class Probe:
@@ -141,7 +144,7 @@ class Probe:
         """
         if isinstance(model, ModelProto):
             model = load_probe(model, units, settings, store=store)
-        self._session = model.session
+        self._session, self._port = model.session, model.port
         self._board = SwitchBoard(
             [switch.rounds for switch in model.switches],
             [switch.settled for switch in model.switches],
@@ -199,7 +202,7 @@ class Probe:
         switches = self._board.set(fp32)
 
         def step(feeds: Mapping[str, NDArray[Any]]) -> Outputs:
-            values = self._run({**feeds, SWITCHES: switches})
+            values = self._run({**feeds, self._port: switches})
             outputs = dict(zip(self._outputs_of, values, strict=True))
             return self._rounded_outputs(outputs) if rounded else outputs
 
@@ -215,7 +218,7 @@ class Probe:
     def _ready(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Feeds as the model wants them, without the switches."""
         session = self._session
-        ports = [port for port in session.inputs if port.name != SWITCHES]
+        ports = [port for port in session.inputs if port.name != self._port]
         return check_feeds(ports, session.optional, feeds, session.where)
 
     def _rounded_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -242,7 +245,8 @@ def _gate(
     model: ModelProto, units: Sequence[Unit], settings: ProbeSettings, store: WeightStore | None
 ) -> Gated:
     """Gate a model, once it is shown that here such a model rounds."""
-    half, names = int(settings.half), Names("halve")
+    half, names = int(settings.half), Names("halve", all_names(model))
+    port = names.free(SWITCHES)
     own = has_operators(settings.provider)
     check_canary(
         settings.half.name.lower(),
@@ -250,9 +254,9 @@ def _gate(
         optimise=settings.optimise,
         roundings=OperatorRoundings(half) if own else None,
     )
-    roundings: Roundings = CastRoundings(half, names)
+    roundings: Roundings = CastRoundings(half, names, port)
     if own:
-        roundings = OperatorRoundings(half, settings.threads)
+        roundings = OperatorRoundings(half, settings.threads, port)
     rounding = weight_rounding(settings.half, settings.bounds)
     weights = RoundedWeights(rounding, store or InlineWeights(), names)
     fused = settings.assume_fused

@@ -38,6 +38,11 @@ class Roundings(Protocol):
         ...
 
     @property
+    def port(self) -> str:
+        """The name of the input that feeds the switches."""
+        ...
+
+    @property
     def domains(self) -> tuple[str, ...]:
         """Of operators that a body with such nodes must import."""
         ...
@@ -60,6 +65,7 @@ class OperatorRoundings:
 
     half: int
     threads: int = 1
+    port: str = SWITCHES
     domains: tuple[str, ...] = (DOMAIN,)
 
     def round(self, source: str, result: str, switch: int, scope: Scope) -> NodeProto:
@@ -74,7 +80,7 @@ class OperatorRoundings:
         """An operator that a switch rules: Round or Choose."""
         return helper.make_node(
             op_type,
-            [*sources, SWITCHES],
+            [*sources, self.port],
             [result],
             domain=DOMAIN,
             switch=switch,
@@ -89,6 +95,7 @@ class CastRoundings:
 
     half: int
     name: Names
+    port: str = SWITCHES
     domains: tuple[str, ...] = ()
 
     def round(self, source: str, result: str, switch: int, scope: Scope) -> NodeProto:

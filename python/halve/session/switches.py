@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["SWITCHES", "Switch", "SwitchList"]
 
 SWITCHES = "halve.switches"
-"""The input of a gated model: bool[switches]."""
+"""The input of a gated model: bool[switches]. A model with a value of that name has another."""
 
 
 @dataclass(frozen=True, slots=True)

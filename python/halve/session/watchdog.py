@@ -45,8 +45,8 @@ class Watchdog:
                 # What begins during the look may have been passed over: it wakes the thread.
                 self.wakes_s = math.inf
                 self.wakes_s = self._look()
-                waiting = math.isfinite(self.wakes_s)
-                self._changed.wait(self.wakes_s - time.monotonic() if waiting else None)
+                left_s = self.wakes_s - time.monotonic()
+                self._changed.wait(left_s if left_s < threading.TIMEOUT_MAX else None)
 
     def _look(self) -> float:
         """Call what is overdue; when the next is due."""
