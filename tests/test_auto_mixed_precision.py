@@ -15,7 +15,7 @@ from onnxconverter_common import auto_mixed_precision as original
 from onnxconverter_common import auto_mixed_precision_model_path as original_path
 
 from halve import auto_mixed_precision as ours
-from halve.errors import SampleError, VerdictError
+from halve.errors import OptionError, SampleError
 from halve.session import Sample, judge, load, lower, run
 from onnx_text import parse
 
@@ -99,7 +99,7 @@ def test_verbose_is_a_line_a_trial_and_quiet_wins(
 
 @pytest.mark.parametrize("answer", [None, 1, "yes"])
 def test_a_validate_fn_that_gives_no_bool(answer: object) -> None:
-    with pytest.raises(VerdictError, match="validate function returned"):
+    with pytest.raises(OptionError, match="validate function returned"):
         ours.auto_convert_mixed_precision(parse(OVERFLOWS), FEED, lambda *_: answer)
 
 

@@ -66,7 +66,8 @@ ALLOWED = {
     "mix_precision": LEAVES | {"session", "auto", "conversion", "source", "report"},
     "auto_mixed_precision": LEAVES | {"session", "auto", "float16", "report"},
     "auto": LEAVES
-    | {"simplify", "candidates", "source", "plan", "write", "convert", "session", "search"},
+    | {"simplify", "candidates", "source", "plan", "write", "convert", "session", "search"}
+    | {"compare"},
     "report": {
         "bench_types",
         "comparisons",

@@ -63,8 +63,8 @@ def auto_convert_mixed_precision(  # noqa: PLR0913, PLR0917 - the signature that
 
     Raises:
         ValueError: neither validate_fn nor a tolerance is given.
-        VerdictError: the float32 model fails its own check, or validate_fn raises or returns
-            anything but a bool.
+        VerdictError: the float32 model fails its own check.
+        OptionError: validate_fn raises, or returns anything but a bool.
         SampleError: a feed does not fit the model's inputs.
     """
     options = _options(validate_fn, rtol, atol, keep_io_types, verbose=False)

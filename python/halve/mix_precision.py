@@ -125,9 +125,9 @@ class AutoMixPrecision:
             The ids of the nodes that must stay float32, ascending, block_op_ids included.
 
         Raises:
-            VerdictError: the float32 model fails its own check, val_func misbehaves, or no set of
-                nodes passes.
-            SampleError, OptionError: an argument does not fit the model.
+            VerdictError: the float32 model fails its own check, or no set of nodes passes.
+            SampleError, OptionError: an argument does not fit the model, or val_func raises or
+                returns anything but a bool.
         """
         blocked = tuple(block_op_ids or ())
         workers, threads = parse_resource_mode(resource_mode) if resource_mode else (0, 1)

@@ -158,8 +158,8 @@ class Trial:
     """One run: a set of float32 units on one sample.
 
     `failure` says why there are no outputs (a crash, the time limit, out of memory); such a trial
-    does not pass. `values` are the outputs themselves where a validate function needs them; they
-    are never written to a journal.
+    does not pass, and is run again where the search is resumed from a journal. `values` are the
+    outputs themselves where a validate function needs them; they are never written to a journal.
     """
 
     sample: int
@@ -282,13 +282,16 @@ class FinalVerdict:
 
     `level` is "device", "emulated" or "cpu" (what each means stands in docs/verification.md),
     "searched" for a set that was tested by the search's own evaluator only. `warnings` say where a
-    plan that was judged again was made for another file, runtime or options.
+    plan that was judged again was made for another file, runtime or options. Without `by_tolerance`
+    a validate function alone decided: outputs pass as their sample does, and their errors are
+    shares of the default tolerance, which nobody asked for.
     """
 
     level: str
     passed: bool
     samples: tuple[SampleVerdict, ...]
     warnings: tuple[str, ...] = ()
+    by_tolerance: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,15 @@ from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import make_evaluator
 from halve.auto.job import prepare
 from halve.auto.workspace import open_workspace
-from halve.errors import OutputError, SampleError, VerdictError, WorkspaceError
-from halve.search_types import Evaluator, FinalVerdict, SearchEvent, SearchResult
+from halve.errors import (
+    OptionError,
+    OutputError,
+    SampleError,
+    SessionError,
+    VerdictError,
+    WorkspaceError,
+)
+from halve.search_types import Evaluator, FinalVerdict, SearchEvent, SearchResult, Trial
 from halve.session.probe import Probe
 from halve.session.weight_store import WeightStore
 from halve.session.written import open_written, reference_outputs
@@ -299,6 +306,48 @@ def test_a_model_that_only_its_border_spoils_says_so() -> None:
         find(model, feed, convert=ConvertOptions(target="any"))
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_float32_run_with_nan_is_told_as_such(keep: bool) -> None:
+    x = normal(1, 16)
+    x[0, 3] = np.nan
+    samples = [Sample(2, {"x": normal(1, 16)}), Sample(7, {"x": x})]
+    options = SearchOptions(convert=ConvertOptions(keep_io_types=keep, target="any"))
+    words = r"^the float32 run itself has NaN in output 'y' on sample 7, and its input 'x' has"
+    with pytest.raises(VerdictError, match=words) as raised:
+        halve.search(worked_example(), samples, options=options)
+    assert "--keep-io-types" not in str(raised.value)
+
+
+def test_an_infinite_reference_is_told_where_the_tolerance_has_no_use_for_it() -> None:
+    model = parse("g (float[2] x) => (float[2] y) { y = Exp(x) }")
+    feed = {"x": np.array([1.0, 100.0], np.float32)}
+    assert find(model, feed).verdict.passed
+    with pytest.raises(VerdictError, match=r"has infinity in output 'y' on sample 0: by this"):
+        find(model, feed, tolerances=Tolerances(OutputTolerance(cos_sim=0.99)))
+
+
+def broken(probe: Probe, fp32: frozenset[int], sample: int) -> Trial:
+    return Trial(sample, failure="a run has no result: it passed its time limit of 1 s")
+
+
+def test_a_check_that_ran_out_of_time_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and that it was is not held against the model later."""
+    fields: dict[str, Any] = {"workspace": tmp_path / "w", "trial_timeout_s": 1.0}
+    feed = {"x": normal(1, 16)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Probe, "run", broken)
+        with pytest.raises(
+            SessionError, match=r"time limit of 1 s; .* raise --trial-timeout above 1;"
+        ):
+            find(worked_example(), feed, **fields)
+    assert b"time limit" in (tmp_path / "w" / "journal.jsonl").read_bytes()
+    result = find(worked_example(), feed, **fields)
+    assert len(result.required) == 2
+    assert b"time limit" not in (tmp_path / "w" / "journal.jsonl").read_bytes()
+
+
 def raising(reference: list[Any], mixed: list[Any]) -> bool:
     raise KeyError("no such thing")
 
@@ -308,7 +357,7 @@ def raising(reference: list[Any], mixed: list[Any]) -> bool:
     [(raising, "raised KeyError"), (lambda a, b: 1, "returned int"), (lambda a, b: None, "None")],
 )
 def test_a_validate_function_that_misbehaves(validate: Any, words: str) -> None:
-    with pytest.raises(VerdictError, match=words):
+    with pytest.raises(OptionError, match=words):
         find(worked_example(), {"x": normal(1, 16)}, validate=validate)
 
 
@@ -322,11 +371,27 @@ def test_a_validate_function_decides_alone() -> None:
     result = find(worked_example(), {"x": normal(1, 16)}, validate=close, validate_only=True)
     assert len(result.required) == 2
     assert set(asked) == {1}
+    assert not result.verdict.by_tolerance
+
+
+def test_what_a_validate_function_accepts_passes_whatever_the_error() -> None:
+    always = {"validate": lambda a, b: True, "validate_only": True}
+    result = find(worked_example(), {"x": normal(1, 16)}, **always)
+    (row,) = result.verdict.samples
+    assert [output.passed for output in row.outputs] == [True]
+    assert row.outputs[0].error > 1
 
 
 def test_a_validate_that_never_agrees_finds_nothing() -> None:
     with pytest.raises(VerdictError):
         find(worked_example(), {"x": normal(1, 16)}, validate=lambda a, b: False)
+
+
+def test_no_time_at_all_gives_a_verified_set() -> None:
+    result = find(worked_example(), {"x": normal(1, 16)}, time_budget_s=1e-9)
+    assert result.verdict.passed
+    assert not result.complete
+    assert [row.phase for row in result.trials] == ["check"]
 
 
 def test_a_budget_of_trials_gives_a_verified_set() -> None:
@@ -363,11 +428,22 @@ def test_feedback_rolls_a_sample_over_its_steps() -> None:
         ({"x": np.zeros((1, 16), np.float32), "q": np.zeros(1)}, "no input 'q'"),
         ({"x": np.zeros((1, 15), np.float32)}, "shape"),
         ({"x": np.zeros((1, 16), np.int32)}, "type"),
+        ({"x": np.zeros(16, np.float32)}, r"shape \[16\]; allowed"),
     ],
 )
 def test_samples_that_do_not_fit(feed: dict[str, NDArray[Any]], words: str) -> None:
-    with pytest.raises(SampleError, match=words):
-        find(worked_example(), feed)
+    good = Sample(3, {"x": normal(1, 16)})
+    for held_out in (0, 2):  # shown to the search, or run for its reference first
+        options = SearchOptions(convert=KEPT, tolerances=TIGHT, holdout=held_out)
+        with pytest.raises(SampleError, match=f"^sample 5: .*{words}"):
+            halve.search(worked_example(), [good, Sample(5, feed)], options=options)
+
+
+def test_a_run_that_fails_names_its_sample() -> None:
+    text = """g (float[n] x) => (float[2, 3] y) <int64[2] s = {2, 3}> { y = Reshape(x, s) }"""
+    feeds = [{"x": normal(6)}, {"x": normal(7)}]
+    with pytest.raises(SessionError, match=r"^sample 1: .* ONNX Runtime failed while running"):
+        find(parse(text), *feeds)
 
 
 def test_golden_outputs_with_nan_are_refused() -> None:

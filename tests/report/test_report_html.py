@@ -181,6 +181,15 @@ def test_a_failed_verdict(report: AutoReport) -> None:
     assert "ended early" in text
 
 
+def test_without_tolerances_no_sample_has_an_error(report: AutoReport) -> None:
+    verdict = replace(report.search.verdict, by_tolerance=False)
+    text = Page(make_page(with_search(report, verdict=verdict))).text
+    assert "Judged by the validate function alone; no tolerance is in force." in text
+    assert "default tolerance, which decides nothing here" in text
+    assert "0.62" in Page(make_page(report)).text
+    assert "0.62" not in text
+
+
 def test_map_has_a_cell_for_each_node(report: AutoReport) -> None:
     drawn = draw_map(report)
     assert drawn.nodes == len(drawn.states) == 40

@@ -132,6 +132,18 @@ def test_an_infinite_error_is_a_word(report: AutoReport) -> None:
     assert "FAILED, emulated" in "\n".join(auto_summary_lines(failed))
 
 
+def test_without_tolerances_no_error_is_told(report: AutoReport) -> None:
+    verdict = replace(report.search.verdict, by_tolerance=False)
+    told = replace(report, search=replace(report.search, verdict=verdict))
+    record = as_read(told)
+    validator().validate(record)
+    assert {output["error"] for row in record["model_outputs"] for output in row.values()} == {None}
+    (line,) = [line for line in auto_summary_lines(told) if line.startswith("samples")]
+    assert line.endswith(
+        "4 of 4 passed, 1 held out from the search; by the validate function alone"
+    )
+
+
 def test_ranges() -> None:
     assert ranges((5, 1, 2, 3, 9)) == [[1, 3], [5, 5], [9, 9]]
     assert ranges(()) == []

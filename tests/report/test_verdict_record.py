@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -58,6 +59,17 @@ def test_a_sample_that_failed_otherwise() -> None:
     assert failures(verdict(GOOD)) == [
         "sample     0: the validate function refuses it; its worst output, 'y', uses 0.5 of the"
         " tolerance"
+    ]
+
+
+def test_a_validate_function_alone_has_no_errors() -> None:
+    bad = OutputTrial("z", passed=False, error=12.5, energy=9.0)
+    alone = replace(verdict(bad), by_tolerance=False)
+    assert failures(alone) == ["sample     0: the validate function refuses it"]
+    record = VerdictReport("1", "m.onnx", "p.json", "CPUExecutionProvider", alone).as_json()
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(record)))
+    assert record["model_outputs"] == [
+        {"z": {"passed": False, "error": None, "energy": None, "comparison": None}}
     ]
 
 

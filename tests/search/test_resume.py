@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from simulated import Simulated, budget, hard, problem
 
 from halve.errors import WorkspaceError
 from halve.search import Journal, Problem, SearchOutcome, Setting, journal_header, search
-from halve.search_types import Trial, UnitSet
+from halve.search_types import Evaluator, Trial, UnitSet
 
 
 class KilledError(Exception):
@@ -193,6 +194,53 @@ def test_a_failing_run_fails_its_trial_only() -> None:
     assert math.isinf(outcome.sensitivity[13])
 
 
+class Breaking(Simulated):
+    """Runs with unit 13 in 16 bits break, up to a number of them."""
+
+    breaks = 10**9
+
+    def run(self, fp32: UnitSet, sample: int) -> Trial:
+        if 13 not in fp32 and self.breaks:
+            self.breaks -= 1
+            return Trial(sample, failure="a run has no result: it passed its time limit of 1 s")
+        return super().run(fp32, sample)
+
+
+def searched_in(path: Path, evaluator: Evaluator) -> SearchOutcome:
+    journal = Journal(path, journal_header(problem(60), {}))
+    try:
+        return search(problem(60), evaluator, setting=Setting(journal=journal))
+    finally:
+        journal.close()
+
+
+@pytest.mark.parametrize("breaks", [1, 2, 5, 10**9])
+def test_a_run_that_broke_is_asked_again(breaks: int, tmp_path: Path) -> None:
+    """As if it had not broken, where it ends at last, whatever was concluded in between."""
+    energy = hard(5, "finite", 60).energy
+    whole = searched_in(tmp_path / "whole", Simulated(60, energy))
+    breaking = Breaking(60, energy)
+    breaking.breaks = breaks
+    broken = searched_in(tmp_path / "j", breaking)
+    assert b"time limit" in (tmp_path / "j").read_bytes()
+    assert 13 in broken.fp32 or breaks < 10**9
+    assert searched_in(tmp_path / "j", Simulated(60, energy)) == whole
+    assert (tmp_path / "j").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert 13 not in whole.fp32
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_and_resumed_with_runs_that_always_break(seed: int, tmp_path: Path) -> None:
+    evaluator = Breaking(60, hard(5, "finite", 60).energy)
+    whole = searched_in(tmp_path / "whole", evaluator)
+    rng, outcome = random.Random(seed), None
+    while outcome is None:
+        with contextlib.suppress(KilledError):
+            outcome = searched_in(tmp_path / "j", Mortal(evaluator, rng.randrange(15, 60)))
+    assert outcome == whole
+    assert (tmp_path / "j").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
 @pytest.mark.parametrize("most", [1, 2, 3, 10, 20, 30])
 def test_a_budget_of_trials(most: int) -> None:
     searched, evaluator = case("mixed")
@@ -217,4 +265,5 @@ def test_no_time_left() -> None:
     outcome = search(replace(searched, time_budget_s=1e-9), evaluator)
     assert not outcome.complete
     assert len(outcome.fp32) == 120
-    assert not outcome.trials
+    assert outcome.passed
+    assert [row.phase for row in outcome.trials] == ["check"]

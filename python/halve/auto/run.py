@@ -24,6 +24,7 @@ from halve.auto.kept_models import keep_deployed, keep_runs
 from halve.auto.on_demand import OnDemand
 from halve.auto.raised import raised_job
 from halve.auto.records import AutoResult
+from halve.auto.refusals import check_error, nothing_passes
 from halve.auto.simplified import simplified_job
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
@@ -78,11 +79,14 @@ def search(
         options: see SearchOptions.
 
     Raises:
-        VerdictError: the float32 model fails its own check, the validate function misbehaves, or
-            no set passes.
+        VerdictError: the float32 model fails its own check, or no set passes.
+        OptionError: the validate function raises, or returns anything but a bool; or as
+            `halve.convert` raises.
         SampleError: a sample does not fit the model.
+        SessionError: ONNX Runtime cannot load or run the model, or a run of it with all nodes
+            float32 breaks (a crash, the time limit, out of memory).
         WorkspaceError: the workspace is of another model, other samples or other options.
-        ModelError, OptionError, SessionError, OutputError: as `halve.convert` raises.
+        ModelError, OutputError: as `halve.convert` raises.
     """
     options = _asking(options)
     if options.convert.simplify is not None:
@@ -251,7 +255,7 @@ def _searched(
             with _Trials(job, problem, evaluator, judge) as trials:
                 outcome = _delivered(trials, delivery, evaluator, job)
             if not (outcome.passed and delivery.verdict.passed):
-                raise VerdictError(_nothing_passes(delivery.verdict))
+                raise nothing_passes(delivery.verdict, outcome, options)
             result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
             result = replace(result, notes=(*chosen, *note))
             _save(result, workspace)
@@ -297,18 +301,6 @@ def _with_margin(job: Job, evaluator: OnDemand) -> tuple[Job, tuple[str, ...]]:
     return replace(job, options=replace(job.options, margin=1.0)), (note,)
 
 
-def _nothing_passes(verdict: FinalVerdict) -> str:
-    rows = [(row.id, item) for row in verdict.samples for item in row.outputs if not item.passed]
-    where = ""
-    if rows:
-        number, worst = max(rows, key=lambda pair: pair[1].error)
-        where = f" (sample {number}, output {worst.name!r}: {worst.error:.3g} times the tolerance)"
-    return (
-        f"no set of float32 nodes was found that passes the verdict{where}; widen the tolerance,"
-        " allow more trials or time, or keep inputs and outputs float32 (keep_io_types)"
-    )
-
-
 class _Trials:
     """The evaluator of a search with its journal, closed at the end."""
 
@@ -337,7 +329,7 @@ class _Trials:
         try:
             return find_units(self._problem, self._evaluator, setting=self._setting())
         except CheckError as error:
-            raise _check_error(error, self._job) from error
+            raise check_error(error, self._job, self._references[error.sample]) from error
 
     def repair(self, outcome: SearchOutcome, judge: Callable[[UnitSet], bool]) -> SearchOutcome:
         return repair(self._problem, outcome, self._evaluator, judge, setting=self._setting())
@@ -371,19 +363,6 @@ def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
         seed=options.seed,
         max_trials=options.max_trials,
         time_budget_s=options.time_budget_s,
-    )
-
-
-def _check_error(error: CheckError, job: Job) -> VerdictError:
-    kept = job.options.convert.keep_io_types
-    hint = "" if kept is True else " (only its inputs and outputs were cast): use --keep-io-types"
-    golden = (
-        "; its golden outputs are not what the float32 model gives here: without them the sample is"
-        " judged by the float32 run"
-    )
-    return VerdictError(
-        f"{error}; all nodes were float32{hint}, or give samples and a tolerance that the float32"
-        f" model meets{'' if job.samples[error.sample].outputs is None else golden}"
     )
 
 

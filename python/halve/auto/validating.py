@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halve.errors import VerdictError
+from halve.errors import OptionError
 from halve.search_options import Validate
 
 __all__ = ["by_name", "checked"]
@@ -17,18 +17,21 @@ _Outputs = dict[str, NDArray[Any]]
 
 
 def checked(validate: Validate) -> Validate:
-    """`validate`, with a VerdictError where it raises or returns anything but a bool."""
+    """`validate`, with an OptionError where it raises or returns anything but a bool: then there
+    is no verdict.
+    """
 
     def ask(reference: list[NDArray[Any]], mixed: list[NDArray[Any]]) -> bool:
         try:
             answer: object = validate(reference, mixed)
         except Exception as error:
-            raise VerdictError(
-                f"the validate function raised {type(error).__name__}: {error}; it is called with"
-                " (reference outputs, mixed outputs), two lists of arrays in graph order"
+            raise OptionError(
+                f"the validate function raised {type(error).__name__}: {error}; allowed: a function"
+                " of (reference outputs, mixed outputs), two lists of arrays in graph order, that"
+                " returns True or False"
             ) from error
         if not isinstance(answer, bool | np.bool_):
-            raise VerdictError(
+            raise OptionError(
                 f"the validate function returned {type(answer).__name__} {answer!r}; allowed: True"
                 " or False"
             )

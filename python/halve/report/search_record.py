@@ -14,7 +14,6 @@ from halve.report.record import plain_json
 from halve.search_types import (
     FinalVerdict,
     OutputTrial,
-    SampleVerdict,
     SearchResult,
     TrialRow,
     Unit,
@@ -223,7 +222,7 @@ class AutoReport:
             "required": list(search.required),
             "carried": list(search.carried),
             "verified": verified_json(search.verdict),
-            "model_outputs": [outputs_json(sample) for sample in search.verdict.samples],
+            "model_outputs": outputs_json(search.verdict),
             "output_files": {"deploy": self.target, **self.output_files},
             "trials": [_trial(row) for row in search.trials],
             "evidence": [_evidence(row) for row in search.evidence],
@@ -311,17 +310,21 @@ def verified_json(verdict: FinalVerdict) -> dict[str, object]:
     }
 
 
-def outputs_json(sample: SampleVerdict) -> dict[str, object]:
-    """A sample's outputs by name, as JSON values."""
-    return {output.name: _output(output) for output in sample.outputs}
+def outputs_json(verdict: FinalVerdict) -> list[dict[str, object]]:
+    """The outputs of each sample by name, as JSON values."""
+    return [
+        {output.name: _output(output, verdict.by_tolerance) for output in sample.outputs}
+        for sample in verdict.samples
+    ]
 
 
-def _output(output: OutputTrial) -> dict[str, object]:
+def _output(output: OutputTrial, by_tolerance: bool) -> dict[str, object]:
+    """Without tolerances an error would be a share of one that nobody asked for."""
     found = output.comparison
     return {
         "passed": output.passed,
-        "error": plain_json(output.error),
-        "energy": plain_json(output.energy),
+        "error": plain_json(output.error) if by_tolerance else None,
+        "energy": plain_json(output.energy) if by_tolerance else None,
         "comparison": None if found is None else _comparison(found),
     }
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from halve.report.search_record import AutoReport, KeptNode
 from halve.report.text import NAME_CHARACTERS, shorten
-from halve.search_types import SampleVerdict
+from halve.search_types import FinalVerdict
 
 __all__ = ["auto_summary_lines", "number_text", "print_auto_report", "unit_error_text"]
 
@@ -28,7 +28,7 @@ def auto_summary_lines(report: AutoReport) -> list[str]:
     rows = (
         ("model", f"{report.source or 'in memory'} -> {report.target or 'in memory'}"),
         ("verdict", _verdict(report)),
-        ("samples", _samples(report.search.verdict.samples)),
+        ("samples", _samples(report.search.verdict)),
         ("float32", _kept(report)),
         ("causes", _causes(report)),
         ("size", _size(report)),
@@ -102,12 +102,15 @@ def _verdict(report: AutoReport) -> str:
     return f"{word}, {verdict.level}{early}"
 
 
-def _samples(samples: tuple[SampleVerdict, ...]) -> str:
+def _samples(verdict: FinalVerdict) -> str:
+    samples = verdict.samples
     passed = sum(sample.passed for sample in samples)
     errors = [output.error for sample in samples for output in sample.outputs]
     worst = max(errors, key=lambda error: math.inf if math.isnan(error) else error, default=None)
     held = sum(sample.held_out for sample in samples)
     text = f"{passed} of {len(samples)} passed, {held} held out from the search"
+    if not verdict.by_tolerance:
+        return f"{text}; by the validate function alone"
     return text if worst is None else f"{text}; worst error {worst:.3g} of the tolerance"
 
 

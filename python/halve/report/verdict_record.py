@@ -46,7 +46,7 @@ class VerdictReport:
             "plan": self.plan,
             "provider": self.provider,
             "verified": verified_json(self.verdict),
-            "model_outputs": [outputs_json(sample) for sample in self.verdict.samples],
+            "model_outputs": outputs_json(self.verdict),
             "options": plain_json(self.options),
             "versions": dict(self.versions),
             "warnings": list(self.verdict.warnings),
@@ -58,7 +58,8 @@ def verdict_lines(verdict: FinalVerdict) -> list[str]:
     """The verdict, how many samples passed, and what failed: the error against its tolerance."""
     passed = sum(row.passed for row in verdict.samples)
     word = "passed" if verdict.passed else "FAILED"
-    failures = [line for row in verdict.samples if not row.passed for line in _failures(row)]
+    failed = [row for row in verdict.samples if not row.passed]
+    failures = [line for row in failed for line in _failures(row, verdict.by_tolerance)]
     shown = failures[:_FAILURES_SHOWN]
     if len(failures) > len(shown):
         more = len(failures) - len(shown)
@@ -70,11 +71,14 @@ def verdict_lines(verdict: FinalVerdict) -> list[str]:
     ]
 
 
-def _failures(sample: SampleVerdict) -> Iterator[str]:
+def _failures(sample: SampleVerdict, by_tolerance: bool) -> Iterator[str]:
     """A line an output that failed, or one for the sample where none did."""
     label = f"{'sample':<11}{sample.id}: "
     if sample.failure:
         yield label + sample.failure
+        return
+    if not by_tolerance:
+        yield f"{label}the validate function refuses it"
         return
     failed = [output for output in sample.outputs if not output.passed]
     if not failed:

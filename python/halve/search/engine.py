@@ -125,7 +125,7 @@ class _Run:
     ) -> Callable[[], Ask]:
         """How the generator goes on: with an answer, or with the end of the budget."""
         known = self.setting.journal.memo.get(ask.key) if self.setting.journal else None
-        if known is None and self._late():
+        if known is None and self._late(ask):
             return lambda: steps.throw(OutOfBudgetError())
         answer = known or self._run(ask, runner)
         self.memo[ask.key] = answer
@@ -133,9 +133,11 @@ class _Run:
             self.setting.journal.record(ask.key, answer)
         return lambda: steps.send(answer)
 
-    def _late(self) -> bool:
+    def _late(self, ask: Ask) -> bool:
+        """Whether no time is left, but for the first trial: without it there is no answer."""
         budget = self.problem.time_budget_s
-        return budget is not None and time.monotonic() - self.started_s > budget
+        first = ask.sample != JUDGE and ask.fp32 == (1 << len(self.problem.units)) - 1
+        return budget is not None and not first and time.monotonic() - self.started_s > budget
 
     def _run(self, ask: Ask, runner: Runner) -> Answer:
         started_s = time.monotonic()

@@ -64,8 +64,9 @@ def read_header(path: Path) -> dict[str, Any] | None:
 class Journal:
     """A file of a header and one line an answer, each on the disk before the search goes on.
 
-    An existing file is read into `memo`; a last line that was torn is dropped. There are no
-    clocks in it: the same search writes the same bytes.
+    An existing file is read into `memo`, but for runs that broke (a crash, the time limit, out of
+    memory): they say nothing of numbers, and are asked again. A last line that was torn is dropped.
+    There are no clocks in it: the same search writes the same bytes.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Journal:
         self.memo: dict[Key, Answer] = {}
         self._validate_only = validate_only
         self._keys: list[Key] = []
+        self._broken: dict[int, bytes] = {}
         self._ends: list[int] = []
         self._consumed = 0
         first = _line({"halve_journal": VERSION, "validate_only": validate_only, **header})
@@ -101,15 +103,16 @@ class Journal:
         What the file has at this place already is left; where it has something else, the file is
         cut there first, its answers staying in `memo`.
         """
-        place = self._consumed
+        place, line = self._consumed, _line(_packed(key, answer))
         self._consumed += 1
-        if place < len(self._keys) and self._keys[place] == key:
-            return
         if place < len(self._keys):
+            # Of a run that broke the file may have another answer: it was asked again.
+            if self._keys[place] == key and self._broken.get(place, line) == line:
+                return
             del self._keys[place:], self._ends[place + 1 :]
             self._file.truncate(self._ends[place])
         self._keys.append(key)
-        self._append(_line(_packed(key, answer)))
+        self._append(line)
 
     def close(self) -> None:
         """Close the file."""
@@ -149,7 +152,10 @@ class Journal:
             key, answer = _unpacked(json.loads(line), self._validate_only)
         except (ValueError, KeyError, TypeError) as error:
             raise self._not_a_journal(number) from error
-        self.memo[key] = answer
+        if answer.failure:
+            self._broken[len(self._keys)] = line + b"\n"
+        else:
+            self.memo[key] = answer
         self._keys.append(key)
         self._ends.append(self._ends[-1] + len(line) + 1)
 

@@ -18,20 +18,23 @@ STRATEGIES = ("portfolio", "bisection")
 class CheckError(VerdictError):
     """Not every sample passes with all units in float32, so there is nothing to search.
 
-    `sample` is the first that failed and `answer` says how each output did.
+    `sample` is the place of the first that failed, `answer` says how each output did, and `what`
+    is the worst of them, the validate function, or why the run broke.
     """
 
     def __init__(self, sample: int, answer: Answer) -> None:
-        """Keep what failed, for a message that knows the tensors."""
+        """Keep what failed, for a message that knows the model, the samples and the options."""
         worst = max(answer.outputs, key=lambda output: output.error, default=None)
-        what = answer.failure or (f"output {worst.name!r}" if worst else "the validate function")
-        super().__init__(
-            f"with every unit in float32, sample {sample} fails its check ({what}); "
-            "allowed: a float32 model that passes; keep its inputs and outputs in float32, or "
-            "widen the tolerance"
-        )
+        what = "the validate function"
+        if worst is not None and answer.validated is not False:
+            what = f"output {worst.name!r}"
         self.sample = sample
         self.answer = answer
+        self.what = answer.failure or what
+        super().__init__(
+            f"with every unit in float32, sample {sample} fails its check ({self.what}); allowed: a"
+            " float32 model that passes"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,8 @@ class Problem:
     max_trials: int | None = None
     """Sets judged before the best verified one is taken."""
     time_budget_s: float | None = None
-    """Seconds after which the best verified set is taken; a trial in progress is waited for."""
+    """Seconds after which the best verified set is taken; a trial in progress is waited for, and
+    the first, all units in float32, is always made."""
     strategy: str = "portfolio"
     """"portfolio", or "bisection": clusters of the graph order alone, nothing minimised."""
     parameters: Parameters = Parameters()

@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from halve.compare import statistics
 from halve.session.feeds import Port
 from halve.session.runtime import load, run
-from halve.session.samples import Sample
+from halve.session.samples import Sample, naming
 from halve.session.steps import roll
 from halve.session.weight_store import MAPPED, InlineWeights, Weights, WeightStore
 
@@ -113,7 +113,9 @@ def observe(  # noqa: PLR0913 - keywords, all with defaults
                 fetch = [*batch, *(output for output, _ in feedback)]
                 return dict(zip(fetch, run(session, feeds, fetch=fetch), strict=True))
 
-            for name, array in roll(step, sample.inputs, feedback).items():
+            with naming(sample):
+                values = roll(step, sample.inputs, feedback)
+            for name, array in values.items():
                 _add(found, _measured(name, array))
         for name, array in sample.inputs.items():
             if array.dtype == np.float32:

@@ -6,7 +6,8 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halve.errors import OutputError, SampleError
+from halve.errors import OutputError, SampleError, SessionError
 
 __all__ = [
     "Sample",
     "SampleSource",
     "as_samples",
+    "naming",
     "read_arrays",
     "read_samples",
     "write_samples",
@@ -95,6 +97,17 @@ def as_samples(given: SampleSource) -> tuple[Sample, ...]:
     for sample in samples:
         _check_golden(sample.outputs or {}, f"sample {sample.id}")
     return samples
+
+
+@contextmanager
+def naming(sample: Sample) -> Iterator[None]:
+    """Let what a model says of a sample, or fails with on it, name the sample."""
+    try:
+        yield
+    except SampleError as error:
+        raise SampleError(f"sample {sample.id}: {error}") from error
+    except SessionError as error:
+        raise SessionError(f"sample {sample.id}: {error}") from error
 
 
 def write_samples(folder: Path | str, samples: Iterable[Sample]) -> tuple[Path, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from halve.errors import (
 from halve.search_types import FinalVerdict, SampleVerdict, Tolerances
 from halve.session.judging import load_lowered
 from halve.session.runtime import CPU_PROVIDER, Session, load, run
-from halve.session.samples import Sample
+from halve.session.samples import Sample, naming
 from halve.session.steps import Outputs, roll
 
 __all__ = [
@@ -87,7 +87,7 @@ class WrittenModel:
 
         `held_out` are positions in `samples` that the search did not see. `accept`, called with
         (reference, outputs) once a sample, must agree as well. Without tolerances it alone
-        decides, and the default ones serve to report errors.
+        decides, of all outputs of a sample together, and the default ones serve to report errors.
 
         Raises:
             ModelError: the written model lacks an output.
@@ -98,7 +98,8 @@ class WrittenModel:
             for index, (sample, reference) in enumerate(zip(samples, references, strict=True))
         )
         passed = all(row.passed for row in rows)
-        return FinalVerdict(self.settings.level, passed, rows)
+        told = tolerances is not None
+        return FinalVerdict(self.settings.level, passed, rows, by_tolerance=told)
 
     def _judge_sample(
         self,
@@ -119,6 +120,8 @@ class WrittenModel:
         passed = tolerances is None or all(trial.passed for trial in trials)
         if accept is not None:
             passed = accept(reference, outputs) and passed
+        if tolerances is None:
+            trials = tuple(replace(trial, passed=passed) for trial in trials)
         return SampleVerdict(sample.id, held_out, passed, trials)
 
 
@@ -212,7 +215,7 @@ def run_sample(
 
     Raises:
         UnsupportedModelError: an output is not a tensor.
-        SampleError, SessionError: as `run` raises.
+        SampleError, SessionError: as `run` raises, with the sample's id.
     """
     for port in session.outputs:
         if not port.type.startswith("tensor("):
@@ -224,4 +227,5 @@ def run_sample(
         values = run(session, feeds)
         return {port.name: value for port, value in zip(session.outputs, values, strict=True)}
 
-    return roll(step, sample.inputs, feedback)
+    with naming(sample):
+        return roll(step, sample.inputs, feedback)

@@ -23,7 +23,7 @@ from halve.options import ConvertOptions, SimplifyOptions
 from halve.search_types import OutputTolerance, OutputTrial, Tolerances
 from halve.session.random_samples import RandomSampling, random_samples
 from halve.session.runtime import Session, load, run
-from halve.session.samples import Sample, SampleSource, as_samples
+from halve.session.samples import Sample, SampleSource, as_samples, naming
 from halve.session.steps import Outputs, roll
 from halve.simplify.optimizer import FUSE_BN, run_optimizer
 from halve.simplify.origins import find_origins
@@ -219,10 +219,11 @@ def _outputs(
     feedback: Sequence[tuple[str, str]],
 ) -> list[Outputs]:
     session = load(path, optimise=False, custom_op_library=library)
-    return [
-        roll(lambda feeds: _step(session, feeds), sample.inputs, tuple(feedback))
-        for sample in samples
-    ]
+    found: list[Outputs] = []
+    for sample in samples:
+        with naming(sample):
+            found.append(roll(lambda feeds: _step(session, feeds), sample.inputs, tuple(feedback)))
+    return found
 
 
 def _step(session: Session, feeds: Mapping[str, NDArray[Any]]) -> Outputs:
