@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,13 @@ def read(arrays: Sequence[Array], threads: int) -> None:
             read_array(array)
         return
     parts = zip(*(np.array_split(array, threads) for array in arrays), strict=True)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda part: read(part, 1), parts))
+    list(readers(threads).map(lambda part: read(part, 1), parts))
+
+
+@cache
+def readers(threads: int) -> ThreadPoolExecutor:
+    """Threads that are there already: to start one takes a part of what reading takes."""
+    return ThreadPoolExecutor(threads)
 
 
 def compare_cases(a: Array, b: Array, threads: int) -> Cases:
