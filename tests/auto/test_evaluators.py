@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from halve import ConvertOptions, OutputTolerance, SearchOptions, Tolerances
 from halve.auto.candidate import judge_settings
 from halve.auto.evaluators import evaluator_name
 from halve.candidates import CandidateStore
-from halve.errors import OptionError, SessionError
+from halve.errors import OptionError, SessionError, WorkspaceError
 from halve.session import load, run, written
 from halve.session.canary import check_arithmetic
 from halve.source import open_model
@@ -98,3 +100,14 @@ def test_a_written_model_is_judged_on_the_first_device(monkeypatch: pytest.Monke
     assert given[0]["provider"] == "CUDAExecutionProvider"
     assert given[0]["provider_options"] == {"device_id": "3", "k": "v"}
     assert judge_settings(SearchOptions()).provider_options == {}
+
+
+def test_a_search_that_is_refused_leaves_no_child(
+    tmp_path: Path, children: list[subprocess.Popen[bytes]]
+) -> None:
+    options = replace(OPTIONS, workspace=tmp_path)
+    halve.search(MODEL, feed(), options=options)
+    assert not children
+    with pytest.raises(WorkspaceError, match="another search"):
+        halve.search(MODEL, feed(), options=replace(options, isolate=True, margin=0.5))
+    assert [child.poll() for child in children] == [-signal.SIGKILL]

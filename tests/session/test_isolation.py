@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,3 +84,46 @@ def test_a_closed_evaluator_has_no_children() -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
     assert evaluator.run(frozenset(), 0).failure == "the search was ended"
+
+
+def mortal(marker: Path) -> Rogue:
+    if marker.exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Rogue()
+
+
+def sleeper() -> Rogue:
+    time.sleep(600)
+    return Rogue()
+
+
+def test_a_child_that_ends_before_it_is_ready_fails_its_trial(tmp_path: Path) -> None:
+    evaluator = Isolated(partial(mortal, tmp_path / "now"), workers=1)
+    try:
+        assert "exit status 3" in evaluator.run(frozenset({LEAVE}), 0).failure
+        (tmp_path / "now").touch()
+        trial = evaluator.run(frozenset(), 0)
+        assert not trial.passed
+        assert "ended by signal 9 before its evaluator was ready" in trial.failure
+        with pytest.raises(SessionError, match="ended by signal 9 before"):
+            Isolated(partial(mortal, tmp_path / "now"), workers=1)
+    finally:
+        evaluator.close()
+
+
+def test_a_child_that_is_not_ready_in_time_is_ended(
+    children: list[subprocess.Popen[bytes]],
+) -> None:
+    with pytest.raises(SessionError, match=r"no answer within 0\.2 s"):
+        Isolated(sleeper, workers=1, start_timeout_s=0.2)
+    assert [child.poll() for child in children] == [-signal.SIGKILL]
+
+
+def test_a_child_does_not_see_a_terminals_interrupt() -> None:
+    evaluator = isolated()
+    try:
+        number = int(evaluator.run(frozenset(), 0).failure.split()[1])
+        os.kill(number, signal.SIGINT)
+        assert evaluator.run(frozenset(), 0).failure == f"process {number}"
+    finally:
+        evaluator.close()

@@ -246,12 +246,10 @@ def _searched(
         problem = _problem(job, diagnosis)
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)
         job, chosen = settle_evaluator(job, judge, workspace)
-        evaluator = OnDemand(partial(make_evaluator, job, judge, workspace, beginning.take))
-        job, note = _with_margin(job, evaluator)
-        if note:
-            evaluator.close()
-            evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
-        with Delivery(job, judge, name or _UNNAMED, ready) as delivery:
+        with (
+            _evaluating(job, judge, workspace, beginning) as (evaluator, job, note),
+            Delivery(job, judge, name or _UNNAMED, ready) as delivery,
+        ):
             with _Trials(job, problem, evaluator, judge) as trials:
                 outcome = _delivered(trials, delivery, evaluator, job)
             if not (outcome.passed and delivery.verdict.passed):
@@ -283,6 +281,22 @@ def _passes(
     """Judge a set of a repair, for a large model without its evaluator beside it."""
     with room():
         return delivery.passes(fp32)
+
+
+@contextmanager
+def _evaluating(
+    job: Job, judge: Judge, workspace: Workspace, beginning: Beginning
+) -> Iterator[tuple[OnDemand, Job, tuple[str, ...]]]:
+    """The evaluator, closed however this ends, with the job that it is of and what to say of it."""
+    evaluator = OnDemand(partial(make_evaluator, job, judge, workspace, beginning.take))
+    try:
+        job, note = _with_margin(job, evaluator)
+        if note:
+            evaluator.close()
+            evaluator = OnDemand(partial(make_evaluator, job, judge, workspace))
+        yield evaluator, job, note
+    finally:
+        evaluator.close()
 
 
 def _with_margin(job: Job, evaluator: OnDemand) -> tuple[Job, tuple[str, ...]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -97,24 +99,46 @@ class Isolated:
             worker.stop()
 
     def _start(self) -> _Worker:
-        """A child whose evaluator is ready."""
+        """A child whose evaluator is ready; an error or an interruption leaves none.
+
+        Raises:
+            SessionError: it cannot be started, ends, or cannot make its evaluator.
+        """
+        worker = self._spawn()
+        try:
+            worker.pipe.send_bytes(self._payload)
+            answer = self._receive(worker, self._start_timeout_s)
+            if answer != _READY:
+                raise SessionError(f"a worker process cannot make its evaluator: {answer}")
+        except (OSError, EOFError) as error:
+            reason = self._reason(worker, error)
+            self._drop(worker)
+            raise SessionError(f"{reason} before its evaluator was ready") from error
+        except BaseException:
+            self._drop(worker)
+            raise
+        return worker
+
+    def _spawn(self) -> _Worker:
         ours, theirs = os.pipe(), os.pipe()  # (read, write): to the child, from the child
-        process = subprocess.Popen(
-            [sys.executable, "-m", "halve.session.isolation", str(ours[0]), str(theirs[1])],
-            pass_fds=(ours[0], theirs[1]),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.DEVNULL,
-        )
-        os.close(ours[0])
-        os.close(theirs[1])
-        worker = _Worker(process, _Duplex(theirs[0], ours[1]))
+        pipe = _Duplex(theirs[0], ours[1])
+        try:
+            with _interrupts_blocked():
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "halve.session.isolation", str(ours[0]), str(theirs[1])],
+                    pass_fds=(ours[0], theirs[1]),
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                    stdout=subprocess.DEVNULL,
+                )
+        except OSError as error:
+            pipe.close()
+            raise SessionError(f"a worker process cannot be started: {error}") from error
+        finally:
+            os.close(ours[0])
+            os.close(theirs[1])
+        worker = _Worker(process, pipe)
         with self._lock:
             self._alive[process.pid] = worker
-        worker.pipe.send_bytes(self._payload)
-        answer = self._receive(worker, self._start_timeout_s)
-        if answer != _READY:
-            self._drop(worker)
-            raise SessionError(f"a worker process cannot make its evaluator: {answer}")
         return worker
 
     def _ask(self, worker: _Worker, fp32: UnitSet, sample: int) -> Trial:
@@ -141,6 +165,16 @@ class Isolated:
         with self._lock:
             self._alive.pop(worker.process.pid, None)
         worker.stop()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """What is started here never sees a terminal's Ctrl-C: its parent ends it, without a trace."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Duplex(Connection):
