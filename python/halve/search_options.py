@@ -20,7 +20,8 @@ __all__ = ["EVALUATORS", "SearchOptions", "Validate"]
 EVALUATORS = ("auto", "probe", "sessions")
 _CPU = "CPUExecutionProvider"
 Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
-"""(reference outputs, mixed outputs), both in graph order -> whether the mixed ones will do."""
+"""(reference outputs, mixed outputs), both in graph order, the mixed ones in the types that the mixed
+model gives them -> whether the mixed ones will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

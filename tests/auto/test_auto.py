@@ -399,6 +399,25 @@ def test_a_validate_function_decides_alone() -> None:
     assert not result.verdict.by_tolerance
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_validate_function_is_shown_what_the_mixed_model_gives(dtype: str) -> None:
+    """In trials as in the verdict; and it may do with its arguments what it likes."""
+    shown: list[tuple[str, str]] = []
+
+    def scaled(reference: list[NDArray[Any]], mixed: list[NDArray[Any]]) -> bool:
+        shown.append((reference[0].dtype.name, mixed[0].dtype.name))
+        reference[0] *= 3
+        mixed[0] *= 3
+        return bool(np.allclose(reference[0], mixed[0].astype(np.float32), 5e-2, 5e-2))
+
+    convert = ConvertOptions(dtype=dtype, keep_io_types=("x",))
+    result = find(
+        worked_example(), {"x": normal(1, 16)}, validate=scaled, validate_only=True, convert=convert
+    )
+    assert result.verdict.passed
+    assert set(shown) == {("float32", dtype)}
+
+
 def test_what_a_validate_function_accepts_passes_whatever_the_error() -> None:
     always = {"validate": lambda a, b: True, "validate_only": True}
     result = find(worked_example(), {"x": normal(1, 16)}, **always)

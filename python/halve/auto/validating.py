@@ -18,12 +18,12 @@ _Outputs = dict[str, NDArray[Any]]
 
 def checked(validate: Validate) -> Validate:
     """`validate`, with an OptionError where it raises or returns anything but a bool: then there
-    is no verdict.
+    is no verdict. It is given copies of the references, which later trials need as they are.
     """
 
     def ask(reference: list[NDArray[Any]], mixed: list[NDArray[Any]]) -> bool:
         try:
-            answer: object = validate(reference, mixed)
+            answer: object = validate([array.copy() for array in reference], mixed)
         except Exception as error:
             raise OptionError(
                 f"the validate function raised {type(error).__name__}: {error}; allowed: a function"

@@ -173,7 +173,7 @@ class Probe:
         except SessionError as error:
             return Trial(sample, failure=str(error))
         trials = self._judges[sample].judge(outputs)
-        return Trial(sample, trials, values=outputs if self.settings.keep_values else None)
+        return Trial(sample, trials, values=self._given(outputs))
 
     def reference(self, sample: int) -> Outputs:
         """What a sample is compared with."""
@@ -231,6 +231,16 @@ class Probe:
         for name in self.settings.half_outputs:
             outputs[name] = self._rounded(outputs[name])
         return outputs
+
+    def _given(self, outputs: Outputs) -> Outputs | None:
+        """The outputs in the types of the model that would be written, where they are wanted."""
+        if not self.settings.keep_values:
+            return None
+        half, names = _HALF_TYPES[self.settings.half], self.settings.half_outputs
+        return {
+            name: array.astype(half) if name in names and array.dtype == np.float32 else array
+            for name, array in outputs.items()
+        }
 
     def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
         """As a value that leaves or enters in 16 bits: no bounds, overflow is infinity."""
