@@ -168,6 +168,33 @@ def test_by_path(provider: Any, location: str | None, tmp_path: Path) -> None:
     assert judge(source, target, [Sample(0, FEED)], rtol=1e-2, atol=1e-3).passed
 
 
+def test_by_path_what_is_not_given_is_as_in_the_original(tmp_path: Path) -> None:
+    """Errors of 7e-4 relative, or 2e-6 in all, are inside its 1e-3 and 1e-5, not numpy's."""
+    source, target = tmp_path / "m.onnx", tmp_path / "new" / "mixed.onnx"
+    graph = "g (float[8] x) => (float[8] y) <float k = {1.1}> { y = Mul(x, k) }"
+    onnx.save(parse(graph), source)
+    ones = np.linspace(1, 2, 8, dtype=np.float32)
+    provider = [("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})]
+    for scale, given in ((1, {}), (1e-3, {"rtol": 0.0}), (1, {"atol": 0.0})):
+        ours.auto_convert_mixed_precision_model_path(
+            source, {"x": scale * ones}, target, provider, **given
+        )
+        assert "Cast" in {node.op_type for node in onnx.load(target).graph.node}
+
+
+def test_where_the_original_refuses_a_model_a_value_error_says_so() -> None:
+    never = {"validate_fn": lambda *_: False}
+    for module in (original, ours):
+        with pytest.raises(ValueError, match="fail"):
+            module.auto_convert_mixed_precision(parse(OVERFLOWS), FEED, **never)
+
+
+@pytest.mark.parametrize("feed", [None, FEED["x"], [FEED["x"]]])
+def test_what_is_no_feed_is_told(feed: Any) -> None:
+    with pytest.raises(SampleError, match="sample"):
+        ours.auto_convert_mixed_precision(parse(OVERFLOWS), feed, rtol=1e-2)
+
+
 def test_external_data_in_and_out(tmp_path: Path) -> None:
     """The new weights are called after the target; those of the source stay as they are."""
     source, target = tmp_path / "in" / "m.onnx", tmp_path / "out" / "mixed.onnx"

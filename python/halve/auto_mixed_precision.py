@@ -22,20 +22,22 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from halve.auto import auto, search_model
-from halve.errors import OptionError
+from halve.errors import OptionError, OutputError
 from halve.float16 import DEFAULT_OP_BLOCK_LIST
 from halve.options import ConvertOptions
 from halve.report.lines import progress_lines
 from halve.search_options import SearchOptions
 from halve.search_types import OutputTolerance, Tolerances
-from halve.session import Sample
 
 __all__ = ["auto_convert_mixed_precision", "auto_convert_mixed_precision_model_path"]
 
 _Feed = Mapping[str, NDArray[Any]]
 _Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
-# numpy.allclose's defaults, for the one of the two that is not given.
-_RTOL, _ATOL = 1e-5, 1e-8
+_Provider = str | tuple[str, Mapping[str, str]]
+_Providers = str | Sequence[_Provider]
+_CPU = "CPUExecutionProvider"
+# (rtol, atol) for what is not given: numpy.allclose's, and those of the original for files.
+_NUMPYS, _PATHS = (1e-5, 1e-8), (1e-3, 1e-5)
 
 
 def auto_convert_mixed_precision(  # noqa: PLR0913, PLR0917 - the signature that is replaced
@@ -67,15 +69,17 @@ def auto_convert_mixed_precision(  # noqa: PLR0913, PLR0917 - the signature that
         OptionError: validate_fn raises, or returns anything but a bool.
         SampleError: a feed does not fit the model's inputs.
     """
-    options = _options(validate_fn, rtol, atol, keep_io_types, verbose=False)
-    return search_model(model, _samples(feed_dict), options=options)
+    if validate_fn is None and rtol is None and atol is None:
+        raise OptionError("neither a validate function nor rtol or atol is given; give one of them")
+    options = _options(validate_fn, (rtol, atol), _NUMPYS, keep_io_types, verbose=False)
+    return search_model(model, feed_dict, options=options)
 
 
 def auto_convert_mixed_precision_model_path(  # noqa: PLR0913, PLR0917 - the signature replaced
     source_model_path: str | os.PathLike[str],
     input_feed: _Feed | Sequence[_Feed],
     target_model_path: str | os.PathLike[str],
-    provider: str | Sequence[str],
+    provider: _Providers | None,
     location: str | None = None,
     customized_validate_func: _Validate | None = None,
     rtol: float | None = None,
@@ -88,13 +92,14 @@ def auto_convert_mixed_precision_model_path(  # noqa: PLR0913, PLR0917 - the sig
     Args:
         source_model_path: the float32 model.
         input_feed: as `feed_dict` above.
-        target_model_path: where to write.
-        provider: ONNX Runtime's execution provider, or a list that begins with it.
+        target_model_path: where to write; its folder is made where it is missing.
+        provider: ONNX Runtime's execution provider, or a list that begins with it, alone or as a
+            (name, options) pair; None is the CPU's.
         location: any name asks for weights beside the model, as external_data="always" does; the
             file is called after the target.
         customized_validate_func: as `validate_fn` above.
-        rtol: as above.
-        atol: as above.
+        rtol: as above, but for the default, which without a validate function is 1e-3.
+        atol: likewise; the default is 1e-5.
         keep_io_types: keep graph inputs and outputs float32.
         verbose: a line a trial, instead of one where the phase or the clusters change.
 
@@ -103,30 +108,42 @@ def auto_convert_mixed_precision_model_path(  # noqa: PLR0913, PLR0917 - the sig
     """
     options = _options(
         customized_validate_func,
-        rtol,
-        atol,
+        (rtol, atol),
+        _PATHS,
         keep_io_types,
         verbose=verbose,
-        provider=provider if isinstance(provider, str) else provider[0],
+        provider=_first(provider),
         external_data="auto" if location is None else "always",
     )
-    auto(Path(source_model_path), Path(target_model_path), _samples(input_feed), options=options)
+    source, target = Path(source_model_path), Path(target_model_path)
+    try:
+        target.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target}: its folder cannot be made ({error})") from error
+    auto(source, target, input_feed, options=options)
+
+
+def _first(provider: _Providers | None) -> tuple[str, Mapping[str, str]]:
+    """The provider that is used, and its options."""
+    if not provider:
+        return _CPU, {}
+    given = provider if isinstance(provider, str) else provider[0]
+    return (given, {}) if isinstance(given, str) else given
 
 
 def _options(  # noqa: PLR0913 - one a keyword of the faces
     validate: _Validate | None,
-    rtol: float | None,
-    atol: float | None,
+    tolerances: tuple[float | None, float | None],
+    defaults: tuple[float, float],
     keep_io_types: bool,
     *,
     verbose: bool,
-    provider: str = "CPUExecutionProvider",
+    provider: tuple[str, Mapping[str, str]] = (_CPU, {}),
     external_data: str = "auto",
 ) -> SearchOptions:
-    if validate is None and rtol is None and atol is None:
-        raise OptionError("neither a validate function nor rtol or atol is given; give one of them")
-    tolerance = OutputTolerance(
-        rtol=_RTOL if rtol is None else rtol, atol=_ATOL if atol is None else atol
+    rtol, atol = (
+        default if given is None else given
+        for given, default in zip(tolerances, defaults, strict=True)
     )
     convert = ConvertOptions(
         target="any",  # as halve.float16: only the block list keeps an operator float32
@@ -138,14 +155,10 @@ def _options(  # noqa: PLR0913 - one a keyword of the faces
     )
     return SearchOptions(
         convert=convert,
-        tolerances=Tolerances(tolerance),
+        tolerances=Tolerances(OutputTolerance(rtol, atol)),
         validate=validate,
-        validate_only=rtol is None and atol is None,
-        provider=provider,
+        validate_only=validate is not None and tolerances == (None, None),
+        provider=provider[0],
+        provider_options=provider[1],
         progress=progress_lines(every=verbose),
     )
-
-
-def _samples(feeds: _Feed | Sequence[_Feed]) -> tuple[Sample, ...]:
-    rows = [feeds] if isinstance(feeds, Mapping) else list(feeds)
-    return tuple(Sample(number, dict(feed)) for number, feed in enumerate(rows))

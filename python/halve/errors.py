@@ -71,8 +71,11 @@ class BackendUnavailableError(HalveError, RuntimeError):
     """A kernel backend, provider or module was asked for that this machine or build lacks."""
 
 
-class VerdictError(HalveError, RuntimeError):
-    """A model cannot be judged, its own float32 run failing its check, or nothing passes."""
+class VerdictError(HalveError, RuntimeError, ValueError):
+    """A model cannot be judged, its own float32 run failing its check, or nothing passes.
+
+    A ValueError, too: that is what onnxconverter-common raises there.
+    """
 
 
 class WorkspaceError(HalveError, ValueError):

@@ -20,8 +20,8 @@ __all__ = ["EVALUATORS", "SearchOptions", "Validate"]
 EVALUATORS = ("auto", "probe", "sessions")
 _CPU = "CPUExecutionProvider"
 Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
-"""(reference outputs, mixed outputs), both in graph order, the mixed ones in the types that the mixed
-model gives them -> whether the mixed ones will do."""
+"""(reference outputs, mixed outputs), both in graph order, the mixed ones in the types that the
+mixed model gives them -> whether the mixed ones will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,11 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        for given, kind in ((self.convert, ConvertOptions), (self.tolerances, Tolerances)):
+            if not isinstance(given, kind):
+                raise OptionError(f"{given!r} is given where a halve.{kind.__name__} is allowed")
+        if self.workspace is not None and not isinstance(self.workspace, Path):
+            raise OptionError(f"workspace is {self.workspace!r}; allowed: None or a pathlib.Path")
         if self.evaluator not in EVALUATORS:
             raise OptionError(f"evaluator is {self.evaluator!r}; allowed: {', '.join(EVALUATORS)}")
         if not (isinstance(self.margin, Real) and 0 < self.margin <= 1):

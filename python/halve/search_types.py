@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -90,6 +92,23 @@ class OutputTolerance:
     ntol: float = 0.0
     cos_sim: float | None = None
     norm_rel: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            OptionError: a field is no number, or outside its range.
+        """
+        for name, value, low, high in (
+            ("rtol", self.rtol, 0.0, sys.float_info.max),
+            ("atol", self.atol, 0.0, sys.float_info.max),
+            ("ntol", self.ntol, 0.0, 1.0),
+            ("cos_sim", 0.0 if self.cos_sim is None else self.cos_sim, -1.0, 1.0),
+            ("norm_rel", 0.0 if self.norm_rel is None else self.norm_rel, 0.0, sys.float_info.max),
+        ):
+            if not isinstance(value, Real) or not low <= value <= high:
+                most = f"{low:g} to {high:g}" if high <= 1 else "a finite number, 0 or more"
+                raise OptionError(f"{name} is {value!r}; allowed: {most}")
 
     def tightened(self, margin: float) -> OutputTolerance:
         """The tolerance times `margin`, in (0, 1]: what the search works within."""

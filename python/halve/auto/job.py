@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from halve.auto.suitable import check_inputs
 from halve.auto.workspace import Workspace
 from halve.errors import SampleError
 from halve.options import OPSETS, ConvertOptions
@@ -120,6 +121,7 @@ def _outline(source: Source, samples: Sequence[Sample], options: SearchOptions) 
     """The job as far as the graph tells."""
     options, warnings = _resolved(source, options)
     model = open_model(source, allow_links=options.convert.allow_links)
+    check_inputs(model.proto, samples)
     convert = at_own_opset(options.convert, model.proto)
     analysis = analyse(model.proto, convert.type_oracle)
     profile = load_target(convert.target)

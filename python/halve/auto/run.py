@@ -26,6 +26,7 @@ from halve.auto.raised import raised_job
 from halve.auto.records import AutoResult
 from halve.auto.refusals import broken_runs, check_error, nothing_passes
 from halve.auto.simplified import simplified_job
+from halve.auto.suitable import check_inputs, check_repeats
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
 from halve.convert import convert
@@ -200,6 +201,8 @@ def judge_options(
     Raises:
         HalveError: as `verify_plan` raises.
     """
+    model = open_model(source, allow_links=options.convert.allow_links)
+    check_inputs(model.proto, samples)
     with open_workspace(None, clean=False) as workspace:
         judge = Judge.prepare(source, samples, frozenset(), options, workspace)
         path = workspace.scratch("scratch-plan") / "model.onnx"
@@ -242,6 +245,7 @@ def _searched(
         started = time.monotonic()
         job = prepare(source, samples, options, workspace, beginning.begin)
         options = job.options
+        check_repeats(source, job.plan, samples, options)
         diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
         problem = _problem(job, diagnosis)
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)

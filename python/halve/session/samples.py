@@ -91,12 +91,31 @@ def as_samples(given: SampleSource) -> tuple[Sample, ...]:
                 " by input name"
             )
     samples = tuple(
-        row if isinstance(row, Sample) else Sample(number, dict(row))
+        _plain(row if isinstance(row, Sample) else Sample(number, row))
         for number, row in enumerate(rows)
     )
     for sample in samples:
         _check_golden(sample.outputs or {}, f"sample {sample.id}")
     return samples
+
+
+def _plain(sample: Sample) -> Sample:
+    """The same with golden outputs that are arrays, and all in this machine's byte order."""
+    golden = sample.outputs
+    return Sample(
+        sample.id,
+        {name: _native_order(value) for name, value in sample.inputs.items()},
+        None
+        if golden is None
+        else {name: _native_order(np.asarray(value)) for name, value in golden.items()},
+    )
+
+
+def _native_order(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, also where it is none: what it is fed to says so."""
+    if not isinstance(array, np.ndarray) or array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 @contextmanager
@@ -189,8 +208,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(name) as member:
-        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
-        return array
+        return _native_order(np.lib.format.read_array(member, allow_pickle=False))
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

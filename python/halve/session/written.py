@@ -33,6 +33,7 @@ __all__ = [
     "JudgeSettings",
     "WrittenModel",
     "check_loads",
+    "open_source",
     "open_written",
     "reference_outputs",
     "run_sample",
@@ -166,6 +167,21 @@ def _place(settings: JudgeSettings) -> dict[str, Any]:
     }
 
 
+def open_source(source: Path | ModelProto, settings: JudgeSettings) -> Session:
+    """The source, ready for the runs that others are judged by.
+
+    Raises:
+        SessionError: it does not load.
+    """
+    return load(
+        source,
+        **_place(settings),
+        optimise=_UNOPTIMISED,
+        threads=settings.threads,
+        custom_op_library=settings.custom_op_library,
+    )
+
+
 def reference_outputs(
     source: Path | ModelProto,
     samples: Sequence[Sample],
@@ -178,13 +194,7 @@ def reference_outputs(
         SampleError: a sample does not fit the model, or lacks one of its outputs.
         SessionError: the source does not load or run.
     """
-    session = load(
-        source,
-        **_place(settings),
-        optimise=_UNOPTIMISED,
-        threads=settings.threads,
-        custom_op_library=settings.custom_op_library,
-    )
+    session = open_source(source, settings)
     found: list[Outputs] = []
     longest_s = 0.0
     for sample in samples:
@@ -204,6 +214,12 @@ def _reference(session: Session, sample: Sample, settings: JudgeSettings) -> Out
             raise SampleError(
                 f"sample {sample.id}: output {name!r} is missing; its outputs:"
                 f" {sorted(sample.outputs)}"
+            )
+        given, own = sample.outputs[name].shape, outputs[name].shape
+        if given != own:
+            raise SampleError(
+                f"sample {sample.id}: golden output {name!r} has shape {list(given)}; allowed: the"
+                f" shape that the model gives it, {list(own)}"
             )
     return {name: sample.outputs[name] for name in names}
 

@@ -1,0 +1,82 @@
+"""What a model and its samples must be for a search to say anything, checked before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnx import ModelProto
+
+from halve.auto.candidate import judge_settings
+from halve.compare.verdict import compare_outputs
+from halve.errors import SampleError, UnsupportedModelError, VerdictError
+from halve.search_options import SearchOptions
+from halve.session.samples import Sample
+from halve.session.written import open_source, run_sample
+from halve.source import text
+from halve.types import Plan
+
+__all__ = ["check_inputs", "check_repeats"]
+
+# Operators that may draw numbers; Dropout does in training mode.
+_DRAWING = {
+    "Bernoulli",
+    "Dropout",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
+
+
+def check_inputs(model: ModelProto, samples: Sequence[Sample]) -> None:
+    """See that the model takes tensors, and that no sample replaces a weight.
+
+    Raises:
+        UnsupportedModelError: an input is a sequence, an optional or a map.
+        SampleError: a sample gives an input that has a default.
+    """
+    weights = {text(tensor.name) for tensor in model.graph.initializer}
+    for port in model.graph.input:
+        kind = port.type.WhichOneof("value")
+        if kind not in ("tensor_type", None):
+            raise UnsupportedModelError(
+                f"input {text(port.name)!r} is a {kind.removesuffix('_type').replace('_', ' ')};"
+                " allowed: tensors"
+            )
+        name = text(port.name)
+        given = [sample.id for sample in samples if name in sample.inputs]
+        if given and name in weights:
+            raise SampleError(
+                f"sample {given[0]}: input {name!r} has a default, an initializer of that name,"
+                " which a search takes for a constant; allowed: the inputs without one; leave it"
+                " out of the samples, or remove the initializer from the model"
+            )
+
+
+def check_repeats(
+    source: Path | ModelProto, plan: Plan, samples: Sequence[Sample], options: SearchOptions
+) -> None:
+    """See that a model which may draw numbers gives the first sample's outputs twice.
+
+    Raises:
+        VerdictError: it does not, within the tolerance.
+    """
+    drawing = sorted({node.type for node in plan.nodes} & _DRAWING)
+    if not drawing or options.validate_only:
+        return
+    settings, sample = judge_settings(options), samples[0]
+    session = open_source(source, settings)
+    first, again = (run_sample(session, sample, settings.feedback) for _ in range(2))
+    of_itself = compare_outputs(first, first, options.tolerances)
+    for itself, trial in zip(
+        of_itself, compare_outputs(again, first, options.tolerances), strict=True
+    ):
+        if itself.passed and not trial.passed:
+            raise VerdictError(
+                f"the float32 model is not within the tolerance of itself: output {trial.name!r} of"
+                f" sample {sample.id} differs from run to run (it has {', '.join(drawing)});"
+                " allowed: a model that gives the same outputs for the same inputs; take what it"
+                " draws as an input, and export for inference"
+            )
