@@ -117,7 +117,7 @@ def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[
         "kept": len(outcome.fp32),
         "units": len(job.units),
         "cost": sum(job.units[unit].cost for unit in outcome.fp32),
-        "fp32_flop_share": share(job, outcome.fp32),
+        "fp32_flop_share": job.fp32_flop_share(outcome.fp32),
         **passed(verdict),
     }
 
@@ -177,11 +177,6 @@ def passed(verdict: FinalVerdict) -> dict[str, Any]:
         "held_out_passes": all(row.passed for row in rows if row.held_out),
         "worst_error": max(worst) if np.isfinite(max(worst)) else None,
     }
-
-
-def share(job: Job, fp32: frozenset[int]) -> float:
-    total = sum(unit.flops for unit in job.units)
-    return sum(job.units[unit].flops for unit in fp32) / total if total else 0.0
 
 
 def show(name: str, method: str, row: dict[str, Any]) -> None:

@@ -386,6 +386,16 @@ def test_a_validate_function_that_misbehaves(validate: Any, words: str) -> None:
         find(worked_example(), {"x": normal(1, 16)}, validate=validate)
 
 
+def test_the_float32_share_counts_what_nothing_was_tried_about() -> None:
+    feed = {"x": normal(1, 16)}
+    found = find(worked_example(), feed)
+    given = replace(KEPT, fp32_nodes=found.required)
+    assert 0 < found.fp32_flop_share < 1
+    assert find(worked_example(), feed, convert=given).fp32_flop_share == found.fp32_flop_share
+    blocked = replace(KEPT, op_block=(".*",))
+    assert find(worked_example(), feed, convert=blocked).fp32_flop_share == 1
+
+
 def test_a_validate_function_decides_alone() -> None:
     asked = []
 

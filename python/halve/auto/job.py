@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from halve.errors import SampleError
 from halve.options import OPSETS, ConvertOptions
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
 from halve.plan.schemas import normal_domain
-from halve.plan.units import carried_units, search_units, with_costs
+from halve.plan.units import carried_units, fixed_flops, search_units, with_costs
 from halve.search_options import SearchOptions
 from halve.search_types import Unit, UnitSet
 from halve.session.judging import read_model
@@ -65,6 +65,12 @@ class Job:
     def node_ids(self, units: Sequence[int] | frozenset[int]) -> tuple[int, ...]:
         """The plan ids of units' nodes, ascending."""
         return tuple(sorted(number for unit in units for number in self.units[unit].ids))
+
+    def fp32_flop_share(self, kept: Collection[int]) -> float:
+        """The share of all floating-point operations that are float32 with these units so."""
+        fixed = fixed_flops(self.analysis, self.options.convert, self.units, self.shapes)
+        total = fixed + sum(unit.flops for unit in self.units)
+        return (fixed + sum(self.units[unit].flops for unit in kept)) / total if total else 0.0
 
     def carry(self, kept: UnitSet) -> UnitSet:
         """`kept` and what is cheaper in float32 than the casts around it; nothing where nothing

@@ -403,8 +403,6 @@ def _result(
         for role, units in (("required", outcome.required), ("carried", outcome.carried))
         for unit in sorted(units)
     )
-    flops = sum(unit.flops for unit in job.units)
-    kept = sum(job.units[unit].flops for unit in outcome.fp32)
     return SearchResult(
         plan=_explained(delivery.result.plan, evidence, job.options),
         required=job.node_ids(outcome.required),
@@ -417,7 +415,7 @@ def _result(
         sensitivity=dict(energies),
         evaluator=evaluator_name(job.options),
         complete=outcome.complete,
-        fp32_flop_share=kept / flops if flops else 0.0,
+        fp32_flop_share=job.fp32_flop_share(outcome.fp32),
         seed=job.options.seed,
         elapsed_s=elapsed_s,
         warnings=(*job.warnings, *delivery.result.warnings),

@@ -28,7 +28,7 @@ from halve.search_types import Unit, UnitNode, UnitSet
 from halve.source import text
 from halve.types import DType
 
-__all__ = ["carried_units", "search_units", "with_costs"]
+__all__ = ["carried_units", "fixed_flops", "search_units", "with_costs"]
 
 Shapes = Mapping[tuple[str, str], Sequence[int]]
 """Shapes of values by (scope path, name)."""
@@ -95,6 +95,24 @@ def with_costs(units: Sequence[Unit], analysis: Analysis, shapes: Shapes) -> tup
         for unit in units
         for node in (nodes[unit.nodes[0].id, unit.scope],)
     )
+
+
+def fixed_flops(
+    analysis: Analysis, options: ConvertOptions, units: Sequence[Unit], shapes: Shapes
+) -> float:
+    """Floating-point operations of the float32 arithmetic that is no unit: what the options and the
+    target keep, counted as units are.
+    """
+    tensors, sizes = initializer_tensors(analysis), _Sizes(shapes)
+    told = {node.id for unit in units for node in unit.nodes}
+    found: dict[int, float] = {}
+    for node in analysis.nodes:
+        computes = (
+            not node.bodies and node.op_type != "Constant" and any(map(_is_float, node.outputs))
+        )
+        if computes and node.id not in told and not is_neutral(node, tensors, options):
+            found.setdefault(node.id, sizes.flops(node))
+    return sum(found.values())
 
 
 def _with_activation(
