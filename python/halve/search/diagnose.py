@@ -197,7 +197,11 @@ class Diagnosis:
 
     def _budget(self, energy: float | None, total: float, *, decided: bool) -> _Finding:
         if energy is not None and not math.isfinite(energy):
-            return _Finding("overflow", f"{self._type} gives no finite result with it alone")
+            # Another number of steps of a loop, or of boxes, looks the same to the search.
+            return _Finding(
+                "overflow",
+                f"with it alone in {self._type} the result is not finite, or of another shape",
+            )
         if not decided:
             return _Finding("undecided", "the search's budget ended before it was tried without it")
         if energy is None:
