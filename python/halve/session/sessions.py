@@ -131,11 +131,14 @@ class SessionEvaluator:
         return self._references[sample]
 
     def close(self) -> None:
-        """End the runs in progress and free the sessions."""
+        """End the runs in progress, and free the sessions and what is in the devices' memory."""
         with self._lock:
             self._closed = True
             self._sessions.clear()
         self._runs.end()
+        for held in (self._weights, self._judge):
+            if held is not None:
+                held.clear()
 
     def _make_weights(self) -> DeviceWeights | None:
         settings = self._settings
