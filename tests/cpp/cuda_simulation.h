@@ -157,11 +157,7 @@ void simulate_tile(const CastPlan& plan, std::uint64_t tile, std::vector<CastThr
   for (unsigned first = 0; first < kCastThreads; first += kWarp) {
     float most = 0.0F;
     for (unsigned i = first; i < first + kWarp; ++i) {
-      const std::uint64_t unit = (tile - t.first_tile) * kTileUnits + i;
-      for (unsigned k = 0; k < kUnitsInFlight; ++k) {
-        const std::uint64_t u = unit + k * kCastThreads;
-        threads[i].finish(t, u, CastThread<R>::fetch(t, u));
-      }
+      threads[i].tile(t, (tile - t.first_tile) * kTileUnits, i);
       most = std::max(most, threads[i].relative());
     }
     for (unsigned i = first; i < first + kWarp; ++i) threads[i].follow(most);
