@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kReduceThreads, kBlocksTogether)
     const ReduceTensor tensor = launch.tensors[task.tensor];
     thread.begin(tensor, task);
     thread.fetch(0);
-    for (uint64_t step = 0; __any_sync(kWholeWarp, thread.more(step)); ++step) {
+    for (uint32_t step = 0; __any_sync(kWholeWarp, thread.more(step)); ++step) {
       thread.place(area, step);
       __syncwarp();
       thread.fetch(step + 1);
