@@ -14,6 +14,8 @@ namespace halve::cuda {
 namespace {
 
 constexpr uint64_t kNoTensor = ~uint64_t{0};
+// Thread blocks that a multiprocessor is to hold; with more, the compiler keeps values in memory.
+constexpr unsigned kCastBlocksTogether = 3;
 
 template <class R>
 __device__ void flush(CastThread<R>& thread, SharedCounts* total) {
@@ -23,7 +25,7 @@ __device__ void flush(CastThread<R>& thread, SharedCounts* total) {
 }
 
 template <class R>
-__global__ void __launch_bounds__(kCastThreads, 3)
+__global__ void __launch_bounds__(kCastThreads, kCastBlocksTogether)
     cast_kernel(const CastTensor* tensors, uint64_t count, uint64_t tiles, CastBounds bounds,
                 SharedCounts* totals) {
   CastThread<R> thread(bounds);
