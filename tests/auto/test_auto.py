@@ -348,6 +348,31 @@ def test_a_check_that_ran_out_of_time_is_made_again(
     assert b"time limit" not in (tmp_path / "w" / "journal.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_that_breaks_in_mid_search_is_told(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its set counts as failing, and the search goes on; in a workspace it can be made again."""
+    fields: dict[str, Any] = {"workspace": tmp_path / "w"} if kept else {}
+    feed = {"x": normal(1, 16)}
+    whole = Probe.run
+
+    def in_part(probe: Probe, fp32: frozenset[int], sample: int) -> Trial:
+        every = len(fp32) == len(probe.units)
+        return whole(probe, fp32, sample) if every else broken(probe, fp32, sample)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Probe, "run", in_part)
+        result = find(worked_example(), feed, **fields)
+    (warning,) = result.warnings
+    assert "of the search broke and count" in warning
+    assert "(the first: a run has no result: it passed its time limit of 1 s)" in warning
+    assert warning.endswith("to repeat them" if kept else "search again")
+    again = find(worked_example(), feed, **fields)
+    assert not again.warnings
+    assert len(again.required) == 2
+
+
 def raising(reference: list[Any], mixed: list[Any]) -> bool:
     raise KeyError("no such thing")
 

@@ -104,3 +104,15 @@ def shared(seed: int, count: int, over: float) -> tuple[Simulated, list[float]]:
 
 def problem(count: int, costs: list[float] | None = None, **more: object) -> Problem:
     return Problem(units=units(count, costs), **{"samples": 1, **more})  # type: ignore[arg-type]
+
+
+def saturating(seed: int, count: int, failing: int) -> Simulated:
+    """Some units fail alone, and together they have little more energy than the worst of them."""
+    rng = random.Random(seed)
+    worst = {unit: LIMIT * 10 ** rng.uniform(0.3, 2) for unit in rng.sample(range(count), failing)}
+
+    def energy(halves: UnitSet, _: int) -> float:
+        whole = math.fsum(worst.get(unit, 0.3 * LIMIT / count) for unit in halves)
+        return whole if whole < LIMIT else LIMIT * (1 + math.log(whole / LIMIT))
+
+    return Simulated(count, energy)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 
 import pytest
-from simulated import LIMIT, Simulated, budget, hard, problem, shared
+from simulated import LIMIT, Simulated, budget, hard, problem, saturating, shared
 
 from halve.errors import VerdictError
 from halve.search import CheckError, Parameters, SearchOutcome, search
@@ -105,6 +106,25 @@ def test_trials_against_bisection_where_failures_are_hard(kind: str) -> None:
         classic.append(len(bisection.trials))
     share = {"finite": 0.75, "infinite": 0.8, "infinite pairs": 0.85}.get(kind, 1.2)
     assert statistics.mean(ours) <= share * statistics.mean(classic)
+
+
+@pytest.mark.parametrize(("count", "failing"), [(5, 1), (48, 6), (100, 4)])
+def test_no_choice_is_looked_for_where_every_kept_unit_fails_alone(
+    count: int, failing: int
+) -> None:
+    """Energies that hide each other leave open whether it does; trying it costs little."""
+    ours, classic = [], []
+    for seed in range(12):
+        evaluator, rng = saturating(seed, count, failing), random.Random(seed)
+        costs = [rng.lognormvariate(0, 1) for _ in range(count)]
+        orders = Parameters(orders=("density", "energy", "graph"))
+        found = search(problem(count, costs, parameters=orders), evaluator)
+        bisection = search(problem(count, costs, strategy="bisection"), evaluator)
+        assert found.fp32 == bisection.fp32
+        assert is_one_minimal(evaluator, found)
+        ours.append(len(found.trials))
+        classic.append(len(bisection.trials))
+    assert statistics.mean(ours) <= 1.2 * statistics.mean(classic)
 
 
 @pytest.mark.parametrize(("seed", "over"), [(0, 3.0), (1, 3.0), (2, 10.0)])

@@ -1,4 +1,4 @@
-"""Why a search cannot begin, or ends without a model: what failed, where, and what to do next."""
+"""Why a search cannot begin, has no model or a doubtful one: what failed, where, and the way on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from halve.search_types import FinalVerdict
 from halve.session.samples import Sample
 from halve.session.steps import Outputs
 
-__all__ = ["check_error", "nothing_passes"]
+__all__ = ["broken_runs", "check_error", "nothing_passes"]
 
 
 def check_error(error: CheckError, job: Job, reference: Outputs) -> HalveError:
@@ -62,6 +62,20 @@ def nothing_passes(
     return VerdictError(
         f"no set of float32 nodes was found that passes the verdict{ended}{_worst(verdict)};"
         f" {', or '.join(steps)}"
+    )
+
+
+def broken_runs(outcome: SearchOutcome, *, resumable: bool) -> tuple[str, ...]:
+    """A warning where runs in mid-search gave no outputs: their sets count as failing, unjudged."""
+    failures = [answer.failure for answer in outcome.memo.values() if answer.failure]
+    if not failures:
+        return ()
+    many = len(failures) != 1
+    again = "run the same command again to repeat them" if resumable else "search again"
+    return (
+        f"{len(failures)} run{'s' if many else ''} of the search broke and"
+        f" {'count' if many else 'counts'} as failing, so that more nodes may be float32 than need"
+        f" be (the first: {failures[0]}); {again}",
     )
 
 

@@ -24,7 +24,7 @@ from halve.auto.kept_models import keep_deployed, keep_runs
 from halve.auto.on_demand import OnDemand
 from halve.auto.raised import raised_job
 from halve.auto.records import AutoResult
-from halve.auto.refusals import check_error, nothing_passes
+from halve.auto.refusals import broken_runs, check_error, nothing_passes
 from halve.auto.simplified import simplified_job
 from halve.auto.validating import checked
 from halve.auto.workspace import Workspace, open_workspace
@@ -257,7 +257,9 @@ def _searched(
             if not (outcome.passed and delivery.verdict.passed):
                 raise nothing_passes(delivery.verdict, outcome, options)
             result = _result(job, outcome, delivery, diagnosis, time.monotonic() - started)
-            result = replace(result, notes=(*chosen, *note))
+            broken = broken_runs(outcome, resumable=workspace.journal is not None)
+            warnings = (*result.warnings, *broken)
+            result = replace(result, notes=(*chosen, *note), warnings=warnings)
             _save(result, workspace)
             yield result, delivery
 

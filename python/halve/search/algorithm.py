@@ -25,6 +25,9 @@ RUNNERS_UP = 16
 EXCHANGES = 0.5
 """So many trials, as a share of those before, go into exchanging dear units for cheaper ones."""
 
+NEGLIGIBLE = 0.02
+"""Kept units that have this share of the kept cost together are not worth another order."""
+
 HOPELESS = 4.0
 """A group that should have so many times the energy that is allowed is not judged in graph order.
 What neighbours share makes it two or three times less than that."""
@@ -211,9 +214,10 @@ class Algorithm:
         first, *others = self.problem.parameters.orders
         self._enter("grow")
         base = yield from self._grown(grower, free, first)
-        for order in others if self._undecided(free & ~base) else ():
-            yield from self._grown(grower, free, order, first_failure=True)
-        yield from self._exchanged()
+        if (yield from self._undecided(free & ~base)):
+            for order in others:
+                yield from self._grown(grower, free, order, first_failure=True)
+            yield from self._exchanged()
         return self._cheapest()
 
     def _exchanged(self) -> Steps[None]:
@@ -233,7 +237,7 @@ class Algorithm:
         ledger = self.ledger
         worth = self.problem.parameters.refine_until * self.verdict.best_price
         units = [u for u in bits(kept & ~ledger.given) if ledger.costs[u] > worth]
-        fitting = [u for u in units if self.energies.of_unit[u] <= ledger.limit]
+        fitting = [u for u in units if self.energies.may_fit(u)]
         return max(fitting, key=lambda u: (ledger.costs[u], -u), default=None)
 
     def _grown(
@@ -247,10 +251,24 @@ class Algorithm:
     def _hopeless(self, base: int, units: Sequence[int]) -> bool:
         return self.energies.expected(base, units) > HOPELESS * self.ledger.limit
 
-    def _undecided(self, kept: int) -> bool:
-        """Whether another set may be cheaper: not where every kept unit fails on its own."""
-        limit = self.ledger.limit
-        return any(self.energies.of_unit[unit] <= limit for unit in bits(kept))
+    def _undecided(self, kept: int) -> Steps[bool]:
+        """Whether another set may be cheaper: not where nearly all that is kept fails unit by unit.
+
+        Units that should fail, by their energies, are taken to; the others are tried, dear ones
+        first, until one passes alone or those left are hardly worth a search.
+        """
+        ledger = self.ledger
+        doubtful = [u for u in bits(kept) if self.energies.may_fit(u)]
+        doubtful.sort(key=lambda u: (ledger.costs[u], -u))
+        left = math.fsum(ledger.costs[u] for u in doubtful)
+        worth = NEGLIGIBLE * self.verdict.best_price
+        while doubtful and left > worth:
+            unit = doubtful.pop()
+            note = Note(1 << unit, likely=False)
+            if (yield from self.verdict(ledger.every & ~(1 << unit), note)):
+                return True
+            left -= ledger.costs[unit]
+        return False
 
     def _carry(self, fp32: int) -> Steps[int]:
         """Units that are cheaper in float32 than the casts around them, where that passes."""

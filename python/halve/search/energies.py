@@ -109,6 +109,14 @@ class Energies:
         """Whether a unit's energy is known to be its own."""
         return unit in self.alone or self.of_unit[unit] == math.inf
 
+    def may_fit(self, unit: int) -> bool:
+        """Whether a unit may pass as the only one in 16 bits: not where it was seen to fail, or has
+        more energy than is allowed.
+        """
+        samples = self.ledger.problem.searched
+        seen = self.ledger.known(self.ledger.every & ~(1 << unit), samples)
+        return seen is not False and self.of_unit[unit] <= self.ledger.limit
+
     def fitting(self, base: int, units: Sequence[int]) -> int:
         """How many of the units, from the first on, should fit on top of a 16-bit set."""
         energy, limit = self.energy(base), self.ledger.limit

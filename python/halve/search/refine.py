@@ -157,7 +157,8 @@ class Refiner:
         """The cluster whose split should save most; None where no more than `until` is left.
 
         By the fractional knapsack: at the price of energy that the last cluster to fit sets,
-        a cluster is worth at most its cost, and at most its energy at that price.
+        a cluster is worth at most its cost, and at most its energy at that price. All together
+        save no more than what is kept beside the units that fail alone.
         """
         kept, price = self._knapsack()
         best, most, total = None, 0.0, 0.0
@@ -168,7 +169,13 @@ class Refiner:
             total += gain
             if gain > most:
                 best, most = cluster, gain
+        total = min(total, kept - self._doomed())
         return best if kept and total > until * kept else None
+
+    def _doomed(self) -> float:
+        """The cost of the units that are known to fail as the only ones in 16 bits."""
+        single = (c for c in self.clusters if len(c.units) == 1)
+        return math.fsum(c.cost for c in single if not self.energies.may_fit(c.units[0]))
 
     def _knapsack(self) -> tuple[float, float]:
         """The cost kept in float32, and the density at which clusters stop fitting."""
