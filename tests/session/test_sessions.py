@@ -446,6 +446,19 @@ def test_a_scalar_is_judged_where_it_lies(judging_there: list[str]) -> None:
     assert judging_there == ["y"]
 
 
+def test_a_model_with_texts_is_judged_by_the_processor(judging_there: list[str]) -> None:
+    text = "g (float[2] x, string[2] t) => (float[2] y, string[2] u) { y = Sin(x) u = Identity(t) }"
+    proto = parse(text).SerializeToString()
+    feeds = {"x": X[0, :2], "t": np.array(["a", "b"], object)}
+    references = [{"y": np.sin(X[0, :2]), "u": feeds["t"]}]
+    settings = SessionSettings(provider=CUDA_PROVIDER)
+    used = SessionEvaluator(lambda _: proto, [Sample(0, feeds)], references, Tolerances(), settings)
+    trial = used.run(NONE, 0)
+    assert trial.failure == ""
+    assert trial.passed
+    assert judging_there == []
+
+
 def test_a_comparison_without_memory_is_a_failed_trial(
     folder: Path, judging_there: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
