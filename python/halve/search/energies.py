@@ -126,12 +126,15 @@ class Energies:
         return unit in self.alone or self.of_unit[unit] == math.inf
 
     def may_fit(self, unit: int) -> bool:
-        """Whether a unit may pass as the only one in 16 bits: not where it was seen to fail, or has
-        more energy than is allowed.
+        """Whether a unit may pass as the only one in 16 bits: not where it fails, or has more energy
+        than is allowed.
         """
-        samples = self.ledger.problem.searched
-        seen = self.ledger.known(self.ledger.every & ~(1 << unit), samples)
-        return seen is not False and self.of_unit[unit] <= self.ledger.limit
+        return self.of_unit[unit] <= self.ledger.limit and not self.fails(unit)
+
+    def fails(self, unit: int) -> bool:
+        """Whether a unit was seen to fail as the only one in 16 bits, or to make all infinite."""
+        alone, samples = self.ledger.every & ~(1 << unit), self.ledger.problem.searched
+        return self.alone.get(unit) == math.inf or self.ledger.known(alone, samples) is False
 
     def fitting(self, base: int, units: Sequence[int]) -> int:
         """How many of the units, from the first on, should fit on top of a 16-bit set."""

@@ -46,8 +46,12 @@ class Grower:
         A failing group is narrowed from its front: a first half that passes is added, and the
         second is then known to fail on top of it, so it is not judged as a whole.
         """
-        sweep = _Sweep(tuple(order), bound=len(order) if searching else 0)
         kept = 0.0
+        if not searching:
+            failing = [unit for unit in order if self.energies.fails(unit)]
+            kept = math.fsum(self.ledger.costs[unit] for unit in failing)
+            order = [unit for unit in order if unit not in set(failing)]
+        sweep = _Sweep(tuple(order), bound=len(order) if searching else 0)
         while sweep.place < len(order):
             if sweep.bound == sweep.place + 1:  # all that is left of a failing group: it stays
                 kept += self.ledger.costs[sweep.keep_one()]
