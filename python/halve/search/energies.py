@@ -126,8 +126,8 @@ class Energies:
         return unit in self.alone or self.of_unit[unit] == math.inf
 
     def may_fit(self, unit: int) -> bool:
-        """Whether a unit may pass as the only one in 16 bits: not where it fails, or has more energy
-        than is allowed.
+        """Whether a unit may pass as the only one in 16 bits: not where it fails, or has more
+        energy than is allowed.
         """
         return self.of_unit[unit] <= self.ledger.limit and not self.fails(unit)
 
