@@ -22,7 +22,10 @@ class FakeRuntime:
     def get_available_providers(self) -> list[str]:
         return self.available
 
-    def InferenceSession(self, given: Any, options: Any, *, providers: Any) -> Any:
+    def InferenceSession(
+        self, given: Any, options: Any, *, providers: Any, enable_fallback: int
+    ) -> Any:
+        assert not enable_fallback
         self.sessions.append((options, providers))
         inner = ort.InferenceSession(given, options, providers=[CPU_PROVIDER])
         return FakeSession(inner, [name for name, _ in providers])

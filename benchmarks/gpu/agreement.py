@@ -142,6 +142,9 @@ def rows_of(parsed: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     end_s = time.monotonic() + parsed.seconds
     for number, (name, (path, first)) in enumerate(found.items()):
         started_s = time.monotonic()
+        if started_s > end_s:
+            yield name, {"not_run": "the time was used up by smaller models"}
+            continue
         share_s = (end_s - started_s) / (len(found) - number)
         limit = Limit(parsed.masks, started_s + share_s)
         try:

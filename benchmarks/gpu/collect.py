@@ -36,6 +36,14 @@ def ends(folder: Path) -> dict[str, Any]:
     return steps
 
 
+def result(path: Path) -> Any:  # noqa: ANN401 - a script's record
+    """What a step left; its time may have ended while it wrote."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        return {"failure": f"{path.name} is cut short: {error}"}
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     record: dict[str, Any] = {
@@ -47,7 +55,7 @@ def main() -> None:
     }
     for path in sorted((folder / "results").glob("*.json")):
         if not path.name.endswith(".end.json"):
-            record[path.stem] = json.loads(path.read_text("utf-8"))
+            record[path.stem] = result(path)
     print(json.dumps(record, indent=2))
 
 

@@ -3,12 +3,14 @@
 The arrays hold normal values of the kernel's own types. "Traffic" is bytes read plus written a
 second, by the device's own clock around the kernel; "call_s" is that clock around the whole call
 (tables in, kernel, counts out, and Python's way there and back). "To copy" is the kernel's ratio to
-a device-to-device copy that moves as many bytes, in the same rounds. Then the comparison of two
-arrays against cupy expressions, where cupy is installed, and against copying both to the host and
-numpy.allclose, by the host's clock.
+a device-to-device copy that moves as many bytes, in the same rounds, by the same clock. Then the
+comparison of two arrays against cupy expressions, where cupy is installed, and against copying both
+to the host and numpy.allclose, by the host's clock.
 
     PYTHONPATH=benchmarks python benchmarks/gpu/kernels.py [--megabytes 256,1024] [--rounds 9]
-        [--json FILE]
+        [--warm 0.2] [--json FILE]
+
+Before its rounds, a kernel and the copy run for `--warm` seconds: an idle device clocks down.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +81,34 @@ class Bench:
         return float(self.timer.stop_ms()) / 1e3
 
     def kernel_s(self) -> float:
-        """Of the last call that launched one."""
+        """Of the last call that launched one, or of the last copy."""
         return float(self.context.kernel_ms) / 1e3
 
 
-def measure(bench: Bench, work: Work, moved_bytes: int, rounds: int) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long a kernel is run before it is measured, and how often then."""
+
+    rounds: int
+    warm_s: float
+
+
+def measure(bench: Bench, work: Work, moved_bytes: int, effort: Effort) -> dict[str, float]:
     """Medians over interleaved rounds; one before the first is not counted."""
     copied = min(moved_bytes, 2 * bench.nbytes)
     copy = bench.copy(copied)
-    times = [(bench.call_s(work), bench.kernel_s(), bench.call_s(copy)) for _ in range(rounds + 1)]
-    calls, kernels, copies = zip(*times[1:], strict=True)
+
+    def one_round() -> tuple[float, float, float]:
+        call_s, kernel_s = bench.call_s(work), bench.kernel_s()
+        copy()
+        return call_s, kernel_s, bench.kernel_s()
+
+    until_s = time.monotonic() + effort.warm_s
+    one_round()
+    while time.monotonic() < until_s:
+        one_round()
+    times = [one_round() for _ in range(effort.rounds)]
+    calls, kernels, copies = zip(*times, strict=True)
     ratios = [moved_bytes / k * c / copied for k, c in zip(kernels, copies, strict=True)]
     return {
         "kernel_s": statistics.median(kernels),
@@ -98,7 +119,7 @@ def measure(bench: Bench, work: Work, moved_bytes: int, rounds: int) -> dict[str
     }
 
 
-def kernel_rows(megabytes: int, rounds: int) -> dict[str, dict[str, float]]:
+def kernel_rows(megabytes: int, effort: Effort) -> dict[str, dict[str, float]]:
     """Every kernel on arrays of that size."""
     bench = Bench(megabytes << 20)
     a, b, room = (memory.pointer for memory in (bench.first, bench.second, bench.room))
@@ -108,20 +129,20 @@ def kernel_rows(megabytes: int, rounds: int) -> dict[str, dict[str, float]]:
     for kind, name in enumerate(("float16", "bfloat16")):
         n = bench.nbytes // 4
         work = lambda k=kind, n=n: context.cast(k, [(a, room, n)], 0.0, 65504.0)  # noqa: E731
-        rows[f"cast {name}"] = measure(bench, work, 6 * n, rounds)
+        rows[f"cast {name}"] = measure(bench, work, 6 * n, effort)
     for x, y in PAIRS:
         tx, ty = TYPES[x], TYPES[y]
         n = bench.nbytes // max(tx.itemsize, ty.itemsize)
         kinds, items = (FLOAT_TYPES[tx], FLOAT_TYPES[ty]), [(a, b, n)]
         bench.fill(x, y)
         work = lambda k=kinds, i=items: context.compare(*k, i, *RULE)  # noqa: E731
-        rows[f"compare {x}, {y}"] = measure(bench, work, (tx.itemsize + ty.itemsize) * n, rounds)
+        rows[f"compare {x}, {y}"] = measure(bench, work, (tx.itemsize + ty.itemsize) * n, effort)
     for name, dtype in TYPES.items():
         n = bench.nbytes // dtype.itemsize
         bench.fill(name, name)
         kind = FLOAT_TYPES[dtype]
         work = lambda k=kind, n=n: context.statistics(k, [(a, n)], 65504.0, 2.0**-14)  # noqa: E731
-        rows[f"statistics {name}"] = measure(bench, work, dtype.itemsize * n, rounds)
+        rows[f"statistics {name}"] = measure(bench, work, dtype.itemsize * n, effort)
     return rows
 
 
@@ -185,12 +206,12 @@ def through_device(megabytes: int) -> dict[str, float]:
     return {"input_gb_s": src.nbytes / seconds / 1e9}
 
 
-def sections(sizes: list[int], rounds: int) -> dict[str, Work]:
+def sections(sizes: list[int], effort: Effort) -> dict[str, Work]:
     """What is measured, by its name in the record."""
     return {
-        **{f"kernels_{size}_mb": functools.partial(kernel_rows, size, rounds) for size in sizes},
-        "against_host": functools.partial(against_host, sizes[-1], rounds),
-        "against_cupy": functools.partial(against_cupy, sizes[-1], rounds),
+        **{f"kernels_{size}_mb": functools.partial(kernel_rows, size, effort) for size in sizes},
+        "against_host": functools.partial(against_host, sizes[-1], effort.rounds),
+        "against_cupy": functools.partial(against_cupy, sizes[-1], effort.rounds),
         "through_device": functools.partial(through_device, sizes[0]),
     }
 
@@ -211,6 +232,7 @@ def main() -> None:
     )
     parser.add_argument("--megabytes", default="256,1024")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--warm", type=float, default=0.2)
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args()
     status = cuda.status()
@@ -231,7 +253,7 @@ def run_sections(parsed: argparse.Namespace, record: dict[str, Any]) -> list[str
     """The names of those that failed. What there is, is saved after each."""
     failed = []
     sizes = [int(text) for text in parsed.megabytes.split(",")]
-    for name, section in sections(sizes, parsed.rounds).items():
+    for name, section in sections(sizes, Effort(parsed.rounds, parsed.warm)).items():
         try:
             record[name] = section()
             show(name, record[name])

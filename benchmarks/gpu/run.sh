@@ -71,16 +71,17 @@ sanitize() {
 export -f build tests sanitize
 export root out python architectures
 export PYTHONFAULTHANDLER=1
-export PYTHONPATH="$out/package:$root/benchmarks"
+export PYTHONPATH="$out/package:$root/benchmarks${PYTHONPATH:+:$PYTHONPATH}"
 if step build "${BUILD_S:-180}" bash -c build; then
   cd "$root" || exit 1
   step tests 90 bash -c tests
   step kernels 60 "$python" benchmarks/gpu/kernels.py --json "$out/results/kernels.json"
   step slots 60 "$python" benchmarks/gpu/slots.py --provider "$provider" \
     --json "$out/results/slots.json"
-  step agreement 60 "$python" benchmarks/gpu/agreement.py --provider "$provider" --seconds 45 \
-    --json "$out/results/agreement.json"
-  step sanitizer $((SECONDS < 450 ? 480 - SECONDS : 30)) bash -c sanitize
+  step sanitizer 60 bash -c sanitize
+  left=$((SECONDS < 295 ? 180 : SECONDS < 445 ? 475 - SECONDS : 30))
+  step agreement "$left" "$python" benchmarks/gpu/agreement.py --provider "$provider" \
+    --seconds "$((left - 15))" --json "$out/results/agreement.json"
 fi
 "$python" "$root/benchmarks/gpu/collect.py" "$out" >"$out/gpu.json" || status=1
 printf '== %ss in all; %s\n' "$SECONDS" "$out/gpu.json"

@@ -39,7 +39,8 @@ from halve.auto.job import prepare
 from halve.auto.workspace import Workspace, open_workspace
 from halve.search_types import Evaluator
 
-_INTERVAL_S = 0.05
+# Asking takes the driver's time, and what is held is held to the end.
+_INTERVAL_S = 0.3
 
 
 class Memory:
@@ -59,6 +60,13 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
+        ended = False
+        while not ended and self._look():
+            ended = self._end.wait(_INTERVAL_S)
+        self._look()
+
+    def _look(self) -> bool:
+        """Ask once; whether there was an answer."""
         query = [
             "nvidia-smi",
             "--query-gpu=memory.used",
@@ -66,12 +74,12 @@ class Memory:
             "-i",
             "0",
         ]
-        while not self._end.wait(_INTERVAL_S):
-            try:
-                done = subprocess.run(query, capture_output=True, text=True, check=True)
-                self.most = max(self.most or 0, int(done.stdout.split()[0]) << 20)
-            except (OSError, ValueError, subprocess.CalledProcessError):
-                return
+        try:
+            done = subprocess.run(query, capture_output=True, text=True, check=True)
+            self.most = max(self.most or 0, int(done.stdout.split()[0]) << 20)
+        except (OSError, ValueError, subprocess.CalledProcessError):
+            return False
+        return True
 
 
 def options_for(provider: str, slots: int, trials: int | None = None) -> SearchOptions:

@@ -106,7 +106,7 @@ void register_cuda_arrays(py::module_& module) {
           [](const cuda::Context& context) { return reinterpret_cast<Address>(context.stream()); })
       .def_property_readonly(
           "kernel_ms", [](const cuda::Context& context) { return context.kernel.elapsed_ms(); },
-          "Milliseconds that the last call's kernel took, by the device's clock.")
+          "Milliseconds that the last call's kernel or copy took, by the device's clock.")
       .def("follow", &cuda::Context::follow, py::arg("stream"),
            "Later work waits for what is in a producer's stream now.")
       .def("cast", &cast, py::arg("type"), py::arg("items"), py::arg("min_positive"),

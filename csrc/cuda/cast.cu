@@ -14,6 +14,8 @@ namespace halve::cuda {
 namespace {
 
 constexpr uint64_t kNoTensor = ~uint64_t{0};
+// Thread blocks that a multiprocessor is to hold; with more, the compiler keeps values in memory.
+constexpr unsigned kCastBlocksTogether = 3;
 
 template <class R>
 __device__ void flush(CastThread<R>& thread, SharedCounts* total) {
@@ -23,7 +25,7 @@ __device__ void flush(CastThread<R>& thread, SharedCounts* total) {
 }
 
 template <class R>
-__global__ void __launch_bounds__(kCastThreads)
+__global__ void __launch_bounds__(kCastThreads, kCastBlocksTogether)
     cast_kernel(const CastTensor* tensors, uint64_t count, uint64_t tiles, CastBounds bounds,
                 SharedCounts* totals) {
   CastThread<R> thread(bounds);
@@ -33,17 +35,7 @@ __global__ void __launch_bounds__(kCastThreads)
     if (number != current && current != kNoTensor) flush(thread, totals + current);
     current = number;
     const CastTensor t = tensors[number];
-    const uint64_t first = (tile - t.first_tile) * kTileUnits + threadIdx.x;
-    Unit units[kUnitsInFlight];
-    HALVE_UNROLL_ALL
-    for (unsigned i = 0; i < kUnitsInFlight; ++i) {
-      units[i] = CastThread<R>::fetch(t, first + i * kCastThreads);
-    }
-    bool rose = false;
-    HALVE_UNROLL_ALL
-    for (unsigned i = 0; i < kUnitsInFlight; ++i) {
-      rose |= thread.finish(t, first + i * kCastThreads, units[i]);
-    }
+    const bool rose = thread.tile(t, (tile - t.first_tile) * kTileUnits, threadIdx.x);
     // One thread's larger error spares the others of its warp the search for it.
     if (__any_sync(kWholeWarp, rose)) {
       float most = thread.relative();

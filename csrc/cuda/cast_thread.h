@@ -111,7 +111,7 @@ class CastThread {
 
   // The elements of a unit: where it begins and how many there are.
   static HALVE_INLINE uint64_t begin_of(const CastTensor& t, uint64_t unit) {
-    return unit == 0 ? 0 : t.head + (unit - 1) * kUnitElements;
+    return unit == 0 ? 0 : whole_begin(t, unit);
   }
   static HALVE_INLINE uint64_t size_of(const CastTensor& t, uint64_t unit) {
     if (unit == 0) return t.head;
@@ -119,35 +119,28 @@ class CastThread {
     return left < kUnitElements ? left : kUnitElements;
   }
 
-  // Reads a whole unit ahead of its use; others are read where they are used.
-  static HALVE_INLINE Unit fetch(const CastTensor& t, uint64_t unit) {
-    Unit u{};
-    if (unit >= t.units || size_of(t, unit) < kUnitElements) return u;
-    const char* from = t.src + sizeof(float) * begin_of(t, unit);
-    if (address_of(from) % kVectorBytes == 0) {
-      const Vector low = load_once(from), high = load_once(from + kVectorBytes);
-      return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
-    }
+  // This thread's units of a tile that begins with unit `first`; returns whether the largest
+  // relative error rose. Whole units are all read before one is used.
+  HALVE_INLINE bool tile(const CastTensor& t, uint64_t first, unsigned thread) {
+    const uint64_t mine = first + thread, wholes = (t.elements - t.head) / kUnitElements;
+    const bool by_vectors = address_of(t.src + sizeof(float) * t.head) % kVectorBytes == 0;
+    Unit units[kUnitsInFlight];
     HALVE_UNROLL_ALL
-    for (unsigned i = 0; i < kUnitElements; ++i) {
-      u.x[i] = load_aligned<uint32_t>(from + sizeof(float) * i);
+    for (unsigned i = 0; i < kUnitsInFlight; ++i) {
+      const uint64_t unit = mine + i * kCastThreads;
+      if (!is_whole(unit, wholes)) continue;
+      units[i] = load_unit(t.src + sizeof(float) * whole_begin(t, unit), by_vectors);
     }
-    return u;
-  }
-
-  // Casts and stores a unit; returns whether the largest relative error rose.
-  HALVE_INLINE bool finish(const CastTensor& t, uint64_t unit, const Unit& u) {
-    if (unit >= t.units) return false;
-    const uint64_t n = size_of(t, unit);
-    if (n == 0) return false;
-    char* to = t.dst + sizeof(uint16_t) * begin_of(t, unit);
-    if (n < kUnitElements) return rest(t.src + sizeof(float) * begin_of(t, unit), to, n);
-    Vector out;
-    if (fast(u, out)) {
-      store_vector(to, out);
-      return false;
+    bool rose = false;
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kUnitsInFlight; ++i) {
+      const uint64_t unit = mine + i * kCastThreads, begin = whole_begin(t, unit);
+      if (!is_whole(unit, wholes)) continue;
+      rose |= finish(units[i], t.src + sizeof(float) * begin, t.dst + sizeof(uint16_t) * begin);
     }
-    return careful(t.src + sizeof(float) * begin_of(t, unit), to);
+    // Few tiles have the first unit, or the last.
+    if (first != 0 && first + kTileUnits < t.units) return rose;
+    return rest(t, mine) || rose;
   }
 
   // The largest relative error so far: here, and of threads beside this one.
@@ -156,22 +149,42 @@ class CastThread {
 
   // What was counted since the last call.
   HALVE_INLINE CastCounts take() {
-    CastCounts part = counts_;
-    part.flushed += flushed_;
-    part.subnormal += tiny_ - flushed_;
-    part.max_abs =
-        definition::larger(part.max_abs, definition::value_of(static_cast<uint32_t>(max_abs_)));
-    part.max_abs_error = definition::larger(part.max_abs_error, max_error_);
+    const CastCounts part = counts_;
     reset();
     return part;
   }
 
  private:
+  // Of a tensor's units all but the first, and perhaps the last.
+  static HALVE_INLINE bool is_whole(uint64_t unit, uint64_t wholes) { return unit - 1 < wholes; }
+  static HALVE_INLINE uint64_t whole_begin(const CastTensor& t, uint64_t unit) {
+    return t.head + (unit - 1) * kUnitElements;
+  }
+
+  static HALVE_INLINE Unit load_unit(const char* from, bool by_vectors) {
+    if (by_vectors) {
+      const Vector low = load_once(from), high = load_once(from + kVectorBytes);
+      return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+    }
+    Unit u;
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kUnitElements; ++i) {
+      u.x[i] = load_aligned<uint32_t>(from + sizeof(float) * i);
+    }
+    return u;
+  }
+
+  // Casts and stores a whole unit; returns whether the largest relative error rose.
+  HALVE_INLINE bool finish(const Unit& u, const char* from, char* to) {
+    Vector out;
+    if (!fast(u, out)) return careful(from, to);
+    store_vector(to, out);
+    return false;
+  }
+
   HALVE_INLINE void reset() {
     counts_ = CastCounts{};
-    flushed_ = tiny_ = 0;
-    max_abs_ = 0;
-    max_error_ = factor_ = 0.0F;
+    factor_ = 0.0F;
   }
 
   HALVE_INLINE uint32_t define(uint32_t x) {
@@ -194,12 +207,18 @@ class CastThread {
     return counts_.max_rel_error > before;
   }
 
-  HALVE_INLINE bool rest(const char* from, char* to, uint64_t n) {
+  // The elements of this thread's units that are not whole: the first of a tensor, or the last.
+  HALVE_INLINE bool rest(const CastTensor& t, uint64_t mine) {
     const float before = counts_.max_rel_error;
     HALVE_UNROLL_NOT
-    for (uint64_t i = 0; i < n; ++i) {
-      const uint32_t half = define(load_aligned<uint32_t>(from + sizeof(float) * i));
-      store_aligned(to + sizeof(uint16_t) * i, static_cast<uint16_t>(half));
+    for (uint64_t unit = mine; unit < mine + kTileUnits; unit += kCastThreads) {
+      if (unit >= t.units || (unit != 0 && size_of(t, unit) == kUnitElements)) continue;
+      const uint64_t begin = begin_of(t, unit), end = begin + size_of(t, unit);
+      HALVE_UNROLL_NOT
+      for (uint64_t i = begin; i < end; ++i) {
+        const uint32_t half = define(load_aligned<uint32_t>(t.src + sizeof(float) * i));
+        store_aligned(t.dst + sizeof(uint16_t) * i, static_cast<uint16_t>(half));
+      }
     }
     return counts_.max_rel_error > before;
   }
@@ -213,43 +232,52 @@ class CastThread {
   // of the ordinary or a relative error exceeds the largest so far.
   HALVE_INLINE bool fast(const Unit& u, Vector& out) {
     int32_t smallest = definition::kMagnitudeMask, largest = 0;
-    float excess = 0.0F, worst = max_error_;
-    uint32_t flushed = 0, tiny = 0;
+    float excess = 0.0F, worst = counts_.max_abs_error;
     uint32_t half[kUnitElements];
     HALVE_UNROLL_ALL
     for (unsigned i = 0; i < kUnitElements; ++i) {
       const uint32_t magnitude = u.x[i] & ~definition::kSignBit;
       const int32_t signed_magnitude = static_cast<int32_t>(magnitude);
-      const int32_t ordered = definition::zero_last(signed_magnitude);
       const float value = definition::value_of(magnitude);
       const uint32_t rounded = R::round(magnitude);
       const float error = fabsf(R::widen(rounded) - value);
-      smallest = definition::smaller(smallest, ordered);
+      smallest = definition::smaller(smallest, definition::zero_last(signed_magnitude));
       largest = definition::larger(largest, signed_magnitude);
-      excess = definition::larger(excess, fmaf(-factor_, value, error));
-      worst = definition::larger(worst, error);
-      flushed += ordered < definition::zero_last(limits_.flushed_below);
-      tiny += ordered < definition::zero_last(limits_.tiny_below);
+      // Where a value is NaN, the largest magnitude says so.
+      excess = fmaxf(excess, fmaf(-factor_, value, error));
+      worst = fmaxf(worst, error);
       half[i] = (u.x[i] & definition::kSignBit) >> 16 | rounded;
     }
     if (smallest < definition::zero_last(limits_.usual_from) || largest > limits_.usual_to ||
         excess > 0.0F) {
       return false;
     }
-    flushed_ += flushed;
-    tiny_ += tiny;
-    max_abs_ = definition::larger(max_abs_, largest);
-    max_error_ = worst;
+    if (smallest < definition::zero_last(limits_.tiny_below)) count_tiny(u);
+    counts_.max_abs =
+        definition::larger(counts_.max_abs, definition::value_of(static_cast<uint32_t>(largest)));
+    counts_.max_abs_error = worst;
     out = pack(half);
     return true;
   }
 
+  // Results that are zero or subnormal, which few units have.
+  HALVE_INLINE void count_tiny(const Unit& u) {
+    uint32_t flushed = 0, tiny = 0;
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kUnitElements; ++i) {
+      const int32_t ordered =
+          definition::zero_last(static_cast<int32_t>(u.x[i] & ~definition::kSignBit));
+      flushed += ordered < definition::zero_last(limits_.flushed_below);
+      tiny += ordered < definition::zero_last(limits_.tiny_below);
+    }
+    counts_.flushed += flushed;
+    counts_.subnormal += tiny - flushed;
+  }
+
   CastBounds bounds_;
   definition::Thresholds limits_;
-  CastCounts counts_;  // of the definition
-  uint64_t flushed_, tiny_;
-  int32_t max_abs_;
-  float max_error_, factor_;
+  CastCounts counts_;
+  float factor_;  // the largest relative error of this thread's warp
 };
 
 // The tensor that a tile of the launch belongs to.

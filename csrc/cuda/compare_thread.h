@@ -73,31 +73,28 @@ class CompareThread : public RowThread<PairReader<A, B>, 4> {
     tensor_ = task.tensor;
     this->begin_row(tensor, task);
     totals_ = CompareTotals{};
+    set_bounds();
   }
 
   // The wide path of kernels/compare/README.md. Where it finds something unusual, nothing was
   // counted; where only maxima may change, all else was.
-  HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
+  HALVE_INLINE unsigned scan(const char* area, uint32_t step) {
     if (!this->more(step)) return 0;
     if ((step + 1) * kStepElements > row_.count) return kUnusual;
     constexpr bool kExact = A::kExact && B::kExact;
-    const uint64_t start = row_.first + step * kStepElements;
-    // An equal value counts where it may come first.
-    const double abs_bound = start < bound_.abs_index ? just_below(bound_.abs) : bound_.abs;
-    const double rel_bound = start < bound_.rel_index ? just_below(bound_.rel) : bound_.rel;
     double next[kSums];
     HALVE_UNROLL_ALL
     for (unsigned k = 0; k < kSums; ++k) next[k] = sums_[k];
     uint32_t mismatches = 0;
     bool exceeds = false;
-    HALVE_UNROLL_8
+    HALVE_UNROLL_16
     for (unsigned i = 0; i < kLaneElements; ++i) {
       const double x = reader_.x(area, row_, kRowLanes * i + row_.lane);
       const double y = reader_.y(area, row_, kRowLanes * i + row_.lane);
       const double error = fabs(x - y), size = fabs(y);
       mismatches += error > rule_.atol + rule_.rtol * size;
-      exceeds |= error > abs_bound;
-      exceeds |= kExact ? fma(-rel_bound, size, error) > 0.0 : error / size > rel_bound;
+      exceeds |= error > abs_bound_;
+      exceeds |= kExact ? fma(-rel_bound_, size, error) > 0.0 : error / size > rel_bound_;
       next[0] = add_product<A::kExact>(next[0], x, x);
       next[1] = add_product<B::kExact>(next[1], y, y);
       next[2] = add_product<kExact>(next[2], x, y);
@@ -111,11 +108,11 @@ class CompareThread : public RowThread<PairReader<A, B>, 4> {
   }
 
   // Does by the definition what scan has left.
-  HALVE_INLINE void settle(const char* area, uint64_t step, unsigned found) {
+  HALVE_INLINE void settle(const char* area, uint32_t step, unsigned found) {
     HALVE_UNROLL_NOT
     for (unsigned k = 0; k < kLaneElements && found != 0; ++k) {
       const unsigned i = kRowLanes * k + row_.lane;
-      const uint64_t at = step * kStepElements + i;
+      const uint32_t at = step * kStepElements + i;
       if (at >= row_.count) break;
       const double x = reader_.x(area, row_, i), y = reader_.y(area, row_, i);
       if (found == kUnusual) {
@@ -132,7 +129,10 @@ class CompareThread : public RowThread<PairReader<A, B>, 4> {
                     totals_.max_rel_index});
     return found;
   }
-  HALVE_INLINE void follow(const Shared& bound) { bound_ = bound; }
+  HALVE_INLINE void follow(const Shared& bound) {
+    bound_ = bound;
+    set_bounds();
+  }
 
   HALVE_INLINE const Totals& totals() const { return totals_; }
 
@@ -150,6 +150,12 @@ class CompareThread : public RowThread<PairReader<A, B>, 4> {
   }
 
  private:
+  // An equal value counts where it may come first.
+  HALVE_INLINE void set_bounds() {
+    abs_bound_ = row_.first < bound_.abs_index ? just_below(bound_.abs) : bound_.abs;
+    rel_bound_ = row_.first < bound_.rel_index ? just_below(bound_.rel) : bound_.rel;
+  }
+
   template <bool kIsExact>
   static HALVE_INLINE double add_product(double sum, double x, double y) {
     // An exact product may be fused: rounding it first changes nothing.
@@ -168,6 +174,7 @@ class CompareThread : public RowThread<PairReader<A, B>, 4> {
   CompareRule rule_;
   uint64_t tensor_ = kNoIndex;
   Maxima bound_;
+  double abs_bound_, rel_bound_;
   CompareTotals totals_;
 };
 

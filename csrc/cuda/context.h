@@ -37,7 +37,7 @@ class Context {
   }
 
   std::mutex mutex;  // held by whoever launches
-  Span kernel;       // of the last launch
+  Span kernel;       // of the last launch or copy
   DeviceBuffer scratch;
   PinnedBuffer staging;
   std::shared_ptr<CastLanes> lanes;  // of cast_through, for the next call

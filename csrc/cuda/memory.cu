@@ -9,7 +9,9 @@ Memory::Memory(int device, std::uint64_t nbytes) : device_(device) {
 
 void copy(const Context& context, void* dst, const void* src, std::uint64_t nbytes, bool wait) {
   const DeviceGuard guard(context.device());
+  context.kernel.begin(context.stream());
   HALVE_CUDA_CHECK(cudaMemcpyAsync(dst, src, nbytes, cudaMemcpyDefault, context.stream()));
+  context.kernel.end(context.stream());
   if (wait) HALVE_CUDA_CHECK(cudaStreamSynchronize(context.stream()));
 }
 

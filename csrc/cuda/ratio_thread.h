@@ -39,7 +39,7 @@ class RatioThread : public PlainThread<PairReader<A, B>, 1> {
     totals_ = RatioTotals{};
   }
 
-  HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
+  HALVE_INLINE unsigned scan(const char* area, uint32_t step) {
     HALVE_UNROLL_8
     for (unsigned k = 0; k < Base::kLaneElements; ++k) {
       const unsigned i = kRowLanes * k + this->row_.lane;

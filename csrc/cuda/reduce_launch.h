@@ -37,13 +37,15 @@ __device__ bool end_task(const ReduceLaunch<Thread>& launch, const ReduceTensor&
   const typename Thread::Totals totals = combine_warp(thread.totals(), Joining<Thread>{});
   const unsigned lane = threadIdx.x % kWarp;
   if (lane == 0) launch.parts[task.number] = totals;
-  __threadfence();
+  // What the whole warp wrote comes before the count, which one of its threads raises.
   __syncwarp();
+  __threadfence();
   const ChunkPlace place = place_of(tensor, task.chunk);
   unsigned before = 0;
   if (lane == 0) before = atomicAdd(launch.arrived + place.number, 1U);
   before = __shfl_sync(kWholeWarp, before, 0);
   __threadfence();
+  __syncwarp();  // a shuffle orders no accesses to memory
   return before + 1 == place.tasks;
 }
 
@@ -85,7 +87,7 @@ __global__ void __launch_bounds__(kReduceThreads, kBlocksTogether)
     const ReduceTensor tensor = launch.tensors[task.tensor];
     thread.begin(tensor, task);
     thread.fetch(0);
-    for (uint64_t step = 0; __any_sync(kWholeWarp, thread.more(step)); ++step) {
+    for (uint32_t step = 0; __any_sync(kWholeWarp, thread.more(step)); ++step) {
       thread.place(area, step);
       __syncwarp();
       thread.fetch(step + 1);

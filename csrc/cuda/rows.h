@@ -60,27 +60,37 @@ HALVE_INLINE Task locate(const ReduceTensor* tensors, uint64_t count, uint64_t t
 template <class T, unsigned kLaneElements>
 class RowReader {
  public:
-  static constexpr uint64_t kStepElements = uint64_t{kRowLanes} * kLaneElements;
-  static constexpr unsigned kVectors = kStepElements * T::kBytes / kVectorBytes / kRowLanes;
+  static constexpr uint32_t kStepElements = kRowLanes * kLaneElements;
+  static constexpr uint32_t kStepBytes = kStepElements * T::kBytes;
+  static constexpr unsigned kVectors = kStepBytes / kVectorBytes / kRowLanes;
   // A step and room for a shifted one; with this stride the rows of a warp use different banks.
   static constexpr uint64_t kStride = (kStepElements + kRowLanes) * T::kBytes;
 
   HALVE_INLINE void begin(const char* array, uint64_t elements, uint64_t first) {
-    array_ = array;
-    end_ = array + T::kBytes * elements;
     const char* row = array + T::kBytes * first;
     shift_ = static_cast<uint32_t>(address_of(row) % kVectorBytes);
     window_ = row - shift_;
+    begin_ = first == 0 ? shift_ : 0;
+    end_ = static_cast<uint32_t>(least(shift_ + T::kBytes * (elements - first), kFarBytes));
   }
 
-  HALVE_INLINE void fetch(uint64_t step, unsigned lane) {
-    const char* from = window_ + T::kBytes * kStepElements * step + kVectorBytes * lane;
-    HALVE_UNROLL_ALL
-    for (unsigned i = 0; i < kVectors; ++i) {
-      held_[i] = load_within(from + kVectorBytes * kRowLanes * i, array_, end_);
+  HALVE_INLINE void fetch(uint32_t step, unsigned lane) {
+    const uint32_t at = kStepBytes * step;
+    const char* from = window_ + at + kVectorBytes * lane;
+    const char* past = window_ + at + kStepBytes;
+    const bool is_shifted = shift_ != 0 && lane == 0;
+    // All that the row's threads read may be read: nearly always.
+    if (at >= begin_ && at + kReachBytes <= end_) {
+      HALVE_UNROLL_ALL
+      for (unsigned i = 0; i < kVectors; ++i) {
+        held_[i] = load_once(from + kVectorBytes * kRowLanes * i);
+      }
+      if (is_shifted) past_ = load_once(past);
+      return;
     }
-    if (shift_ == 0 || lane != 0) return;
-    past_ = load_within(window_ + T::kBytes * kStepElements * (step + 1), array_, end_);
+    HALVE_UNROLL_ALL
+    for (unsigned i = 0; i < kVectors; ++i) held_[i] = inside(from + kVectorBytes * kRowLanes * i);
+    if (is_shifted) past_ = inside(past);
   }
 
   HALVE_INLINE void place(char* row, unsigned lane) const {
@@ -88,7 +98,7 @@ class RowReader {
     for (unsigned i = 0; i < kVectors; ++i) {
       store_vector(row + kVectorBytes * (kRowLanes * i + lane), held_[i]);
     }
-    if (shift_ != 0 && lane == 0) store_vector(row + T::kBytes * kStepElements, past_);
+    if (shift_ != 0 && lane == 0) store_vector(row + kStepBytes, past_);
   }
 
   // Element i of the step that lies at `row`.
@@ -97,10 +107,18 @@ class RowReader {
   }
 
  private:
-  const char* array_;
-  const char* end_;
-  const char* window_;
-  uint32_t shift_;
+  static constexpr uint32_t kReachBytes = kStepBytes + static_cast<uint32_t>(kVectorBytes);
+  // More than a row has, with what is read beyond it.
+  static constexpr uint64_t kFarBytes = 2 * T::kBytes * kBlockElements;
+
+  HALVE_INLINE Vector inside(const char* p) const {
+    return load_within(p, window_ + begin_, window_ + end_);
+  }
+
+  const char* window_;  // the vector that the row begins in
+  uint32_t shift_;      // of the row in it, in bytes
+  uint32_t begin_;      // what may be read, in bytes of the window
+  uint32_t end_;
   Vector held_[kVectors];
   Vector past_;  // of a shifted step, in its first thread
 };
@@ -108,7 +126,7 @@ class RowReader {
 // A thread's row in a task.
 struct Row {
   uint64_t first;  // element of the tensor
-  uint64_t count;
+  uint32_t count;
   unsigned number;  // in the task
   unsigned lane;
 
@@ -116,7 +134,7 @@ struct Row {
     number = thread / kRowLanes;
     lane = thread % kRowLanes;
     first = least(task.begin + number * kBlockElements, task.chunk_end);
-    count = least(task.chunk_end - first, kBlockElements);
+    count = static_cast<uint32_t>(least(task.chunk_end - first, kBlockElements));
   }
 };
 
@@ -134,13 +152,13 @@ class ArrayReader {
   using Reader = RowReader<T, lane_elements(T::kBytes)>;
 
  public:
-  static constexpr uint64_t kStepElements = Reader::kStepElements;
+  static constexpr uint32_t kStepElements = Reader::kStepElements;
   static constexpr uint64_t kRowsBytes = kTaskRows * Reader::kStride;
 
   HALVE_INLINE void begin(const ReduceTensor& tensor, const Row& row) {
     reader_.begin(tensor.a, tensor.elements, row.first);
   }
-  HALVE_INLINE void fetch(uint64_t step, const Row& row) { reader_.fetch(step, row.lane); }
+  HALVE_INLINE void fetch(uint32_t step, const Row& row) { reader_.fetch(step, row.lane); }
   HALVE_INLINE void place(char* area, const Row& row) const {
     reader_.place(area + Reader::kStride * row.number, row.lane);
   }
@@ -159,14 +177,14 @@ class PairReader {
   using Second = RowReader<B, lane_elements(A::kBytes + B::kBytes)>;
 
  public:
-  static constexpr uint64_t kStepElements = First::kStepElements;
+  static constexpr uint32_t kStepElements = First::kStepElements;
   static constexpr uint64_t kRowsBytes = kTaskRows * (First::kStride + Second::kStride);
 
   HALVE_INLINE void begin(const ReduceTensor& tensor, const Row& row) {
     first_.begin(tensor.a, tensor.elements, row.first);
     second_.begin(tensor.b, tensor.elements, row.first);
   }
-  HALVE_INLINE void fetch(uint64_t step, const Row& row) {
+  HALVE_INLINE void fetch(uint32_t step, const Row& row) {
     first_.fetch(step, row.lane);
     second_.fetch(step, row.lane);
   }
@@ -195,7 +213,7 @@ template <class Reader, unsigned kSumCount>
 class RowThread {
  public:
   static constexpr unsigned kSums = kSumCount;
-  static constexpr uint64_t kStepElements = Reader::kStepElements;
+  static constexpr uint32_t kStepElements = Reader::kStepElements;
   static constexpr unsigned kLaneElements = kStepElements / kRowLanes;
   static constexpr uint64_t kAreaBytes = Reader::kRowsBytes > sums_area_bytes<kSums>()
                                              ? Reader::kRowsBytes
@@ -203,11 +221,11 @@ class RowThread {
 
   HALVE_INLINE explicit RowThread(unsigned thread) : thread_(thread) {}
 
-  HALVE_INLINE bool more(uint64_t step) const { return step * kStepElements < row_.count; }
-  HALVE_INLINE void fetch(uint64_t step) {
+  HALVE_INLINE bool more(uint32_t step) const { return step * kStepElements < row_.count; }
+  HALVE_INLINE void fetch(uint32_t step) {
     if (more(step)) reader_.fetch(step, row_);
   }
-  HALVE_INLINE void place(char* area, uint64_t step) const {
+  HALVE_INLINE void place(char* area, uint32_t step) const {
     if (more(step)) reader_.place(area, row_);
   }
   HALVE_INLINE const Row& row() const { return row_; }

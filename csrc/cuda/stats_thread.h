@@ -56,7 +56,7 @@ class StatsThread : public PlainThread<ArrayReader<T>, 1> {
     totals_ = StatsTotals{};
   }
 
-  HALVE_INLINE unsigned scan(const char* area, uint64_t step) {
+  HALVE_INLINE unsigned scan(const char* area, uint32_t step) {
     if constexpr (T::kExact) {
       const bool whole = (step + 1) * Base::kStepElements <= this->row_.count;
       if (whole && narrow(area)) return 0;

@@ -12,10 +12,12 @@
 // Unrolls the loop that follows, so that arrays it indexes stay in registers.
 #define HALVE_UNROLL_ALL _Pragma("unroll")
 #define HALVE_UNROLL_8 _Pragma("unroll 8")
+#define HALVE_UNROLL_16 _Pragma("unroll 16")
 #define HALVE_UNROLL_NOT _Pragma("unroll 1")
 #else
 #define HALVE_UNROLL_ALL
 #define HALVE_UNROLL_8
+#define HALVE_UNROLL_16
 #define HALVE_UNROLL_NOT
 #endif
 

@@ -14,6 +14,7 @@ from fake_cuda import FakeContext, fake_module
 from halve.types import Comparison, TensorStatistics
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
+SHORT = ("--megabytes", "1", "--rounds", "1", "--warm", "0")
 # What the scripts import from beside themselves.
 BESIDE = ("timing", "provider", "transformer")
 
@@ -37,7 +38,7 @@ def run_script(
 def test_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "halve._cuda", fake_module())
     monkeypatch.setitem(sys.modules, "cupy", None)  # type: ignore[arg-type]  # not installed
-    record = run_script(monkeypatch, tmp_path, "kernels", "--megabytes", "1", "--rounds", "1")
+    record = run_script(monkeypatch, tmp_path, "kernels", *SHORT)
     assert record["devices"] == ["Card"]
     rows = record["kernels_1_mb"]
     assert len(rows) == 11
@@ -69,7 +70,7 @@ def test_kernels_read_ordinary_values_of_their_types(
 
     monkeypatch.setitem(sys.modules, "halve._cuda", fake_module(Context=Watching))
     monkeypatch.setitem(sys.modules, "cupy", None)  # type: ignore[arg-type]  # not installed
-    run_script(monkeypatch, tmp_path, "kernels", "--megabytes", "1", "--rounds", "1")
+    run_script(monkeypatch, tmp_path, "kernels", *SHORT)
     pairs = [(0, 0), (1, 0), (2, 0), (1, 1), (3, 3)]
     assert compared == {(*pair, 0, True) for pair in pairs}
     assert measured == {(kind, 0, True) for kind in range(4)}
@@ -102,10 +103,12 @@ def test_one_record_of_all_steps(
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "slots.end.json").write_text('{"exit": 1, "seconds": 2, "limit": 9}')
     (tmp_path / "results" / "slots.json").write_text('{"rows": [1]}')
+    (tmp_path / "results" / "kernels.json").write_text('{"rows": [1')  # its time had ended
     (tmp_path / "slots.log").write_bytes(b"began\n\xffended\n")
     monkeypatch.setattr(sys, "argv", ["collect", str(tmp_path)])
     runpy.run_path(str(FOLDER / "gpu" / "collect.py"), run_name="__main__")
     record = json.loads(capsys.readouterr().out)
     assert record["slots"] == {"rows": [1]}
+    assert "kernels.json is cut short" in record["kernels"]["failure"]
     assert record["steps"]["slots"]["exit"] == 1
     assert record["steps"]["slots"]["log"] == ["began", "\ufffdended"]

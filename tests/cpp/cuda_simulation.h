@@ -64,7 +64,7 @@ class Warp {
     const ReduceTensor& tensor = launch_.tensors[task.tensor];
     char* area = area_.bytes;
     order_.each([&](unsigned t) { threads_[t].begin(tensor, task), threads_[t].fetch(0); });
-    for (std::uint64_t step = 0; any_more(step); ++step) run_step(step);
+    for (std::uint32_t step = 0; any_more(step); ++step) run_step(step);
     order_.each([&](unsigned t) { threads_[t].put_sums(area); });
     order_.each([&](unsigned t) { write_row_sums(launch_, task, threads_[t].row(), area); });
     typename Thread::Totals totals{};
@@ -78,12 +78,12 @@ class Warp {
   std::uint64_t next;
 
  private:
-  bool any_more(std::uint64_t step) const {
+  bool any_more(std::uint32_t step) const {
     return std::any_of(threads_.begin(), threads_.end(),
                        [&](const Thread& thread) { return thread.more(step); });
   }
 
-  void run_step(std::uint64_t step) {
+  void run_step(std::uint32_t step) {
     char* area = area_.bytes;
     unsigned found[kWarp];
     order_.each([&](unsigned t) { threads_[t].place(area, step); });
@@ -157,11 +157,7 @@ void simulate_tile(const CastPlan& plan, std::uint64_t tile, std::vector<CastThr
   for (unsigned first = 0; first < kCastThreads; first += kWarp) {
     float most = 0.0F;
     for (unsigned i = first; i < first + kWarp; ++i) {
-      const std::uint64_t unit = (tile - t.first_tile) * kTileUnits + i;
-      for (unsigned k = 0; k < kUnitsInFlight; ++k) {
-        const std::uint64_t u = unit + k * kCastThreads;
-        threads[i].finish(t, u, CastThread<R>::fetch(t, u));
-      }
+      threads[i].tile(t, (tile - t.first_tile) * kTileUnits, i);
       most = std::max(most, threads[i].relative());
     }
     for (unsigned i = first; i < first + kWarp; ++i) threads[i].follow(most);

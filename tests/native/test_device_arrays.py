@@ -123,6 +123,19 @@ def test_an_array_that_refuses_says_why() -> None:
         open_device_array("x", Unwilling(X))
 
 
+class UnwillingTensor(Unwilling):
+    """As a tensor of torch, which refuses by both protocols, each with its own error."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        raise RuntimeError("use var.detach()")
+
+
+def test_an_array_that_refuses_by_both_protocols_says_why() -> None:
+    with pytest.raises(ComparisonError, match=r"use var\.detach\(\); pass a plain, detached"):
+        open_device_array("x", UnwillingTensor(X))
+
+
 class Nameless(FakeDlpack):
     """As an array of a type that its library does not export by DLPack."""
 

@@ -180,7 +180,7 @@ def test_samples_that_fail_most_run_first() -> None:
     )
     outcome = search(problem(64, samples=4), evaluator)
     assert outcome.required == {9, 50}
-    last = [row for row in outcome.trials if row.phase == "grow" and not row.passed]
+    last = [row for row in outcome.trials if row.phase == "minimise" and not row.passed]
     assert last
     assert all(row.runs == 1 for row in last)
 

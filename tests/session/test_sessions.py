@@ -35,6 +35,7 @@ from halve.session.runtime import can_lend, lend, load, run, run_bound, upload
 from halve.session.samples import Sample
 from halve.session.sessions import SessionEvaluator, SessionSettings, device_memory
 from halve.types import DType
+from onnx_text import parse
 
 N = 256
 WEIGHTS = np.random.default_rng(0).standard_normal((N, N)).astype(np.float32)
@@ -219,6 +220,16 @@ def test_each_weight_is_uploaded_once_a_device(folder: Path, device: Device) -> 
     values = {id(value) for call in device.loads for value in call["shared"].values()}
     assert len(values) == 2
     used.close()
+
+
+def test_an_evaluator_that_is_closed_holds_no_values(folder: Path, device: Device) -> None:
+    used = evaluator(folder, provider=CUDA_PROVIDER)
+    assert used.run(NONE, 0).passed
+    values = [weakref.ref(value) for value in device.loads[0]["shared"].values()]
+    device.loads.clear()
+    assert [value() is None for value in values] == [False]
+    used.close()
+    assert [value() is None for value in values] == [True]
 
 
 def test_the_cpu_provider_maps_the_file(folder: Path, device: Device) -> None:
@@ -421,6 +432,31 @@ def test_outputs_are_judged_where_they_lie(folder: Path, judging_there: list[str
         assert [o.comparison for o in here.outputs] == [o.comparison for o in there.outputs]
         np.testing.assert_allclose(here.energy, there.energy, rtol=1e-9)
     assert trials[1][3].failure == "there is no output 'z'"
+
+
+def test_a_scalar_is_judged_where_it_lies(judging_there: list[str]) -> None:
+    text = "g (float[2] x) => (float y) { y = ReduceSum <keepdims = 0> (x) }"
+    proto = parse(text).SerializeToString()
+    samples, references = [Sample(0, {"x": X[0, :2]})], [{"y": np.sum(X[0, :2])}]
+    settings = SessionSettings(provider=CUDA_PROVIDER)
+    used = SessionEvaluator(lambda _: proto, samples, references, Tolerances(), settings)
+    trial = used.run(NONE, 0)
+    assert trial.passed
+    assert trial.failure == ""
+    assert judging_there == ["y"]
+
+
+def test_a_model_with_texts_is_judged_by_the_processor(judging_there: list[str]) -> None:
+    text = "g (float[2] x, string[2] t) => (float[2] y, string[2] u) { y = Sin(x) u = Identity(t) }"
+    proto = parse(text).SerializeToString()
+    feeds = {"x": X[0, :2], "t": np.array(["a", "b"], object)}
+    references = [{"y": np.sin(X[0, :2]), "u": feeds["t"]}]
+    settings = SessionSettings(provider=CUDA_PROVIDER)
+    used = SessionEvaluator(lambda _: proto, [Sample(0, feeds)], references, Tolerances(), settings)
+    trial = used.run(NONE, 0)
+    assert trial.failure == ""
+    assert trial.passed
+    assert judging_there == []
 
 
 def test_a_comparison_without_memory_is_a_failed_trial(

@@ -87,8 +87,8 @@ struct Float16 {
   using Bits = uint16_t;
   static HALVE_INLINE double of(Bits half) {
 #if defined(__CUDA_ARCH__)
-    float value;  // the same value; a NaN is a NaN
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+    double value;  // the same value; a NaN is a NaN
+    asm("cvt.f64.f16 %0, %1;" : "=d"(value) : "h"(half));
     return value;
 #else
     const uint64_t bits = half;

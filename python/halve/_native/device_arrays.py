@@ -133,7 +133,10 @@ def _export(name: str, value: Any, stream: int) -> object:  # noqa: ANN401 - any
 
 
 def _open_interface(name: str, value: Any) -> DeviceArray:  # noqa: ANN401 - any library's array
-    described = value.__cuda_array_interface__
+    try:
+        described = value.__cuda_array_interface__
+    except (AttributeError, RuntimeError) as error:
+        raise _unreadable(name, value, error) from error
     pointer, read_only = described["data"]
     shape = tuple(int(size) for size in described["shape"])
     dtype = _interface_type(name, str(described["typestr"]), getattr(value, "dtype", None))

@@ -11,6 +11,10 @@ from halve.search.ledger import Ledger
 
 __all__ = ["Cluster", "Energies"]
 
+HARMLESS = 0.1
+"""Clusters with this share of what is allowed, together, are converted first, however cheap: they
+leave room for the others, and what is tried after them is tried on nearly the final set."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -44,6 +48,7 @@ class Energies:
         self.ledger = ledger
         self.of_unit = [0.0] * ledger.count
         self.alone: dict[int, float] = {}
+        self.harmless: set[int] = set()
         hints = ledger.problem.hints
         self._risk = [hints.get(unit, 0.0) for unit in range(ledger.count)]
 
@@ -58,12 +63,21 @@ class Energies:
 
     def adopt(self, clusters: Sequence[Cluster]) -> None:
         """Take the energies of clusters as those of their units."""
+        self._find_harmless(clusters)
         for cluster in clusters:
             for unit in cluster.units:
                 cost = max(self.ledger.costs[unit], 1e-300)
                 self.of_unit[unit] = min(cluster.density * cost, 1e300)
             if len(cluster.units) == 1 and not math.isnan(cluster.energy):
                 self.alone[cluster.units[0]] = cluster.energy
+
+    def _find_harmless(self, clusters: Sequence[Cluster]) -> None:
+        energy, self.harmless = 0.0, set[int]()
+        for cluster in sorted(clusters, key=lambda c: (c.energy, c.units)):
+            energy += cluster.energy
+            if not energy <= HARMLESS * self.ledger.limit:
+                break
+            self.harmless.update(cluster.units)
 
     def exclude(self, units: Sequence[int], *, measured: bool) -> None:
         """These make the result infinite: last in every order."""
@@ -82,7 +96,9 @@ class Energies:
             return sorted(units, key=lambda u: (self.of_unit[u], self._risk[u], u))
         if by == "graph":
             return sorted(units, key=lambda u: (self.of_unit[u] == math.inf, self._risk[u], u))
-        return sorted(units, key=lambda u: (self.density(u), self._risk[u], u))
+        return sorted(
+            units, key=lambda u: (u not in self.harmless, self.density(u), self._risk[u], u)
+        )
 
     def remaining(self, kept: int, base: int) -> list[int]:
         """Kept units, those that should fit alone on top of `base` first."""
@@ -110,12 +126,15 @@ class Energies:
         return unit in self.alone or self.of_unit[unit] == math.inf
 
     def may_fit(self, unit: int) -> bool:
-        """Whether a unit may pass as the only one in 16 bits: not where it was seen to fail, or has
-        more energy than is allowed.
+        """Whether a unit may pass as the only one in 16 bits: not where it fails, or has more
+        energy than is allowed.
         """
-        samples = self.ledger.problem.searched
-        seen = self.ledger.known(self.ledger.every & ~(1 << unit), samples)
-        return seen is not False and self.of_unit[unit] <= self.ledger.limit
+        return self.of_unit[unit] <= self.ledger.limit and not self.fails(unit)
+
+    def fails(self, unit: int) -> bool:
+        """Whether a unit was seen to fail as the only one in 16 bits, or to make all infinite."""
+        alone, samples = self.ledger.every & ~(1 << unit), self.ledger.problem.searched
+        return self.alone.get(unit) == math.inf or self.ledger.known(alone, samples) is False
 
     def fitting(self, base: int, units: Sequence[int]) -> int:
         """How many of the units, from the first on, should fit on top of a 16-bit set."""

@@ -39,15 +39,18 @@ class Grower:
     ) -> Steps[int]:
         """Go through `order` once, adding to `base` what passes; returns the 16-bit set.
 
-        It ends early where the units that failed cost as much as the cheapest set that passed.
+        Units that were seen to fail alone are left out: `minimise` tries them on the final set. It
+        ends early where the units that failed cost as much as the cheapest set that passed.
         With `first_failure` it ends at the first unit that fails. With `searching`, all of
         `order` on top of `base` is known to fail, whatever the energies say.
 
         A failing group is narrowed from its front: a first half that passes is added, and the
         second is then known to fail on top of it, so it is not judged as a whole.
         """
+        doomed = () if searching else {unit for unit in order if self.energies.fails(unit)}
+        kept = math.fsum(self.ledger.costs[unit] for unit in sorted(doomed))
+        order = [unit for unit in order if unit not in doomed]
         sweep = _Sweep(tuple(order), bound=len(order) if searching else 0)
-        kept = 0.0
         while sweep.place < len(order):
             if sweep.bound == sweep.place + 1:  # all that is left of a failing group: it stays
                 kept += self.ledger.costs[sweep.keep_one()]

@@ -105,7 +105,7 @@ class Refiner:
     def run(self) -> Steps[None]:
         """Split until little is to be gained, or energies turn out not to add up."""
         while self._splits < self._most() and not self.interacting:
-            chosen = self._worthwhile(self.ledger.problem.parameters.refine_until)
+            chosen = self._worthwhile()
             if chosen is None:
                 break
             self._show(chosen)
@@ -153,8 +153,8 @@ class Refiner:
         self.clusters.append(self.energies.cluster(units, left))
         return True
 
-    def _worthwhile(self, until: float) -> Cluster | None:
-        """The cluster whose split should save most; None where no more than `until` is left.
+    def _worthwhile(self) -> Cluster | None:
+        """The cluster whose split should save most; None where no more than a share is left.
 
         By the fractional knapsack: at the price of energy that the last cluster to fit sets,
         a cluster is worth at most its cost, and at most its energy at that price. All together
@@ -170,6 +170,7 @@ class Refiner:
             if gain > most:
                 best, most = cluster, gain
         total = min(total, kept - self._doomed())
+        until = self.ledger.problem.parameters.refine_until
         return best if kept and total > until * kept else None
 
     def _doomed(self) -> float:
@@ -197,19 +198,24 @@ class Refiner:
         )
         if energy > DOMINANT * parent.energy and INEXACT * parent.energy > self.ledger.limit:
             second = replace(second, energy=math.nan)
-        elif energy > COVERING * parent.energy and self._matters(parent.energy):
-            rest = yield from self._measure(second, second.energy, parent.row)
-            second = replace(second, energy=rest)
         elif second.energy > DOMINANT * parent.energy:
             second = replace(second, inherited=parent.inherited + 1)
         self.clusters.remove(parent)
         self.clusters += [replace(first, energy=energy, row=row), second]
+        if self._is_covered(second, parent):
+            rest = yield from self._measure(second, second.energy, parent.row)
+            self.clusters[-1] = replace(second, energy=rest)
         self._splits += 1
         self.interacting = energy > 2 * parent.energy
 
-    def _matters(self, energy: float) -> bool:
-        """Whether what another half with so much energy hides could change what fits."""
-        return (1 - COVERING) * energy > MATTERS * self.ledger.limit
+    def _is_covered(self, second: Cluster, parent: Cluster) -> bool:
+        """Whether a half may have far more than its sibling leaves it, and that could change what
+        fits.
+        """
+        if math.isnan(second.energy) or second.energy >= (1 - COVERING) * parent.energy:
+            return False
+        matters = (1 - COVERING) * parent.energy > MATTERS * self.ledger.limit
+        return matters and self._worthwhile() is not None
 
     def _confirm(self, cluster: Cluster) -> Steps[None]:
         """Measure a cluster that only ever inherited its energy: pairs fail only together."""

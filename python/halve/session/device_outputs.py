@@ -46,6 +46,11 @@ class DeviceJudge:
         self._lock = threading.Lock()
         self._values: dict[tuple[int, str, int], Any] = {}
 
+    def clear(self) -> None:
+        """Let go of what was uploaded; what is asked for again is uploaded again."""
+        with self._lock:
+            self._values.clear()
+
     def staying(self, session: Session, sample: int) -> list[str]:
         """The outputs that are judged on the device: floats with a reference that float32 holds.
 
@@ -94,6 +99,7 @@ class DeviceJudge:
         key = (sample, name, device)
         with self._lock:
             if key not in self._values:
-                array = np.ascontiguousarray(self._references[sample][name], np.float32)
+                # ascontiguousarray would turn a scalar into one dimension.
+                array = np.require(self._references[sample][name], np.float32, "C")
                 self._values[key] = self._upload(array, device)
             return self._values[key]

@@ -54,6 +54,11 @@ class DeviceWeights:
         self._lock = threading.Lock()
         self._values: dict[_Key, Any] = {}
 
+    def clear(self) -> None:
+        """Let go of the values; sessions that use some keep those."""
+        with self._lock:
+            self._values.clear()
+
     def values(self, model: bytes, device: int) -> dict[str, Any]:
         """By name, the initializers of the main graph that lie beside the model.
 

@@ -22,6 +22,7 @@ from halve._native.twin import operators_library
 from halve.errors import BackendUnavailableError, OptionError, SessionError
 from halve.session.feeds import Port, check_feeds, is_bfloat16
 from halve.session.installed import one_line, runtime_errors, runtime_module, takes_data_folder
+from halve.session.provider_libraries import load_provider_libraries
 from halve.session.providers import CPU_PROVIDER, memory_of, provider_rows
 from halve.session.runs import Run
 from halve.types import DType
@@ -68,6 +69,10 @@ _ARENA_SETTINGS = {
 }
 _ARENA: list[Any] = []
 _ARENA_LOCK = threading.Lock()
+_LIBRARIES_HINT = (
+    "; its own libraries, the driver, CUDA or cuDNN cannot be loaded: install them, or name their"
+    " folders in LD_LIBRARY_PATH; ONNX Runtime's words are on stderr"
+)
 _FATAL_ONLY = 4  # ONNX Runtime's log level; what it would print is in the exception as well
 
 
@@ -129,6 +134,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
     """
     ort = runtime_module()
     check_provider(provider)
+    load_provider_libraries(ort, provider)
     label = where or (str(model) if isinstance(model, Path | str) else "model in memory")
     data_folder = external_data_folder if takes_data_folder(ort) else None
     options = _session_options(ort, optimise, threads, data_folder)
@@ -160,6 +166,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
                 providers=provider_rows(
                     provider, provider_options or {}, ort.get_available_providers()
                 ),
+                enable_fallback=0,  # it would print, and go on where nobody asked it to
             )
     except runtime_errors(ort) as error:
         raise SessionError(
@@ -167,7 +174,7 @@ def load(  # noqa: PLR0913 - keywords, all with defaults
             f"{one_line(error)}; check the file with onnx.checker.check_model"
         ) from error
     # A provider whose libraries are missing is dropped by ONNX Runtime without an error.
-    _check_available(provider, inner.get_providers())
+    _check_available(provider, inner.get_providers(), _LIBRARIES_HINT)
     return _opened(inner, label, provider, tuple((shared or {}).values()))
 
 
@@ -306,6 +313,7 @@ def upload(array: NDArray[Any], provider: str, device: int) -> Any:
         SessionError: there is no room, or no CUDA module for bfloat16.
     """
     ort = runtime_module()
+    load_provider_libraries(ort, provider)
     errors: tuple[type[Exception], ...] = (BackendUnavailableError, *runtime_errors(ort))
     try:
         if array.dtype == ml_dtypes.bfloat16:
@@ -351,6 +359,7 @@ def lend(value: Any) -> Any:
 def can_lend(dtype: DType, provider: str = CPU_PROVIDER, device: int = 0) -> bool:
     """Whether `lend` makes values of a type where a provider computes: tried on one element."""
     ort = runtime_module()
+    load_provider_libraries(ort, provider)
     place = memory_of(provider)
     errors: tuple[type[Exception], ...] = (SessionError, *runtime_errors(ort))
     try:
@@ -371,11 +380,11 @@ def check_provider(provider: str) -> None:
     _check_available(provider, runtime_module().get_available_providers())
 
 
-def _check_available(provider: str, available: Iterable[str]) -> None:
+def _check_available(provider: str, available: Iterable[str], hint: str = "") -> None:
     names = list(available)
     if provider not in names:
         raise BackendUnavailableError(
-            f"ONNX Runtime has no usable {provider} here; available: {', '.join(names)}"
+            f"ONNX Runtime has no usable {provider} here; available: {', '.join(names)}{hint}"
         )
 
 

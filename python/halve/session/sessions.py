@@ -131,11 +131,14 @@ class SessionEvaluator:
         return self._references[sample]
 
     def close(self) -> None:
-        """End the runs in progress and free the sessions."""
+        """End the runs in progress, and free the sessions and what is in the devices' memory."""
         with self._lock:
             self._closed = True
             self._sessions.clear()
         self._runs.end()
+        for held in (self._weights, self._judge):
+            if held is not None:
+                held.clear()
 
     def _make_weights(self) -> DeviceWeights | None:
         settings = self._settings
@@ -180,7 +183,7 @@ class SessionEvaluator:
     def _run_on(self, device: int, fp32: UnitSet, sample: int) -> Trial:
         session = self._session(fp32, device)
         inputs = self._samples[sample].inputs
-        if self._judge is not None and not _missing(session, self._references[sample]):
+        if self._judge is not None and _is_bindable(session, self._references[sample]):
             with self._running_one(device) as handle:
                 stay = self._judge.staying(session, sample)
                 values = run_bound(session, inputs, stay, device=device, handle=handle)
@@ -283,5 +286,10 @@ class SessionEvaluator:
             self._runs.finish(handle)
 
 
-def _missing(session: Session, reference: Outputs) -> bool:
-    return not reference.keys() <= {port.name for port in session.outputs}
+def _is_bindable(session: Session, reference: Outputs) -> bool:
+    """Whether there are all outputs that are compared, and no texts, sequences or maps, which
+    cannot be bound.
+    """
+    kinds = {port.type for port in (*session.inputs, *session.outputs)}
+    plain = all(kind.startswith("tensor(") and kind != "tensor(string)" for kind in kinds)
+    return plain and reference.keys() <= {port.name for port in session.outputs}
