@@ -33,7 +33,7 @@ __all__ = ["auto_convert_mixed_precision", "auto_convert_mixed_precision_model_p
 
 _Feed = Mapping[str, NDArray[Any]]
 _Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
-_Provider = str | tuple[str, Mapping[str, str]]
+_Provider = str | tuple[str, Mapping[str, object]]
 _Providers = str | Sequence[_Provider]
 _CPU = "CPUExecutionProvider"
 # (rtol, atol) for what is not given: numpy.allclose's, and those of the original for files.
@@ -128,7 +128,10 @@ def _first(provider: _Providers | None) -> tuple[str, Mapping[str, str]]:
     if not provider:
         return _CPU, {}
     given = provider if isinstance(provider, str) else provider[0]
-    return (given, {}) if isinstance(given, str) else given
+    if isinstance(given, str):
+        return given, {}
+    name, options = given
+    return name, {key: str(value) for key, value in options.items()}  # as ONNX Runtime takes them
 
 
 def _options(  # noqa: PLR0913 - one a keyword of the faces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,15 @@ def test_inputs_that_a_search_does_not_feed() -> None:
     assert halve.search(model, {"x": X[:2]}).verdict.passed
     with pytest.raises(SampleError, match="sample 1: input 'k' has a default"):
         halve.search(model, [{"x": X[:2]}, {"x": X[:2], "k": X[:2]}])
+
+
+def test_nothing_is_proved_without_samples(tmp_path: Path) -> None:
+    model = parse("g (float[64] x) => (float[64] y) { y = Exp(x) }")
+    halve.search(model, {"x": X}, options=SearchOptions(workspace=tmp_path))
+    with pytest.raises(SampleError, match="no samples were given"):
+        halve.verify_plan(model, tmp_path / "plan.json", [])
+    with pytest.raises(SampleError, match="no samples were given"):
+        halve.search(model, [])
 
 
 def test_golden_outputs_of_another_shape_order_or_class() -> None:

@@ -110,9 +110,9 @@ def test_a_cosine_replaces_the_tolerances() -> None:
 
 @pytest.mark.parametrize("fields", [{"cos_sim": 1}, {"norm_rel": 0}, {"cos_sim": 1, "norm_rel": 0}])
 def test_equal_values_pass_whatever_is_asked(fields: dict[str, float]) -> None:
-    """Where rounding makes a cosine less than 1, and where the norms are infinite."""
-    a, _ = pair(0.0, 7)
-    for same in (a, np.array([1, np.inf], np.float32), np.zeros(3, np.float32)):
+    """Where rounding makes a cosine less than 1, too."""
+    a = np.sqrt(np.arange(1, 8, dtype=np.float32)) * np.float32(0.1)
+    for same in (a, a[:2], np.zeros(3, np.float32)):
         assert judge(same, same.copy(), **fields).passed
     for unlike in (a + np.float32(1e-3), np.full(7, np.nan, np.float32)):
         assert not judge(unlike, a, **fields).passed

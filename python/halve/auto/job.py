@@ -11,7 +11,6 @@ from onnx import ModelProto
 
 from halve.auto.suitable import check_inputs
 from halve.auto.workspace import Workspace
-from halve.errors import SampleError
 from halve.options import OPSETS, ConvertOptions
 from halve.plan import Analysis, analyse, load_target, make_plan, match_plan
 from halve.plan.schemas import normal_domain
@@ -172,13 +171,7 @@ def at_own_opset(options: ConvertOptions, proto: ModelProto) -> ConvertOptions:
 
 
 def split_samples(samples: Sequence[Sample], holdout: int) -> frozenset[int]:
-    """The positions that are held out: every `holdout`-th of at least as many samples.
-
-    Raises:
-        SampleError: there are no samples.
-    """
-    if not samples:
-        raise SampleError("no samples were given; allowed: one or more")
+    """The positions that are held out: every `holdout`-th of at least as many samples."""
     return frozenset(range(holdout - 1, len(samples), holdout)) if holdout else frozenset()
 
 

@@ -31,12 +31,14 @@ _DRAWING = {
 
 
 def check_inputs(model: ModelProto, samples: Sequence[Sample]) -> None:
-    """See that the model takes tensors, and that no sample replaces a weight.
+    """See that there are samples, the model takes tensors, and no sample replaces a weight.
 
     Raises:
         UnsupportedModelError: an input is a sequence, an optional or a map.
-        SampleError: a sample gives an input that has a default.
+        SampleError: there is no sample, or one gives an input that has a default.
     """
+    if not samples:
+        raise SampleError("no samples were given; allowed: one or more")
     weights = {text(tensor.name) for tensor in model.graph.initializer}
     for port in model.graph.input:
         kind = port.type.WhichOneof("value")

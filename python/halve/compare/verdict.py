@@ -158,7 +158,8 @@ def _verdict(
     ratios: Callable[[], tuple[float, float]],
 ) -> OutputTrial:
     """`ratios` gives the largest share of the tolerance, and the sum of _energy_of."""
-    if found.max_abs_error == 0:  # also where rounding keeps a cosine from being 1
+    # Also where rounding keeps a cosine from being 1; of infinities it says nothing.
+    if found.max_abs_error == 0 and math.isfinite(found.sum_bb):
         return OutputTrial(name, True, 0.0, 0.0, found)
     if _counts(tolerance, found.elements):
         error, energy = _counted_error(found, tolerance), _energy(found, tolerance)
