@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import ModelProto, numpy_helper
+from onnx import numpy_helper
 
 import halve
+from auto_search import KEPT, TIGHT, find, normal
 from halve import ConvertOptions, OutputTolerance, Sample, SearchOptions, Tolerances
 from halve.auto import job
 from halve.auto.candidate import Judge, judge_settings
@@ -20,7 +21,6 @@ from halve.auto.evaluators import make_evaluator
 from halve.auto.job import prepare
 from halve.auto.workspace import open_workspace
 from halve.errors import (
-    OptionError,
     OutputError,
     SampleError,
     SessionError,
@@ -33,20 +33,6 @@ from halve.session.weight_store import WeightStore
 from halve.session.written import open_written, reference_outputs
 from onnx_text import parse
 from worked_example import WORKED, worked_example
-
-TIGHT = Tolerances(OutputTolerance(1e-2, 1e-3))
-KEPT = ConvertOptions(keep_io_types=True, target="any")
-GENERATOR = np.random.default_rng(3)
-
-
-def normal(*shape: int, scale: float = 1.0) -> NDArray[np.float32]:
-    return (GENERATOR.standard_normal(shape) * scale).astype(np.float32)
-
-
-def find(model: ModelProto, *feeds: dict[str, NDArray[Any]], **fields: Any) -> SearchResult:
-    fields.setdefault("convert", KEPT)
-    fields.setdefault("tolerances", TIGHT)
-    return halve.search(model, list(feeds), options=SearchOptions(**fields))
 
 
 def kept_types(result: SearchResult) -> list[str]:
@@ -373,19 +359,6 @@ def test_a_run_that_breaks_in_mid_search_is_told(
     assert len(again.required) == 2
 
 
-def raising(reference: list[Any], mixed: list[Any]) -> bool:
-    raise KeyError("no such thing")
-
-
-@pytest.mark.parametrize(
-    ("validate", "words"),
-    [(raising, "raised KeyError"), (lambda a, b: 1, "returned int"), (lambda a, b: None, "None")],
-)
-def test_a_validate_function_that_misbehaves(validate: Any, words: str) -> None:
-    with pytest.raises(OptionError, match=words):
-        find(worked_example(), {"x": normal(1, 16)}, validate=validate)
-
-
 def test_the_float32_share_counts_what_nothing_was_tried_about() -> None:
     feed = {"x": normal(1, 16)}
     found = find(worked_example(), feed)
@@ -394,51 +367,6 @@ def test_the_float32_share_counts_what_nothing_was_tried_about() -> None:
     assert find(worked_example(), feed, convert=given).fp32_flop_share == found.fp32_flop_share
     blocked = replace(KEPT, op_block=(".*",))
     assert find(worked_example(), feed, convert=blocked).fp32_flop_share == 1
-
-
-def test_a_validate_function_decides_alone() -> None:
-    asked = []
-
-    def close(reference: list[NDArray[Any]], mixed: list[NDArray[Any]]) -> bool:
-        asked.append(len(mixed))
-        return bool(np.allclose(reference[0], mixed[0], atol=1e-2))
-
-    result = find(worked_example(), {"x": normal(1, 16)}, validate=close, validate_only=True)
-    assert len(result.required) == 2
-    assert set(asked) == {1}
-    assert not result.verdict.by_tolerance
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_a_validate_function_is_shown_what_the_mixed_model_gives(dtype: str) -> None:
-    """In trials as in the verdict; and it may do with its arguments what it likes."""
-    shown: list[tuple[str, str]] = []
-
-    def scaled(reference: list[NDArray[Any]], mixed: list[NDArray[Any]]) -> bool:
-        shown.append((reference[0].dtype.name, mixed[0].dtype.name))
-        reference[0] *= 3
-        mixed[0] *= 3
-        return bool(np.allclose(reference[0], mixed[0].astype(np.float32), 5e-2, 5e-2))
-
-    convert = ConvertOptions(dtype=dtype, keep_io_types=("x",))
-    result = find(
-        worked_example(), {"x": normal(1, 16)}, validate=scaled, validate_only=True, convert=convert
-    )
-    assert result.verdict.passed
-    assert set(shown) == {("float32", dtype)}
-
-
-def test_what_a_validate_function_accepts_passes_whatever_the_error() -> None:
-    always = {"validate": lambda a, b: True, "validate_only": True}
-    result = find(worked_example(), {"x": normal(1, 16)}, **always)
-    (row,) = result.verdict.samples
-    assert [output.passed for output in row.outputs] == [True]
-    assert row.outputs[0].error > 1
-
-
-def test_a_validate_that_never_agrees_finds_nothing() -> None:
-    with pytest.raises(VerdictError):
-        find(worked_example(), {"x": normal(1, 16)}, validate=lambda a, b: False)
 
 
 def test_no_time_at_all_gives_a_verified_set() -> None:

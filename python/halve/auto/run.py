@@ -245,7 +245,7 @@ def _searched(
         started = time.monotonic()
         job = prepare(source, samples, options, workspace, beginning.begin)
         options = job.options
-        check_repeats(source, job.plan, samples, options)
+        check_repeats(source, job.analysis, samples, options)
         diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
         problem = _problem(job, diagnosis)
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)

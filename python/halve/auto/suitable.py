@@ -10,24 +10,25 @@ from onnx import ModelProto
 from halve.auto.candidate import judge_settings
 from halve.compare.verdict import compare_outputs
 from halve.errors import SampleError, UnsupportedModelError, VerdictError
+from halve.plan import Analysis
+from halve.plan.analysis import NodeInfo
 from halve.search_options import SearchOptions
 from halve.session.samples import Sample
 from halve.session.written import open_source, run_sample
 from halve.source import text
-from halve.types import Plan
 
 __all__ = ["check_inputs", "check_repeats"]
 
-# Operators that may draw numbers; Dropout does in training mode.
+# Operators that draw numbers; Dropout does where it is told by its third operand that it trains.
 _DRAWING = {
     "Bernoulli",
-    "Dropout",
     "Multinomial",
     "RandomNormal",
     "RandomNormalLike",
     "RandomUniform",
     "RandomUniformLike",
 }
+_TRAINING = 2
 
 
 def check_inputs(model: ModelProto, samples: Sequence[Sample]) -> None:
@@ -58,14 +59,17 @@ def check_inputs(model: ModelProto, samples: Sequence[Sample]) -> None:
 
 
 def check_repeats(
-    source: Path | ModelProto, plan: Plan, samples: Sequence[Sample], options: SearchOptions
+    source: Path | ModelProto,
+    analysis: Analysis,
+    samples: Sequence[Sample],
+    options: SearchOptions,
 ) -> None:
     """See that a model which may draw numbers gives the first sample's outputs twice.
 
     Raises:
         VerdictError: it does not, within the tolerance.
     """
-    drawing = sorted({node.type for node in plan.nodes} & _DRAWING)
+    drawing = sorted({node.op_type for node in analysis.nodes if _may_draw(node)})
     if not drawing or options.validate_only:
         return
     settings, sample = judge_settings(options), samples[0]
@@ -82,3 +86,9 @@ def check_repeats(
                 " allowed: a model that gives the same outputs for the same inputs; take what it"
                 " draws as an input, and export for inference"
             )
+
+
+def _may_draw(node: NodeInfo) -> bool:
+    if node.op_type == "Dropout":
+        return len(node.inputs) > _TRAINING and node.inputs[_TRAINING] is not None
+    return node.op_type in _DRAWING

@@ -174,9 +174,9 @@ class Refiner:
         return best if kept and total > until * kept else None
 
     def _doomed(self) -> float:
-        """The cost of the units that are known to fail as the only ones in 16 bits."""
+        """The cost of the units that were seen to fail as the only ones in 16 bits."""
         single = (c for c in self.clusters if len(c.units) == 1)
-        return math.fsum(c.cost for c in single if not self.energies.may_fit(c.units[0]))
+        return math.fsum(c.cost for c in single if self.energies.fails(c.units[0]))
 
     def _knapsack(self) -> tuple[float, float]:
         """The cost kept in float32, and the density at which clusters stop fitting."""

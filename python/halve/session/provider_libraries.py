@@ -2,6 +2,8 @@
 
 ONNX Runtime's providers name the libraries that they need and no folder: the system's loader finds
 a toolkit's, and none of a package. Those that are loaded beforehand are found by their names.
+`onnxruntime.preload_dlls` looks beside its own package alone, prints what it misses, and is not
+there in ONNX Runtime 1.20.
 """
 
 from __future__ import annotations
