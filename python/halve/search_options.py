@@ -42,7 +42,8 @@ class SearchOptions:
     validate_only: bool = False
     """Whether `validate` replaces the tolerances."""
     margin: float = 0.8
-    """The share of the tolerance that the search works within; the final verdict has all of it."""
+    """The share of the tolerance that the search works within, as room for samples that it does not
+    see. Those held out, and the final verdict, have all of the tolerance."""
     holdout: int = 4
     """Every n-th sample is held out from the search, with four samples or more; 0: none; 1 is
     refused: it would leave nothing to search with."""

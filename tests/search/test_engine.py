@@ -157,6 +157,19 @@ def test_a_dear_unit_is_exchanged_for_a_cheaper_one() -> None:
     assert search(problem(60, costs), evaluator).fp32 == {10}
 
 
+def test_one_unit_is_found_where_all_in_16_bits_nearly_passes() -> None:
+    count, one, loud = 40, 33, range(10, 15)
+
+    def energy(halves: UnitSet, _: int) -> float:
+        """What the unit adds shows beside nearly all others only: energies do not tell."""
+        alone = math.fsum(0.05 if u in loud else 0.04 if u == one else 0.01 for u in halves)
+        beside = 0.6 if one in halves and len(halves) > 35 else 0.0
+        return LIMIT * (alone + beside)
+
+    outcome = search(problem(count), Simulated(count, energy))
+    assert outcome.fp32 == {one}
+
+
 def test_bisection_counts_and_does_not_minimise() -> None:
     evaluator = hard(3, "infinite")
     outcome = search(problem(300, strategy="bisection"), evaluator)

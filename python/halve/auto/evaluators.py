@@ -49,7 +49,7 @@ class _Given:
     units: tuple[Unit, ...]
     samples: tuple[Sample, ...]
     references: tuple[Outputs, ...]
-    tolerances: Tolerances
+    tolerances: tuple[Tolerances, ...]
 
 
 def evaluator_name(options: SearchOptions) -> str:
@@ -77,17 +77,17 @@ def _nothing() -> None:
 def make_evaluator(
     job: Job, judge: Judge, workspace: Workspace, take: Callable[[], LoadedProbe | None] = _nothing
 ) -> Evaluator:
-    """The evaluator of a job, within the margin of its tolerances; `take` gives a probe of the job
-    that was begun.
+    """The evaluator of a job; `take` gives a probe of the job that was begun.
+
+    Samples that are searched must pass within the margin of the tolerances, those held out within
+    the whole: the margin is room for samples that the search does not see.
 
     Raises:
         OptionError: see `evaluator_name`.
         SessionError: this runtime erases casts, or cannot load or run the model.
     """
     options = job.options
-    tolerances = options.tolerances.tightened(options.margin)
-    within = Tolerances() if options.validate_only else tolerances
-    given = _Given(job.source, job.units, job.samples, judge.references, within)
+    given = _Given(job.source, job.units, job.samples, judge.references, _within(job))
     timeout_s = options.trial_timeout_s or max(_LEAST_S, _TIMES_A_RUN * judge.longest_s)
     if evaluator_name(options) == "probe":
         settings = _probe_settings(job, timeout_s)
@@ -110,6 +110,15 @@ def make_evaluator(
         timeout_s=_GRACE * timeout_s,
         memory_bytes=_child_memory(options.provider),
     )
+
+
+def _within(job: Job) -> tuple[Tolerances, ...]:
+    """What a trial of each sample must keep."""
+    options, count = job.options, len(job.samples)
+    if options.validate_only:
+        return (Tolerances(),) * count
+    tightened = options.tolerances.tightened(options.margin)
+    return tuple(options.tolerances if s in job.held_out else tightened for s in range(count))
 
 
 def _child_memory(provider: str) -> int | None:

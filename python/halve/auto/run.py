@@ -309,7 +309,7 @@ def _with_margin(job: Job, evaluator: OnDemand) -> tuple[Job, tuple[str, ...]]:
     every = frozenset(range(len(job.units)))
     with ThreadPoolExecutor(job.options.workers or os.cpu_count() or 1) as pool:
         trials = list(pool.map(partial(evaluator.run, every), range(len(job.samples))))
-    worst = max(trial.error for trial in trials)
+    worst = max(trial.error for trial in trials if trial.sample not in job.held_out)
     if job.options.validate_only or not 1 < worst <= 1 / margin:
         if job.options.validate is None:  # which may change what it is shown
             evaluator.learn(every, trials)

@@ -88,7 +88,8 @@ FLAGS = (
         "--margin",
         "margin",
         "X",
-        "share of the tolerance that the search works within (default 0.8)",
+        "share of the tolerance that the search works within (default 0.8); samples held out have"
+        " all of it",
         values.number("--margin"),
     ),
     Flag(

@@ -23,7 +23,11 @@ RUNNERS_UP = 16
 """So many sets that passed are tried on a held-out sample that refused the cheapest."""
 
 EXCHANGES = 0.5
-"""So many trials, as a share of those before, go into exchanging dear units for cheaper ones."""
+"""So many trials, as a share of those before, go into exchanging dear units for cheaper ones, and
+into single units."""
+
+NEARLY = 1.5
+"""Where all in 16 bits is at so many times the tolerance at most, one unit may be all it takes."""
 
 NEGLIGIBLE = 0.02
 """Kept units that have this share of the kept cost together are not worth another order."""
@@ -217,20 +221,37 @@ class Algorithm:
         if (yield from self._undecided(free & ~base)):
             for order in others:
                 yield from self._grown(grower, free, order, first_failure=True)
-            yield from self._exchanged()
+            most = len(self.ledger.rows) * (1 + EXCHANGES)
+            yield from self._exchanged(most)
+            yield from self._single(most)
         return self._cheapest()
 
-    def _exchanged(self) -> Steps[None]:
+    def _exchanged(self, most: float) -> Steps[None]:
         """Convert the dearest units of the cheapest set after all, each with as few cheaper ones in
-        float32 as make up for it, while that makes it cheaper.
+        float32 as make up for it, while that makes it cheaper and there are not `most` trials.
         """
-        tried, most = 0, len(self.ledger.rows) * (1 + EXCHANGES)
+        tried = 0
         while len(self.ledger.rows) < most:
             unit = self._dearest(self._cheapest() & ~tried)
             if unit is None:
                 return
             tried |= 1 << unit
             yield from self._widened(self._cheapest() & ~(1 << unit), without=1 << unit)
+
+    def _single(self, most: float) -> Steps[None]:
+        """Where all in 16 bits nearly passes, try single units in float32 that are cheaper than the
+        cheapest set, those with the most energy per cost first, until there are `most` trials.
+        """
+        ledger = self.ledger
+        row = ledger.row_of.get(ledger.given)
+        if row is None or ledger.rows[row].error > NEARLY:
+            return
+        for unit in reversed(self.energies.order(bits(ledger.every & ~ledger.given), "density")):
+            fp32 = ledger.given | 1 << unit
+            if len(ledger.rows) >= most:
+                return
+            if ledger.price(fp32) < self.verdict.best_price:
+                yield from self.verdict(fp32, Note(1 << unit, likely=False))
 
     def _dearest(self, kept: int) -> int | None:
         """The dearest of the units that should fit alone; None where it is hardly dear."""
