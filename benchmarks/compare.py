@@ -3,7 +3,7 @@
 One thread each, or --threads of the kernel and of reading; numpy's matrix library is held to one:
 its others would go on waiting in a loop for milliseconds, into the next measurement. Every ratio is
 within one run: the median over interleaved rounds of the ratio in a round. Rates count the bytes of
-the arrays, once.
+the arrays, once. Without the peers (--skip-peers) a run takes seconds.
 --processor-time leaves out the waiting for a processor that others use.
 
     python benchmarks/compare.py --json compare.json
@@ -43,11 +43,12 @@ Cases = dict[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class Rounds:
-    """How many, what time is, and the threads of the kernel and of reading."""
+    """How many, what time is, the threads of the kernel and of reading, and whether numpy runs."""
 
     count: int
     clock: Callable[[], float]
     threads: int
+    peers: bool
 
 
 def numpy_type(name: str) -> np.dtype[Any]:
@@ -115,8 +116,10 @@ def stats_cases(x: Array, threads: int) -> Cases:
 
 def row(name: str, nbytes: int, cases: Cases, rounds: Rounds) -> dict[str, Any]:
     """A line of a table."""
-    times: Times = interleave(cases, rounds.count, rounds.clock)
     peers = [case for case in cases if case not in ("halve", "read")]
+    if not rounds.peers:
+        cases, peers = {name: cases[name] for name in ("halve", "read")}, []
+    times: Times = interleave(cases, rounds.count, rounds.clock)
     return {
         "name": name,
         "gb_per_s": nbytes / median_s(times, "halve") / 1e9,
@@ -149,7 +152,8 @@ def stats_rows(elements: int, rounds: Rounds) -> list[dict[str, Any]]:
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     peers = list(rows[0]["times"])
     print(f"\n{title}\n")
-    print("| | GB/s | read GB/s | to read | times " + " | times ".join(peers) + " |")
+    columns = ["", "GB/s", "read GB/s", "to read", *(f"times {peer}" for peer in peers)]
+    print("| " + " | ".join(columns) + " |")
     print("|---" * (4 + len(peers)) + "|")
     for line in rows:
         cells = [f"{line[key]:.2f}" for key in ("gb_per_s", "read_gb_per_s", "to_read")]
@@ -171,12 +175,13 @@ def main() -> None:
     parser.add_argument("--elements", type=int, default=1 << 25)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="of the kernel and of reading")
+    parser.add_argument("--skip-peers", action="store_true", help="leave numpy out")
     parser.add_argument("--processor-time", action="store_true", help="on a busy machine")
     parser.add_argument("--json", type=Path, help="write the record here")
     arguments = parser.parse_args()
     hold_libraries_to_one_thread()
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    rounds = Rounds(arguments.rounds, clock, arguments.threads)
+    rounds = Rounds(arguments.rounds, clock, arguments.threads, not arguments.skip_peers)
     tables = {
         "comparison": compare_rows(arguments.elements, rounds),
         "statistics": stats_rows(arguments.elements, rounds),

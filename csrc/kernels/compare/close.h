@@ -44,23 +44,36 @@ HALVE_INLINE void add_close(const char* a, const char* b, VectorSums<V>& sums) {
   sums.ee = V::plus_product(sums.ee, error, error);
 }
 
-// Sixteen pairs of float32 into the sums; returns what has a sign where a pair is beyond a bound.
-template <class V>
-HALVE_INLINE typename V::F close_step(const char* a, const char* b, const CloseBounds<V>& bounds,
-                                      VectorSums<V>& sums) {
-  const auto y = V::load_float(Float32{}, b);
-  const auto less = V::minus_abs(V::sub(V::load_float(Float32{}, a), y));
-  add_close<V>(a, b, sums);
-  add_close<V>(a + 32, b + 32, sums);
-  return V::plus_product(less, bounds.max_rel, V::lesser_size(y, bounds.max_size));
+// Stages sixteen pairs; returns what has a sign where one is beyond a bound.
+template <class V, class A, class B>
+HALVE_INLINE typename V::F stage_close(const char* a, const char* b, float* stage_a, float* stage_b,
+                                       const CloseBounds<V>& bounds) {
+  const auto x = V::load_float(A{}, a);
+  const auto y = V::load_float(B{}, b);
+  V::store(stage_a, x);
+  V::store(stage_b, y);
+  return V::plus_product(V::minus_abs(V::sub(x, y)), bounds.max_rel,
+                         V::lesser_size(y, bounds.max_size));
+}
+
+// stage_stride of both types, at element i, with the bounds tested while the values are at hand.
+template <class V, class A, class B>
+HALVE_INLINE void stage_close_stride(const char* a, const char* b, uint64_t i, Stage& stage_a,
+                                     Stage& stage_b, const CloseBounds<V>& bounds,
+                                     typename V::F& beyond) {
+  static_assert(A::kBytes == 2 && B::kBytes == 2 && 2 * kStrideElements == kLineBytes);
+  const char *p = a + 2 * i, *q = b + 2 * i;
+  V::prefetch(p + kPrefetchBytes);
+  V::prefetch(q + kPrefetchBytes);
+  float *x = stage_a.values + i, *y = stage_b.values + i;
+  const auto first = stage_close<V, A, B>(p, q, x, y, bounds);
+  const auto second = stage_close<V, A, B>(p + 32, q + 32, x + 16, y + 16, bounds);
+  beyond = V::either(beyond, first, second);
 }
 
 template <class V>
-HALVE_INLINE void close_stride(const char* a, const char* b, const CloseBounds<V>& bounds,
-                               VectorSums<V>& sums, typename V::F& beyond) {
-  const auto first = close_step<V>(a, b, bounds, sums);
-  const auto second = close_step<V>(a + 64, b + 64, bounds, sums);
-  beyond = V::either(beyond, first, second);
+HALVE_INLINE void add_close_stride(const char* a, const char* b, VectorSums<V>& sums) {
+  for (int i = 0; i < 4; ++i) add_close<V>(a + 32 * i, b + 32 * i, sums);
 }
 
 // Takes a group into the sums if all its pairs are close; false, and nothing is changed, if not.
@@ -71,14 +84,12 @@ HALVE_INLINE bool take_close_group(const char* a, const char* b, Stage& stage_a,
   const char *x = staged<A>(a, stage_a), *y = staged<B>(b, stage_b);
   VectorSums<V> next = sums;
   auto beyond = V::setf(0.0F);
-  stage_stride<V, A>(a, 0, stage_a);
-  stage_stride<V, B>(b, 0, stage_b);
+  stage_close_stride<V, A, B>(a, b, 0, stage_a, stage_b, bounds, beyond);
   for (uint64_t i = 0; i < kLast; i += kStrideElements) {
-    stage_stride<V, A>(a, i + kStrideElements, stage_a);
-    stage_stride<V, B>(b, i + kStrideElements, stage_b);
-    close_stride<V>(x + 4 * i, y + 4 * i, bounds, next, beyond);
+    stage_close_stride<V, A, B>(a, b, i + kStrideElements, stage_a, stage_b, bounds, beyond);
+    add_close_stride<V>(x + 4 * i, y + 4 * i, next);
   }
-  close_stride<V>(x + 4 * kLast, y + 4 * kLast, bounds, next, beyond);
+  add_close_stride<V>(x + 4 * kLast, y + 4 * kLast, next);
   if (!V::all_finite(next.ee) | V::any_sign(beyond)) return false;
   sums = next;
   return true;
