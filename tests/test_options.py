@@ -38,6 +38,8 @@ def test_ids_of_numpy_are_ids() -> None:
     ("fields", "words"),
     [
         ({"holdout": 1}, "holdout is 1, which leaves nothing to search with; allowed: 0, 2 or"),
+        ({"threads_per_trial": 10**6}, "threads_per_trial is 1000000; allowed: .* 1 to 1024"),
+        ({"workers": 1025}, "workers is 1025; allowed: a whole number, 0 to 1024"),
         ({"holdout": "4"}, "holdout is '4'; allowed: a whole number, 0 or more"),
         ({"max_trials": 0}, "max_trials is 0; allowed: a whole number, 1 or more"),
         ({"margin": "0.8"}, "margin is '0.8'; allowed: above 0 and at most 1"),

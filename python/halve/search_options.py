@@ -19,6 +19,7 @@ __all__ = ["EVALUATORS", "SearchOptions", "Validate"]
 
 EVALUATORS = ("auto", "probe", "sessions")
 _CPU = "CPUExecutionProvider"
+_MOST_THREADS = 1024  # far more are never started, or take minutes to
 Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
 """(reference outputs, mixed outputs), both in graph order, the mixed ones in the types that the
 mixed model gives them -> whether the mixed ones will do."""
@@ -102,14 +103,15 @@ class SearchOptions:
             raise OptionError(f"margin is {self.margin!r}; allowed: above 0 and at most 1")
         if self.validate_only and self.validate is None:
             raise OptionError("validate_only needs validate; give a function or leave it out")
-        for name, value, low in (
-            ("holdout", self.holdout, 0),
-            ("workers", self.workers, 0),
-            ("threads_per_trial", self.threads_per_trial, 1),
-            ("max_trials", 1 if self.max_trials is None else self.max_trials, 1),
+        for name, value, low, high in (
+            ("holdout", self.holdout, 0, math.inf),
+            ("workers", self.workers, 0, _MOST_THREADS),
+            ("threads_per_trial", self.threads_per_trial, 1, _MOST_THREADS),
+            ("max_trials", 1 if self.max_trials is None else self.max_trials, 1, math.inf),
         ):
-            if not isinstance(value, Integral) or value < low:
-                raise OptionError(f"{name} is {value!r}; allowed: a whole number, {low} or more")
+            if not isinstance(value, Integral) or not low <= value <= high:
+                reach = f"{low} or more" if high == math.inf else f"{low} to {high}"
+                raise OptionError(f"{name} is {value!r}; allowed: a whole number, {reach}")
         for name, seconds in (
             ("time_budget_s", self.time_budget_s),
             ("trial_timeout_s", self.trial_timeout_s),

@@ -238,6 +238,16 @@ def test_a_report_that_cannot_be_is_refused_before_the_search(  # noqa: PLR0917 
     assert library.calls == []
 
 
+@pytest.mark.parametrize("name", ["r.json", "r.html"])
+def test_one_file_for_two_reports_is_refused_before_the_search(
+    folder: Path, library: Library, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    files = ["--report", str(folder / name), "--output-json", f"{folder}/../{folder.name}/{name}"]
+    assert main(arguments(folder, *files)) == 1
+    assert "give each a file of its own" in capsys.readouterr().err
+    assert library.calls == []
+
+
 def test_a_report_is_not_written_over_the_new_weights(
     folder: Path, library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:

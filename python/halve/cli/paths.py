@@ -89,9 +89,10 @@ def report_paths(
     `kinds` are the names' endings that `--report` may have; `why` follows them in the error.
 
     Raises:
-        OptionError, OutputError: as check_report_path, or `--report` is of another kind.
+        OptionError, OutputError: as check_report_path, or `--report` is of another kind, or both
+            are one file.
     """
-    found = []
+    found: list[Path] = []
     for flag in ("report", "output_json"):
         if not hasattr(parsed, flag):
             continue
@@ -102,6 +103,8 @@ def report_paths(
             allowed = f"a name that ends in {', '.join(kinds)}"
             raise OptionError(f"{name} is {str(path)!r}; allowed: {allowed}{why}")
         check_report_path(path, source, target, flag=name, kind=kind)
+        if any(path.resolve() == other.resolve() for other in found):
+            raise OptionError(f"--report and {name} are both {path}; give each a file of its own")
         found.append(path)
     return found
 
