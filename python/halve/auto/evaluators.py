@@ -79,9 +79,6 @@ def make_evaluator(
 ) -> Evaluator:
     """The evaluator of a job; `take` gives a probe of the job that was begun.
 
-    Samples that are searched must pass within the margin of the tolerances, those held out within
-    the whole: the margin is room for samples that the search does not see.
-
     Raises:
         OptionError: see `evaluator_name`.
         SessionError: this runtime erases casts, or cannot load or run the model.
@@ -114,11 +111,9 @@ def make_evaluator(
 
 def _within(job: Job) -> tuple[Tolerances, ...]:
     """What a trial of each sample must keep."""
-    options, count = job.options, len(job.samples)
-    if options.validate_only:
-        return (Tolerances(),) * count
-    tightened = options.tolerances.tightened(options.margin)
-    return tuple(options.tolerances if s in job.held_out else tightened for s in range(count))
+    if job.options.validate_only:
+        return (Tolerances(),) * len(job.samples)
+    return tuple(job.options.tolerances.tightened(margin) for margin in job.margins)
 
 
 def _child_memory(provider: str) -> int | None:
