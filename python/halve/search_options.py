@@ -19,7 +19,7 @@ __all__ = ["EVALUATORS", "SearchOptions", "Validate"]
 
 EVALUATORS = ("auto", "probe", "sessions")
 _CPU = "CPUExecutionProvider"
-_MOST_THREADS = 1024  # far more are never started, or take minutes to
+_MOST_THREADS = 1024  # far more cannot be started, or take minutes to start
 Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
 """(reference outputs, mixed outputs), both in graph order, the mixed ones in the types that the
 mixed model gives them -> whether the mixed ones will do."""
@@ -55,7 +55,8 @@ class SearchOptions:
     max_trials: int | None = None
     """Trials after which the best verified set so far is taken."""
     workers: int = 0
-    """Trials run at a time; 0 is one for each core. The result does not depend on it."""
+    """Trials run at a time, at most 1024; 0 is one for each core. The result does not depend on
+    it."""
     threads_per_trial: int = 1
     """Threads inside a trial; results may depend on it."""
     evaluator: str = "auto"

@@ -151,6 +151,7 @@ def test_json_and_random_inputs(models: Path, capsys: pytest.CaptureFixture[str]
     [
         ([], "expected one model or more"),
         (["a.onnx", "--report", "out.txt"], "allowed: a name that ends in .html, .json, .png"),
+        (["a.onnx", "--report", "o.json", "--report", "./o.json"], "names o.json twice"),
         (["a.onnx", "--rounds", "0"], "rounds is 0; allowed: 1 or more"),
         (["a.onnx", "--concurrency", "two"], "--concurrency is 'two'; allowed: a whole number"),
         (["a.onnx", "--provider-option", "x"], "allowed: KEY=VALUE"),

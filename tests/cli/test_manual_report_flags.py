@@ -81,6 +81,9 @@ def test_wrong_values(source: Path, args: list[str], message: str) -> None:
 def test_a_report_replaces_no_model(source: Path) -> None:
     with pytest.raises(OptionError, match="is the model itself"):
         view(source, "--output-json", str(source))
+    page = str(source.with_name("page.html"))
+    with pytest.raises(OptionError, match="give each a file of its own"):
+        view(source, "--report", page, "--output-json", page)
     deploy = source.with_name("deploy.json")
     with pytest.raises(OptionError, match="is the model itself"):
         view(source, "--report", str(deploy), written=(deploy,))

@@ -11,6 +11,7 @@ from simulated import LIMIT, Simulated, budget, hard, problem, saturating, share
 
 from halve.errors import VerdictError
 from halve.search import CheckError, Parameters, SearchOutcome, search
+from halve.search.engine import Setting
 from halve.search_types import UnitSet
 
 KINDS = ("infinite", "finite", "pairs", "infinite pairs", "both", "mixed")
@@ -168,6 +169,8 @@ def test_one_unit_is_found_where_all_in_16_bits_nearly_passes() -> None:
 
     outcome = search(problem(count), Simulated(count, energy))
     assert outcome.fp32 == {one}
+    beside = search(problem(count), Simulated(count, energy), setting=Setting(workers=4))
+    assert beside.trials == outcome.trials
 
 
 def test_bisection_counts_and_does_not_minimise() -> None:

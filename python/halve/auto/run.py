@@ -315,8 +315,8 @@ def _with_margin(job: Job, evaluator: OnDemand) -> tuple[Job, tuple[str, ...]]:
             evaluator.learn(every, trials)
         return job, ()
     note = (
-        f"with every node float32 the cast inputs and outputs alone use {worst * margin:.3g}"
-        f" of the tolerance, so the search worked at all of it instead of {margin:g}"
+        f"with every node float32 the outputs use {worst * margin:.3g} of the tolerance, so the"
+        f" search worked at all of it instead of {margin:g}"
     )
     return replace(job, options=replace(job.options, margin=1.0)), (note,)
 

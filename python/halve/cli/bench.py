@@ -172,7 +172,9 @@ def _say(text: str) -> None:
 def _report_paths(parsed: argparse.Namespace, models: Sequence[Path]) -> list[Path]:
     """Where reports go, each checked before the work."""
     paths = [given_path(text, what="--report") for text in getattr(parsed, "report", ())]
-    for path in paths:
+    for place, path in enumerate(paths):
+        if path.resolve() in (other.resolve() for other in paths[:place]):
+            raise OptionError(f"--report names {path} twice; give each a file of its own")
         kind = path.suffix.lower()
         if kind not in _REPORT_KINDS:
             allowed = ", ".join(_REPORT_KINDS)

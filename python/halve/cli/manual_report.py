@@ -5,24 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from halve import __version__
 from halve.cli import values
 from halve.cli.convert import show_warnings
-from halve.cli.paths import check_report_path
+from halve.cli.paths import report_paths
 from halve.errors import OptionError
-from halve.files import given_path
 from halve.manual_types import ManualReport
 from halve.report import write_json
 from halve.report.manual_rows import DEFAULT_SORT, SORT_KEYS
 from halve.report.manual_text import DEFAULT_TOP, manual_lines, print_manual_report
 
 __all__ = ["ManualView", "add_view_flags", "manual_view"]
-
-_KINDS = (".html", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +116,6 @@ def manual_view(
     sort = getattr(parsed, "sort", DEFAULT_SORT)
     if sort not in SORT_KEYS:
         raise OptionError(f"--sort is {sort!r}; allowed: {', '.join(SORT_KEYS)}")
-    paths = tuple(_paths(parsed, source, written))
+    paths = tuple(report_paths(parsed, source, *written))
     links = hasattr(parsed, "allow_links")
     return ManualView(paths, top, sort, parsed.quiet, parsed.json, links)
-
-
-def _paths(parsed: argparse.Namespace, source: Path, written: Sequence[Path]) -> Iterable[Path]:
-    for flag, name in (("report", "--report"), ("output_json", "--output-json")):
-        if not hasattr(parsed, flag):
-            continue
-        path = given_path(getattr(parsed, flag), what=name)
-        kind = path.suffix.lower() if flag == "report" else ".json"
-        if kind not in _KINDS:
-            raise OptionError(f"{name} is {str(path)!r}; allowed: a name that ends in .html, .json")
-        for target in (source, *written):
-            check_report_path(path, source, target, flag=name, kind=kind)
-        yield path

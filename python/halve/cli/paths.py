@@ -79,14 +79,14 @@ def check_report_path(
 def report_paths(
     parsed: argparse.Namespace,
     source: Path,
-    target: Path,
-    *,
+    *written: Path,
     kinds: Sequence[str] = REPORT_KINDS,
     why: str = "",
 ) -> list[Path]:
     """Where `--report` and `--output-json` go, each checked before the work.
 
-    `kinds` are the names' endings that `--report` may have; `why` follows them in the error.
+    `written` are files of the model that the command writes, or others that it reads. `kinds` are
+    the names' endings that `--report` may have; `why` follows them in the error.
 
     Raises:
         OptionError, OutputError: as check_report_path, or `--report` is of another kind, or both
@@ -102,7 +102,8 @@ def report_paths(
         if kind not in kinds:
             allowed = f"a name that ends in {', '.join(kinds)}"
             raise OptionError(f"{name} is {str(path)!r}; allowed: {allowed}{why}")
-        check_report_path(path, source, target, flag=name, kind=kind)
+        for target in written or (source,):
+            check_report_path(path, source, target, flag=name, kind=kind)
         if any(path.resolve() == other.resolve() for other in found):
             raise OptionError(f"--report and {name} are both {path}; give each a file of its own")
         found.append(path)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
 
 from halve.search.asks import Answer, Key, Steps, bits, mask_of
 from halve.search.bisect import bisect
@@ -27,10 +29,13 @@ EXCHANGES = 0.5
 into single units."""
 
 NEARLY = 1.5
-"""Where all in 16 bits is at so many times the tolerance at most, one unit may be all it takes."""
+"""Where all in 16 bits uses at most so many times what is allowed, one unit may be all it takes."""
 
 NEGLIGIBLE = 0.02
 """Kept units that have this share of the kept cost together are not worth another order."""
+
+AHEAD = 8
+"""So many of the single units that are tried next are foretold."""
 
 HOPELESS = 4.0
 """A group that should have so many times the energy that is allowed is not judged in graph order.
@@ -242,16 +247,22 @@ class Algorithm:
         """Where all in 16 bits nearly passes, try single units in float32 that are cheaper than the
         cheapest set, those with the most energy per cost first, until there are `most` trials.
         """
-        ledger = self.ledger
-        row = ledger.row_of.get(ledger.given)
-        if row is None or ledger.rows[row].error > NEARLY:
+        ledger, given = self.ledger, self.ledger.given
+        answers = ledger.answers.get(given, {})
+        errors = [answers[sample].error for sample in self.verdict.samples if sample in answers]
+        if not errors or max(errors) > NEARLY:
             return
-        for unit in reversed(self.energies.order(bits(ledger.every & ~ledger.given), "density")):
-            fp32 = ledger.given | 1 << unit
+        units = self.energies.order(bits(ledger.every & ~given), "density")
+        sets = [given | 1 << unit for unit in reversed(units)]
+        sets = [fp32 for fp32 in sets if ledger.price(fp32) < self.verdict.best_price]
+        for place, fp32 in enumerate(sets, start=1):
             if len(ledger.rows) >= most:
                 return
             if ledger.price(fp32) < self.verdict.best_price:
-                yield from self.verdict(fp32, Note(1 << unit, likely=False))
+                ahead = partial(islice, sets, place, place + AHEAD)
+                ledger.view.halves, ledger.view.clusters = ledger.every & ~fp32, ()
+                note = Note(fp32 & ~given, likely=False, ahead=ahead)
+                yield from self.verdict(fp32, note)
 
     def _dearest(self, kept: int) -> int | None:
         """The dearest of the units that should fit alone; None where it is hardly dear."""
@@ -285,7 +296,8 @@ class Algorithm:
         worth = NEGLIGIBLE * self.verdict.best_price
         while doubtful and left > worth:
             unit = doubtful.pop()
-            note = Note(1 << unit, likely=False)
+            others = [ledger.every & ~(1 << other) for other in reversed(doubtful[-AHEAD:])]
+            note = Note(1 << unit, likely=False, ahead=partial(iter, others))
             if (yield from self.verdict(ledger.every & ~(1 << unit), note)):
                 return True
             left -= ledger.costs[unit]
