@@ -58,7 +58,7 @@ class SearchOptions:
     """Trials run at a time, at most 1024; 0 is one for each core. The result does not depend on
     it."""
     threads_per_trial: int = 1
-    """Threads inside a trial; results may depend on it."""
+    """Threads inside a trial, at most 1024; results may depend on it."""
     evaluator: str = "auto"
     """"probe" (float16 emulated, on CUDA where that is the provider, else on the CPU), "sessions"
     (the real model on the provider), or "auto": sessions where the provider computes in 16 bits,
