@@ -44,7 +44,8 @@ class SearchOptions:
     """Whether `validate` replaces the tolerances."""
     margin: float = 0.8
     """The share of the tolerance that the search works within, as room for samples that it does not
-    see. Those held out, and the final verdict, have all of the tolerance."""
+    see. The final verdict has all of the tolerance, and so have samples held out, until one refuses
+    what was found: then the search works with them as well."""
     holdout: int = 4
     """Every n-th sample is held out from the search, with four samples or more; 0: none; 1 is
     refused: it would leave nothing to search with."""

@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 
 import halve
 from halve import ConvertOptions, OutputTolerance, SearchOptions, Tolerances
-from halve.auto.candidate import Judge, judge_settings
-from halve.auto.evaluators import evaluator_name, make_evaluator
-from halve.auto.job import prepare
-from halve.auto.workspace import open_workspace
+from halve.auto.candidate import judge_settings
+from halve.auto.evaluators import evaluator_name
 from halve.candidates import CandidateStore
 from halve.errors import OptionError, SessionError, WorkspaceError
 from halve.session import load, run, written
 from halve.session.canary import check_arithmetic
-from halve.session.samples import Sample
 from halve.source import open_model
 from models import mlp
 
@@ -63,21 +60,6 @@ def test_the_cpu_provider_judges_no_other_target() -> None:
     assert evaluator_name(OPTIONS) == "probe"
     with pytest.raises(SessionError, match="erased or rounds otherwise"):
         check_arithmetic("float16", provider="CPUExecutionProvider")
-
-
-def test_held_out_samples_have_the_whole_tolerance() -> None:
-    """The margin is room for samples that the search does not see."""
-    options = replace(OPTIONS, holdout=2, margin=0.5)
-    samples = [Sample(0, feed()), Sample(1, feed())]
-    with open_workspace(None, clean=False) as workspace:
-        job = prepare(MODEL, samples, options, workspace)
-        assert job.held_out == {1}
-        judge = Judge.prepare(MODEL, samples, job.held_out, options, workspace)
-        used = make_evaluator(job, judge, workspace)
-        searched, held_out = (used.run(frozenset(), sample) for sample in range(2))
-        used.close()
-    assert searched.error > 0
-    assert held_out.error == pytest.approx(0.5 * searched.error)
 
 
 @pytest.mark.parametrize("ids", [(), (0,), (1, 2), tuple(range(len(MODEL.graph.node)))])

@@ -69,6 +69,8 @@ def test_an_error_of_the_evaluator_is_raised() -> None:
         ({"samples": 0}, "no sample is left"),
         ({"samples": 1, "held_out": frozenset({0})}, "no sample is left"),
         ({"samples": 2, "held_out": frozenset({2})}, "beyond 1"),
+        ({"samples": 1, "margin": 0.0}, "margin is 0.0; allowed: above 0 and at most 1"),
+        ({"samples": 1, "margin": 1.1}, "margin is 1.1; allowed: above 0 and at most 1"),
         ({"samples": 1, "given": frozenset({4})}, "given names unit 4; allowed: 0 to 3"),
         ({"samples": 1, "marked": frozenset({-1})}, "marked names unit -1"),
         ({"samples": 1, "strategy": "luck"}, "strategy is 'luck'"),

@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 from simulated import LIMIT, Simulated, budget, problem
 
-from halve.search import Journal, Problem, SearchOutcome, Setting, journal_header, repair, search
-from halve.search_types import UnitSet
+from halve.search import (
+    CheckError,
+    Journal,
+    Problem,
+    SearchOutcome,
+    Setting,
+    journal_header,
+    repair,
+    search,
+)
+from halve.search_types import Trial, UnitSet
 
 COUNT = 64
 HELD = 3
@@ -61,6 +70,77 @@ def test_held_out_samples_may_pass() -> None:
     phases = {row.phase for row in outcome.trials}
     assert "holdout" in phases
     assert "repair" not in phases
+
+
+MARGIN = 0.5
+
+
+def beside_the_margin(*hidden: int) -> Simulated:
+    """Unit 5 fails everywhere. In the held-out sample unit 9 uses 0.75 of the whole tolerance, and
+    the `hidden` ones more than that.
+    """
+
+    def energy(halves: UnitSet, sample: int) -> float:
+        noise = LIMIT / 100 * len(halves) / COUNT
+        held = (1.5**2 - 0.01) * LIMIT * (9 in halves) + 50 * len(halves & set(hidden))
+        return noise + 50 * (5 in halves) + held * (sample == HELD)
+
+    return Simulated(COUNT, energy)
+
+
+def with_margin() -> Problem:
+    return replace(held_out_problem(), margin=MARGIN)
+
+
+def test_held_out_samples_may_use_the_whole_tolerance() -> None:
+    evaluator = beside_the_margin()
+    outcome = search(with_margin(), evaluator)
+    assert outcome.passed
+    assert outcome.required == {5}
+    assert 1.4 < evaluator.run(outcome.fp32, HELD).error < 1.5
+    last = outcome.trials[-1]
+    assert (last.phase, last.passed, last.fp32) == ("holdout", True, (5,))
+    assert search(held_out_problem(), evaluator).required == {5, 9}
+
+
+def test_a_held_out_sample_that_refuses_joins_within_the_margin() -> None:
+    evaluator = beside_the_margin(30)
+    outcome = search(with_margin(), evaluator)
+    assert outcome.passed
+    assert outcome.required == {5, 9, 30}
+
+
+def test_a_repair_works_within_the_margin() -> None:
+    found, outcome = judged(Judge(40), beside_the_margin(), with_margin())
+    assert found.required == {5}
+    assert outcome.required == {5, 9, 40}
+
+
+def test_float32_itself_must_be_within_the_margin() -> None:
+    """Otherwise nothing might pass once the sample decides."""
+    evaluator = Simulated(COUNT, lambda _, sample: LIMIT * (1.5**2 if sample == HELD else 0.5))
+    with pytest.raises(CheckError, match=f"sample {HELD} fails its check"):
+        search(with_margin(), evaluator)
+
+
+@pytest.mark.parametrize("trusting", [True, False])
+def test_validate_is_asked_about_the_whole_tolerance(trusting: bool, tmp_path: Path) -> None:
+    asked = []
+
+    def validate(sample: int, trial: Trial) -> bool:
+        asked.append((sample, trial.error))
+        return trusting or trial.error <= 1
+
+    found = []
+    for _ in range(2):
+        journal = Journal(tmp_path / "j", journal_header(with_margin(), {}))
+        setting = Setting(journal=journal, validate=validate)
+        found.append(search(with_margin(), beside_the_margin(), setting=setting))
+        journal.close()
+        assert any(sample == HELD and 1.4 < error < 1.5 for sample, error in asked)
+        assert all(error <= 1 or sample == HELD for sample, error in asked)
+    assert found[0] == found[1]
+    assert found[0].required == ({5} if trusting else {5, 9})
 
 
 class Judge:

@@ -164,7 +164,7 @@ def test_the_probe_computes_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(probe, "keep_blocks", spy)
         copy = ModelProto()
         copy.CopyFrom(source)
-        return Probe(copy, units, [Sample(0, {"x": x})], [Tolerances()], settings)
+        return Probe(copy, units, [Sample(0, {"x": x})], Tolerances(), settings)
 
     blocked, plain = make(True), make(False)
     if not any(kept):

@@ -55,7 +55,7 @@ def evaluator(source: Path, **settings: Any) -> SessionEvaluator:
         lambda fp32: store.model(sorted(fp32)),
         [Sample(0, FEED)],
         [dict(zip(names, references, strict=True))],
-        [TOLERANCES],
+        TOLERANCES,
         SessionSettings(folder=folder, provider=CUDA_PROVIDER, kept=8, **settings),
     )
 

@@ -133,7 +133,7 @@ def make_probe(
     with pytest.MonkeyPatch.context() as patch:
         if casts:
             patch.setattr(probe_module, "has_operators", lambda _provider: False)
-        return Probe(proto, units, samples, [Tolerances()] * len(samples), probe_settings), units
+        return Probe(proto, units, samples, Tolerances(), probe_settings), units
 
 
 def check(
@@ -221,7 +221,7 @@ def test_weights_in_a_side_file_change_nothing(tmp_path: Path) -> None:
     proto = ModelProto()
     proto.CopyFrom(source.proto)
     store = WeightStore(tmp_path, source.refs)
-    beside = Probe(proto, units, [Sample(0, feeds)], [Tolerances()], inside.settings, store=store)
+    beside = Probe(proto, units, [Sample(0, feeds)], Tolerances(), inside.settings, store=store)
     for kept in (frozenset[int](), frozenset({0}), frozenset({1, 2})):
         first, second = inside.run(kept, 0).values, beside.run(kept, 0).values
         assert first is not None

@@ -73,7 +73,7 @@ def evaluator(folder: Path, **settings: Any) -> SessionEvaluator:
         lambda _: model(),
         [Sample(0, {"x": X})],
         [{"y": X @ WEIGHTS}],
-        [Tolerances()],
+        Tolerances(),
         SessionSettings(folder=folder, **settings),
     )
 
@@ -419,7 +419,7 @@ def test_outputs_are_judged_where_they_lie(folder: Path, judging_there: list[str
     y = (X @ WEIGHTS).astype(np.float32)
     references = [{"y": y}, {"y": y.astype(np.float64)}, {"y": y[:1]}, {"y": y, "z": y}]
     samples = [Sample(i, {"x": X}) for i in range(len(references))]
-    tolerances = [Tolerances(OutputTolerance(1e-7, 1e-6))] * len(samples)
+    tolerances = Tolerances(OutputTolerance(1e-7, 1e-6))
     trials = []
     for provider in (CPU_PROVIDER, CUDA_PROVIDER):
         settings = SessionSettings(folder=folder, provider=provider, share_weights=False)
@@ -434,25 +434,12 @@ def test_outputs_are_judged_where_they_lie(folder: Path, judging_there: list[str
     assert trials[1][3].failure == "there is no output 'z'"
 
 
-@pytest.mark.parametrize("provider", [CPU_PROVIDER, CUDA_PROVIDER])
-def test_each_sample_has_its_own_tolerances(
-    folder: Path, judging_there: list[str], provider: str
-) -> None:
-    near = [{"y": (X @ WEIGHTS * 1.001).astype(np.float32)}] * 2
-    tolerances = [Tolerances(OutputTolerance(rtol, 0.0)) for rtol in (2e-3, 5e-4)]
-    settings = SessionSettings(folder=folder, provider=provider, share_weights=False)
-    samples = [Sample(0, {"x": X}), Sample(1, {"x": X})]
-    used = SessionEvaluator(lambda _: model(), samples, near, tolerances, settings)
-    assert [used.run(NONE, sample).passed for sample in range(2)] == [True, False]
-    assert judging_there == ["y"] * (2 if provider == CUDA_PROVIDER else 0)
-
-
 def test_a_scalar_is_judged_where_it_lies(judging_there: list[str]) -> None:
     text = "g (float[2] x) => (float y) { y = ReduceSum <keepdims = 0> (x) }"
     proto = parse(text).SerializeToString()
     samples, references = [Sample(0, {"x": X[0, :2]})], [{"y": np.sum(X[0, :2])}]
     settings = SessionSettings(provider=CUDA_PROVIDER)
-    used = SessionEvaluator(lambda _: proto, samples, references, [Tolerances()], settings)
+    used = SessionEvaluator(lambda _: proto, samples, references, Tolerances(), settings)
     trial = used.run(NONE, 0)
     assert trial.passed
     assert trial.failure == ""
@@ -465,8 +452,7 @@ def test_a_model_with_texts_is_judged_by_the_processor(judging_there: list[str])
     feeds = {"x": X[0, :2], "t": np.array(["a", "b"], object)}
     references = [{"y": np.sin(X[0, :2]), "u": feeds["t"]}]
     settings = SessionSettings(provider=CUDA_PROVIDER)
-    samples = [Sample(0, feeds)]
-    used = SessionEvaluator(lambda _: proto, samples, references, [Tolerances()], settings)
+    used = SessionEvaluator(lambda _: proto, [Sample(0, feeds)], references, Tolerances(), settings)
     trial = used.run(NONE, 0)
     assert trial.failure == ""
     assert trial.passed

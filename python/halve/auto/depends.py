@@ -32,7 +32,6 @@ def dependencies(job: Job) -> dict[str, object]:
         "sample_digests": [_of_sample(sample) for sample in job.samples],
         "tolerances": {name: repr(item) for name, item in sorted(tolerances.items())},
         "validate": None if options.validate is None else _of_function(options.validate),
-        "margin": list(job.margins),
         "threads_per_trial": options.threads_per_trial,
         "optimise": options.optimise,
         "evaluator": evaluator_name(options),

@@ -49,7 +49,7 @@ class _Given:
     units: tuple[Unit, ...]
     samples: tuple[Sample, ...]
     references: tuple[Outputs, ...]
-    tolerances: tuple[Tolerances, ...]
+    tolerances: Tolerances
 
 
 def evaluator_name(options: SearchOptions) -> str:
@@ -77,14 +77,17 @@ def _nothing() -> None:
 def make_evaluator(
     job: Job, judge: Judge, workspace: Workspace, take: Callable[[], LoadedProbe | None] = _nothing
 ) -> Evaluator:
-    """The evaluator of a job; `take` gives a probe of the job that was begun.
+    """The evaluator of a job, within the margin of its tolerances; `take` gives a probe of the job
+    that was begun.
 
     Raises:
         OptionError: see `evaluator_name`.
         SessionError: this runtime erases casts, or cannot load or run the model.
     """
     options = job.options
-    given = _Given(job.source, job.units, job.samples, judge.references, _within(job))
+    tolerances = options.tolerances.tightened(options.margin)
+    within = Tolerances() if options.validate_only else tolerances
+    given = _Given(job.source, job.units, job.samples, judge.references, within)
     timeout_s = options.trial_timeout_s or max(_LEAST_S, _TIMES_A_RUN * judge.longest_s)
     if evaluator_name(options) == "probe":
         settings = _probe_settings(job, timeout_s)
@@ -107,13 +110,6 @@ def make_evaluator(
         timeout_s=_GRACE * timeout_s,
         memory_bytes=_child_memory(options.provider),
     )
-
-
-def _within(job: Job) -> tuple[Tolerances, ...]:
-    """What a trial of each sample must keep."""
-    if job.options.validate_only:
-        return (Tolerances(),) * len(job.samples)
-    return tuple(job.options.tolerances.tightened(margin) for margin in job.margins)
 
 
 def _child_memory(provider: str) -> int | None:

@@ -61,14 +61,6 @@ class Job:
         """The samples that the search may look at."""
         return tuple(s for i, s in enumerate(self.samples) if i not in self.held_out)
 
-    @property
-    def margins(self) -> tuple[float, ...]:
-        """The share of the tolerance that a trial of each sample may use: all of it where it is
-        held out, since the margin is room for what the search does not see.
-        """
-        places = range(len(self.samples))
-        return tuple(1.0 if s in self.held_out else self.options.margin for s in places)
-
     def node_ids(self, units: Sequence[int] | frozenset[int]) -> tuple[int, ...]:
         """The plan ids of units' nodes, ascending."""
         return tuple(sorted(number for unit in units for number in self.units[unit].ids))

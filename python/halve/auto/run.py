@@ -309,7 +309,7 @@ def _with_margin(job: Job, evaluator: OnDemand) -> tuple[Job, tuple[str, ...]]:
     every = frozenset(range(len(job.units)))
     with ThreadPoolExecutor(job.options.workers or os.cpu_count() or 1) as pool:
         trials = list(pool.map(partial(evaluator.run, every), range(len(job.samples))))
-    worst = max(trial.error for trial in trials if trial.sample not in job.held_out)
+    worst = max(trial.error for trial in trials)
     if job.options.validate_only or not 1 < worst <= 1 / margin:
         if job.options.validate is None:  # which may change what it is shown
             evaluator.learn(every, trials)
@@ -377,6 +377,7 @@ def _problem(job: Job, diagnosis: Diagnosis) -> Problem:
         units=job.units,
         samples=len(job.samples),
         held_out=job.held_out,
+        margin=options.margin,
         marked=diagnosis.marked(),
         carry=job.carry,
         parameters=Parameters(orders=ORDERS),

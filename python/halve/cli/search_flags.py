@@ -88,8 +88,8 @@ FLAGS = (
         "--margin",
         "margin",
         "X",
-        "share of the tolerance that the search works within (default 0.8); samples held out have"
-        " all of it",
+        "share of the tolerance that the search works within (default 0.8); samples held out may"
+        " use all of it, until one refuses what was found",
         values.number("--margin"),
     ),
     Flag(

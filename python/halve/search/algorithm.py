@@ -81,6 +81,7 @@ class Algorithm:
         if failed is not None:
             raise CheckError(failed, self.ledger.answers[every][failed])
         self.verdict.keep(every)
+        self.ledger.deciding = self.problem.searched
         return (yield from self._within_budget(self._phases()))
 
     def repair(self, failing: UnitSet) -> Steps[SearchOutcome]:
@@ -136,7 +137,9 @@ class Algorithm:
         return (yield from self._repair_and_carry(fp32))
 
     def _withstands(self, fp32: int) -> Steps[bool]:
-        """Whether a set passes on the samples held out as well; else that is what counts on."""
+        """Whether a set passes on the samples held out as well, by the whole tolerance where the
+        search has not used them; else they decide like the others from there on.
+        """
         if not self.problem.held_out:
             return True
         self._enter("holdout")
@@ -144,6 +147,7 @@ class Algorithm:
         final.keep(self.ledger.every)
         passed = yield from final(fp32, Note(0))
         if not passed:
+            self.ledger.deciding = final.samples
             self.verdict = final
         return passed
 
@@ -194,8 +198,8 @@ class Algorithm:
     def _measure(self, base: int) -> Steps[float]:
         """The energy with `base` in 16 bits; a pass counts for the verdict."""
         fp32 = self.ledger.every & ~base
-        energy = yield from self.ledger.measure(fp32, self.problem.searched, Note(base))
-        if self.ledger.known(fp32, self.problem.searched):
+        energy = yield from self.ledger.measure(fp32, self.ledger.deciding, Note(base))
+        if self.ledger.known(fp32, self.ledger.deciding):
             self.verdict.keep(fp32)
         return energy
 
@@ -204,7 +208,7 @@ class Algorithm:
             universe = self.energies.order(bits(base), "graph")
             base, energy = yield from isolate(self.ledger, self.energies, universe)
         fp32 = self.ledger.every & ~base
-        if not base or self.ledger.known(fp32, self.problem.searched):
+        if not base or self.ledger.known(fp32, self.ledger.deciding):
             return
         root = self.energies.cluster(
             self.energies.order(bits(base), "graph"), energy, row=self.ledger.row_of.get(fp32)

@@ -37,6 +37,10 @@ class Answer:
     failure: str = ""
     validated: bool | None = None
 
+    def within(self, share: float) -> bool:
+        """Whether it passes, or would with `share` times the tolerance of its trial."""
+        return self.passed or (self.error <= share and self.validated is not False)
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:

@@ -108,7 +108,7 @@ class Energies:
 
     def energy(self, base: int) -> float:
         """The energy of a 16-bit set: measured where it was, else the sum of its units'."""
-        measured = self.ledger.energy(self.ledger.every & ~base, self.ledger.problem.searched)
+        measured = self.ledger.energy(self.ledger.every & ~base, self.ledger.deciding)
         if measured is not None:
             return measured
         return math.fsum(self.of_unit[unit] for unit in bits(base))
@@ -133,7 +133,7 @@ class Energies:
 
     def fails(self, unit: int) -> bool:
         """Whether a unit was seen to fail as the only one in 16 bits, or to make all infinite."""
-        alone, samples = self.ledger.every & ~(1 << unit), self.ledger.problem.searched
+        alone, samples = self.ledger.every & ~(1 << unit), self.ledger.deciding
         return self.alone.get(unit) == math.inf or self.ledger.known(alone, samples) is False
 
     def fitting(self, base: int, units: Sequence[int]) -> int:

@@ -31,7 +31,8 @@ class Setting:
     """Runs at a time; the outcome and the journal's bytes do not depend on it."""
     validate: Callable[[int, Trial], bool] | None = None
     """Asked (sample, trial) in the calling thread, in order, about trials that the search
-    consumes: those within the tolerances, or all that ran with `validate_only`. A trial found in
+    consumes: those within the tolerances (for a sample that is held out the whole ones, for others
+    within the margin), or all that ran with `validate_only`. A trial found in
     the journal is not asked about again."""
     validate_only: bool = False
     """Whether `validate` replaces the tolerances; the journal must be opened with the same."""
@@ -156,10 +157,12 @@ class _Run:
 
     def _weigh(self, sample: int, trial: Trial) -> Answer:
         word = None
+        held_out = sample in self.problem.held_out
+        tolerated = trial.passed or (held_out and trial.error <= self.problem.most)
         if (
             self.setting.validate
             and not trial.failure
-            and (self.setting.validate_only or trial.passed)
+            and (self.setting.validate_only or tolerated)
         ):
             word = self.setting.validate(sample, trial)
         return answer_of(trial, word, validate_only=self.setting.validate_only)

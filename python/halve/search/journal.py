@@ -18,7 +18,7 @@ from halve.search_types import OutputTrial
 
 __all__ = ["Journal", "journal_header", "judged", "read_header", "units_digest"]
 
-VERSION = 1
+VERSION = 2
 
 
 def units_digest(problem: Problem) -> str:
@@ -41,6 +41,7 @@ def journal_header(problem: Problem, depends: Mapping[str, Any]) -> dict[str, An
         "units": units_digest(problem),
         "samples": problem.samples,
         "held_out": sorted(problem.held_out),
+        "margin": problem.margin,
         "given": sorted(problem.given),
         "marked": sorted(problem.marked),
         "hints": {str(unit): problem.hints[unit] for unit in sorted(problem.hints)},

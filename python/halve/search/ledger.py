@@ -104,6 +104,8 @@ class Ledger:
         self.phase = "check"
         self.limit = math.inf
         self.unlimited = problem.max_trials is None
+        self.deciding = tuple(range(problem.samples))
+        """Samples to decide by; others are checked on only, and may use the whole tolerance."""
         self.view = View(floats=self.given)
         self._fails = [0] * problem.samples
         self._closest = math.inf
@@ -115,10 +117,16 @@ class Ledger:
             return self.problem.price(frozenset(units))
         return sum(self.costs[unit] for unit in units)
 
+    def accepts(self, sample: int, answer: Answer) -> bool:
+        """Whether an answer is within what its sample may use now."""
+        if sample == JUDGE or sample in self.deciding:
+            return answer.passed
+        return answer.within(self.problem.most)
+
     def known(self, fp32: int, samples: Iterable[int]) -> bool | None:
         """The verdict where the answers so far decide it, else None."""
         answers = self.answers.get(fp32, {})
-        if any(s in answers and not answers[s].passed for s in samples):
+        if any(s in answers and not self.accepts(s, answers[s]) for s in samples):
             return False
         return True if all(s in answers for s in samples) else None
 
@@ -152,13 +160,13 @@ class Ledger:
         """Judge all units in float32; the first sample that fails, None where all pass."""
         yield from self.passes(self.every, samples, Note(0))
         answers = self.answers[self.every]
-        return next((s for s in samples if s in answers and not answers[s].passed), None)
+        return next((s for s in samples if s in answers and not self.accepts(s, answers[s])), None)
 
     def judged(self, fp32: int, note: Note) -> Steps[bool]:
         """Ask the final judge."""
         if self.known(fp32, (JUDGE,)) is None:
             yield from self._run(fp32, (JUDGE,), note, whole=False)
-        return self.answers[fp32][JUDGE].passed
+        return self.accepted(fp32)
 
     def accepted(self, fp32: int) -> bool:
         """Whether the final judge accepted a set."""
@@ -176,6 +184,7 @@ class Ledger:
             raise OutOfBudgetError
         answers = self.answers.setdefault(fp32, {})
         ran: list[Answer] = []
+        passed = True
         order = sorted(samples, key=self._failing_first)
         todo = [sample for sample in order if sample not in answers]
         for place, sample in enumerate(todo):
@@ -183,11 +192,13 @@ class Ledger:
             answer = yield Ask(fp32, sample, ahead)
             answers[sample] = answer
             ran.append(answer)
+            accepted = self.accepts(sample, answer)
+            passed = passed and accepted
             if sample != JUDGE:
-                self._fails[sample] += not answer.passed
-            if answer.total == math.inf if whole else not answer.passed:
+                self._fails[sample] += not accepted
+            if answer.total == math.inf if whole else not accepted:
                 break
-        self._learn(fp32, ran, note)
+        self._learn(fp32, ran, passed, note)
 
     def _ahead(
         self, fp32: int, rest: Sequence[int], order: Sequence[int], note: Note, whole: bool
@@ -205,7 +216,7 @@ class Ledger:
     def _failing_first(self, sample: int) -> tuple[int, int]:
         return (0 if sample == JUDGE else -self._fails[sample], sample)
 
-    def _learn(self, fp32: int, ran: list[Answer], note: Note) -> None:
+    def _learn(self, fp32: int, ran: list[Answer], passed: bool, note: Note) -> None:
         number = len(self.rows)
         error = max(answer.error for answer in ran)
         self.row_of[fp32] = number
@@ -216,7 +227,7 @@ class Ledger:
                 fp32,
                 note.tested,
                 note.parent,
-                all(answer.passed for answer in ran),
+                passed,
                 error,
                 max(answer.energy for answer in ran),
                 len(ran),

@@ -73,6 +73,9 @@ class Problem:
     """How many samples the evaluator has; they are named 0 to samples - 1."""
     held_out: frozenset[int] = frozenset()
     """Samples that the search does not see; the candidate is judged on them at the end."""
+    margin: float = 1.0
+    """The share of the tolerance, in (0, 1], that is all of what the evaluator allows. Samples held
+    out may use the whole tolerance until one refuses a set: then they decide like the others."""
     given: UnitSet = frozenset()
     """Units that are float32 in every trial."""
     marked: UnitSet = frozenset()
@@ -108,6 +111,8 @@ class Problem:
             raise OptionError("no sample is left to search with; give one that is not held out")
         if any(not 0 <= s < self.samples for s in self.held_out):
             raise OptionError(f"held_out names a sample beyond {self.samples - 1}")
+        if not 0 < self.margin <= 1:
+            raise OptionError(f"margin is {self.margin!r}; allowed: above 0 and at most 1")
         if self.strategy not in STRATEGIES:
             raise OptionError(f"strategy is {self.strategy!r}; allowed: {', '.join(STRATEGIES)}")
 
@@ -115,6 +120,11 @@ class Problem:
     def searched(self) -> tuple[int, ...]:
         """The samples that the search sees."""
         return tuple(s for s in range(self.samples) if s not in self.held_out)
+
+    @property
+    def most(self) -> float:
+        """The error of a trial that uses the whole tolerance."""
+        return 1 / self.margin
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def isolate(
         ledger.view.clusters = ((min(units), max(units)),)
         ahead = _halves(ledger.every, base, units, universe[place + len(units) : bound])
         note = Note(group, ledger.row_of.get(ledger.every & ~base), ahead=ahead)
-        value = yield from ledger.measure(fp32, ledger.problem.searched, note)
+        value = yield from ledger.measure(fp32, ledger.deciding, note)
         if value < math.inf:
             base, place, energy = base | group, place + len(units), value
         else:
@@ -230,7 +230,7 @@ class Refiner:
             cluster.mask, parent, likely <= self.ledger.limit, partial(self._ahead, cluster)
         )
         fp32 = self.ledger.every & ~cluster.mask
-        return (yield from self.ledger.measure(fp32, self.ledger.problem.searched, note))
+        return (yield from self.ledger.measure(fp32, self.ledger.deciding, note))
 
     def _ahead(self, cluster: Cluster) -> Iterator[int]:
         """First halves of the clusters worth most, and the halves of this one."""

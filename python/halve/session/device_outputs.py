@@ -36,14 +36,12 @@ class DeviceJudge:
     def __init__(
         self,
         references: Sequence[Outputs],
-        tolerances: Sequence[Tolerances],
+        tolerances: Tolerances,
         upload: Callable[[NDArray[Any], int], Any],
     ) -> None:
-        """`references` and `tolerances` are by sample; `upload(array, device)` makes a value that
-        lies there.
-        """
+        """`references` by sample; `upload(array, device)` makes a value that lies there."""
         self._references = tuple(references)
-        self._tolerances = tuple(tolerances)
+        self._tolerances = tolerances
         self._upload = upload
         self._lock = threading.Lock()
         self._values: dict[tuple[int, str, int], Any] = {}
@@ -88,14 +86,14 @@ class DeviceJudge:
         if tuple(value.shape()) == reference.shape and reference.size:
             held = self._reference(sample, name, device)
             try:
-                return compare_on(name, value, held, self._tolerances[sample].of(name))
+                return compare_on(name, value, held, self._tolerances.of(name))
             except BackendUnavailableError as error:
                 raise SessionError(f"output {name!r} cannot be compared: {error}") from error
         return self._judge_here(sample, name, np.empty(tuple(value.shape()), np.float32))
 
     def _judge_here(self, sample: int, name: str, array: NDArray[Any]) -> OutputTrial:
         reference = self._references[sample][name]
-        return compare_outputs({name: array}, {name: reference}, self._tolerances[sample])[0]
+        return compare_outputs({name: array}, {name: reference}, self._tolerances)[0]
 
     def _reference(self, sample: int, name: str, device: int) -> Any:
         key = (sample, name, device)

@@ -127,7 +127,7 @@ class Probe:
         model: ModelProto | LoadedProbe,
         units: Sequence[Unit],
         samples: Sequence[Sample],
-        tolerances: Sequence[Tolerances],
+        tolerances: Tolerances,
         settings: ProbeSettings,
         *,
         store: WeightStore | None = None,
@@ -136,7 +136,7 @@ class Probe:
         references.
 
         `samples` are in the source's types; golden outputs, where a sample has them, are what it
-        is compared with, within the sample's own `tolerances`.
+        is compared with.
 
         Raises:
             SessionError: this runtime erases casts, or cannot load or run the model.
@@ -163,8 +163,7 @@ class Probe:
             self._feeds = [self._ready(feeds) for feeds in self._feeds]
         self._references = [self._reference(sample) for sample in samples]
         self._judges = [
-            References(reference, within, brief=True)
-            for reference, within in zip(self._references, tolerances, strict=True)
+            References(reference, tolerances, brief=True) for reference in self._references
         ]
 
     def run(self, fp32: UnitSet, sample: int) -> Trial:
