@@ -1,7 +1,8 @@
 """The search against bisection in graph order and against onnxconverter-common's.
 
 On each model, with the same samples and tolerance: halve's search; the classic bisection of
-clusters in graph order with halve's own evaluator; onnxconverter-common's
+clusters in graph order with halve's own evaluator, and where the written file fails, the same
+repaired until it passes; onnxconverter-common's
 auto_convert_mixed_precision, in a child with a time limit, as it is and ("emulated") with its
 candidates really rounded to float16, the seconds for that left out. Every set that is judged counts
 as a trial, in whatever phase. What each found is written and judged on all samples by emulation of
@@ -39,10 +40,10 @@ from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import make_evaluator
 from halve.auto.job import Job, prepare
 from halve.auto.workspace import open_workspace
-from halve.search import Problem
+from halve.search import Problem, repair
 from halve.search import search as find_units
 from halve.search.engine import Setting
-from halve.search_types import Evaluator, FinalVerdict
+from halve.search_types import Evaluator, FinalVerdict, UnitSet
 from halve.session.written import open_written
 
 TOLERANCES = Tolerances(OutputTolerance(1e-2, 1e-3))
@@ -90,7 +91,9 @@ def ours(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[str, 
     }
 
 
-def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[str, Any]:
+def bisection(
+    source: Path, samples: tuple[Sample, ...], scratch: Path, *, repaired: bool = False
+) -> dict[str, Any]:
     options = options_for(samples)
     started = time.perf_counter()
     with open_workspace(None, clean=False) as workspace:
@@ -105,8 +108,16 @@ def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[
             carry=job.carry,
             strategy="bisection",
         )
-        outcome = find_units(problem, evaluator, setting=Setting(workers=os.cpu_count() or 1))
-        _, verdict = judge.candidate(job.node_ids(outcome.fp32), "bisection.onnx")
+
+        def verdict_on(fp32: UnitSet) -> FinalVerdict:
+            return judge.candidate(job.node_ids(fp32), "bisection.onnx")[1]
+
+        setting = Setting(workers=os.cpu_count() or 1)
+        outcome = find_units(problem, evaluator, setting=setting)
+        if repaired:
+            accept = lambda fp32: verdict_on(fp32).passed  # noqa: E731
+            outcome = repair(problem, outcome, evaluator, accept, setting=setting)
+        verdict = verdict_on(outcome.fp32)
         elapsed_s = time.perf_counter() - started
         alone = failing_alone(job, evaluator)
         evaluator.close()
@@ -225,12 +236,15 @@ def main() -> None:
             for method, work in (
                 ("halve", ours),
                 ("bisection", bisection),
+                ("bisection, repaired", partial(bisection, repaired=True)),
                 ("onnxconverter-common", partial(peer, limit_s=parsed.peer_limit, emulated=False)),
                 (
                     "onnxconverter-common, emulated",
                     partial(peer, limit_s=parsed.peer_limit, emulated=True),
                 ),
             ):
+                if method == "bisection, repaired" and rows[model]["bisection"].get("passes"):
+                    continue
                 try:
                     row = work(source, samples, scratch)
                 except halve.HalveError as error:
