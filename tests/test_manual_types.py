@@ -103,9 +103,9 @@ def test_golden_outputs_decide_where_there_are_any() -> None:
         ({"ge_value_thres": -1.0}, "0 or more"),
         ({"threads": 0}, "threads"),
         ({"op_id_filter": (1,), "op_type_bypass": ("Add",)}, "exclude each other"),
-        ({"op_id_filter": ("Add",)}, "ids"),
-        ({"op_id_bypass": (True,)}, "ids"),
-        ({"op_type_filter": "Add"}, "operator names"),
+        ({"op_id_filter": ("Add",)}, "allowed: a tuple of whole numbers"),
+        ({"op_id_bypass": (True,)}, "allowed: a tuple of whole numbers"),
+        ({"op_type_filter": "Add"}, "allowed: a tuple of strings"),
         ({"op_type_filter": ()}, "is empty"),
     ],
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from halve.errors import OptionError
+from halve.field_types import MOST_THREADS, check_types
 
 __all__ = ["BenchModel", "BenchOptions", "BenchResult", "BenchRow", "PlacedNode"]
 
@@ -56,9 +57,11 @@ class BenchOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        check_types(self)
         for name, number in (("rounds", self.rounds), ("warmup", self.warmup)):
             _check_least(name, number, 1)
-        _check_least("threads", self.threads, 0)
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise OptionError(f"threads is {self.threads!r}; allowed: 0 to {MOST_THREADS}")
         _check_least("device", self.device, 0)
         if self.provider == _CPU and self.device:
             raise OptionError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from halve.errors import OptionError
+from halve.field_types import MOST_THREADS, check_types
 from halve.search_types import Tolerances
 from halve.types import Comparison
 
@@ -53,9 +54,11 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name, value, low in (("worst", self.worst, 0), ("threads", self.threads, 1)):
-            if value < low:
-                raise OptionError(f"{name} is {value!r}; allowed: {low} or more")
+        check_types(self)
+        if self.worst < 0:
+            raise OptionError(f"worst is {self.worst!r}; allowed: 0 or more")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise OptionError(f"threads is {self.threads!r}; allowed: 1 to {MOST_THREADS}")
 
 
 @dataclass(frozen=True, slots=True)

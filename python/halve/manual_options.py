@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from halve.errors import OptionError
+from halve.field_types import MOST_THREADS, check_types
 from halve.manual_types import ManualEvent
 from halve.options import ConvertOptions
 from halve.search_types import Tolerances
@@ -73,6 +74,7 @@ class ManualOptions:
 
     def __post_init__(self) -> None:
         """Check every field; `mode` becomes lower case."""
+        check_types(self)
         object.__setattr__(self, "mode", self.mode.lower())
         if self.mode not in MODES:
             raise OptionError(f"mode is {self.mode!r}; allowed: {', '.join(MODES)}")
@@ -80,8 +82,8 @@ class ManualOptions:
             value = getattr(self, name)
             if math.isnan(value) or value < 0:
                 raise OptionError(f"{name} is {value!r}; allowed: a number, 0 or more")
-        if self.threads < 1:
-            raise OptionError(f"threads is {self.threads!r}; allowed: 1 or more")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise OptionError(f"threads is {self.threads!r}; allowed: 1 to {MOST_THREADS}")
         if self.on_device and self.exact_local is False:
             raise OptionError(
                 f"exact_local is False for provider {self.provider!r}, whose kernels show no result"
@@ -115,10 +117,5 @@ def _check_filters(filters: Mapping[str, object]) -> None:
             f"{' and '.join(given)} are both given; they exclude each other: give one of them"
         )
     for name in given:
-        value = filters[name]
-        wanted = int if "_id_" in name else str
-        if not isinstance(value, tuple) or not all(type(item) is wanted for item in value):
-            what = "ids (whole numbers)" if wanted is int else "operator names"
-            raise OptionError(f"{name} is {value!r}; allowed: a tuple of {what}")
-        if not value:
+        if not filters[name]:
             raise OptionError(f"{name} is empty; allowed: one or more, or leave it out")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from halve.errors import OptionError
+from halve.field_types import MOST_THREADS, check_types
 from halve.types import CastBounds, DType, TypeOracle
 
 __all__ = [
@@ -84,8 +84,7 @@ class SimplifyOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if isinstance(self.skipped_optimizers, str):
-            raise OptionError("skipped_optimizers is a string; allowed: a tuple of names")
+        check_types(self)
         for name, value in (("rtol", self.rtol), ("atol", self.atol)):
             if not 0 <= value < math.inf:
                 raise OptionError(f"{name} is {value!r}; allowed: 0 or a finite positive number")
@@ -160,11 +159,13 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        check_types(self)
         _check_choice("dtype", self.dtype, tuple(DTYPES))
         _check_choice("target", self.target, TARGETS)
         _check_choice("external_data", self.external_data, EXTERNAL_DATA)
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise OptionError(f"threads is {self.threads}; allowed: 0 to {MOST_THREADS}")
         for name, value, low in (
-            ("threads", self.threads, 0),
             ("budget_bytes", self.budget_bytes, 1 << 20),
             ("shard_size_bytes", self.shard_size_bytes or 1, 1),
         ):
@@ -175,17 +176,6 @@ class ConvertOptions:
         _check_bounds(self.min_positive, self.bounds.max_finite)
         if self.opset is not None and self.opset not in OPSETS:
             raise OptionError(f"opset is {self.opset}; allowed: {OPSETS[0]} to {OPSETS[-1]}")
-        if isinstance(self.keep_io_types, str):
-            raise OptionError(
-                f"keep_io_types is the string {self.keep_io_types!r}; allowed: True, False or a "
-                "tuple of names"
-            )
-        _check_ids(self.fp32_nodes)
-        _check_patterns("op_block", self.op_block)
-        _check_patterns("node_block", self.node_block)
-        _check_patterns("op_half", self.op_half)
-        _check_patterns("node_half", self.node_half)
-        _check_patterns("operand_block", self.operand_block)
         for entry in self.operand_block:
             if not _OPERAND.fullmatch(entry):
                 raise OptionError(f'operand_block holds {entry!r}; allowed: like "Gemm:in2"')
@@ -227,23 +217,3 @@ def _check_bounds(low: float, high: float) -> None:
         raise OptionError(
             f"max_finite is {high}; allowed: positive and at least min_positive, which is {low}"
         )
-
-
-def _check_ids(ids: Iterable[object]) -> None:
-    for number in ids:
-        try:
-            operator.index(number)  # type: ignore[arg-type]  # whether it has one is the question
-        except TypeError:
-            raise OptionError(
-                f"fp32_nodes holds {number!r}; allowed: whole numbers, the ids of nodes"
-            ) from None
-
-
-def _check_patterns(name: str, patterns: tuple[str, ...]) -> None:
-    if isinstance(patterns, str):
-        raise OptionError(f"{name} is a string; allowed: a tuple of names or patterns")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error:
-            continue  # not an expression, so a plain name: names may hold any characters

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from halve.errors import OptionError
+from halve.field_types import MOST_THREADS, check_types
 from halve.options import ConvertOptions
 from halve.search_types import SearchEvent, Tolerances
 
@@ -19,7 +19,6 @@ __all__ = ["EVALUATORS", "SearchOptions", "Validate"]
 
 EVALUATORS = ("auto", "probe", "sessions")
 _CPU = "CPUExecutionProvider"
-_MOST_THREADS = 1024  # far more cannot be started, or take minutes to start
 Validate = Callable[[list[NDArray[Any]], list[NDArray[Any]]], bool]
 """(reference outputs, mixed outputs), both in graph order, the mixed ones in the types that the
 mixed model gives them -> whether the mixed ones will do."""
@@ -94,31 +93,27 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for given, kind in ((self.convert, ConvertOptions), (self.tolerances, Tolerances)):
-            if not isinstance(given, kind):
-                raise OptionError(f"{given!r} is given where a halve.{kind.__name__} is allowed")
-        if self.workspace is not None and not isinstance(self.workspace, Path):
-            raise OptionError(f"workspace is {self.workspace!r}; allowed: None or a pathlib.Path")
+        check_types(self)
         if self.evaluator not in EVALUATORS:
             raise OptionError(f"evaluator is {self.evaluator!r}; allowed: {', '.join(EVALUATORS)}")
-        if not (isinstance(self.margin, Real) and 0 < self.margin <= 1):
+        if not 0 < self.margin <= 1:
             raise OptionError(f"margin is {self.margin!r}; allowed: above 0 and at most 1")
         if self.validate_only and self.validate is None:
             raise OptionError("validate_only needs validate; give a function or leave it out")
         for name, value, low, high in (
             ("holdout", self.holdout, 0, math.inf),
-            ("workers", self.workers, 0, _MOST_THREADS),
-            ("threads_per_trial", self.threads_per_trial, 1, _MOST_THREADS),
+            ("workers", self.workers, 0, MOST_THREADS),
+            ("threads_per_trial", self.threads_per_trial, 1, MOST_THREADS),
             ("max_trials", 1 if self.max_trials is None else self.max_trials, 1, math.inf),
         ):
-            if not isinstance(value, Integral) or not low <= value <= high:
+            if not low <= value <= high:
                 reach = f"{low} or more" if high == math.inf else f"{low} to {high}"
                 raise OptionError(f"{name} is {value!r}; allowed: a whole number, {reach}")
         for name, seconds in (
             ("time_budget_s", self.time_budget_s),
             ("trial_timeout_s", self.trial_timeout_s),
         ):
-            if seconds is not None and not (isinstance(seconds, Real) and 0 < seconds < math.inf):
+            if seconds is not None and not 0 < seconds < math.inf:
                 raise OptionError(f"{name} is {seconds!r}; allowed: a positive number of seconds")
         self._check_devices()
         if self.holdout == 1:
@@ -128,8 +123,7 @@ class SearchOptions:
 
     def _check_devices(self) -> None:
         allowed = "allowed: one device id or more, each 0 or more, in a tuple"
-        given = self.devices if isinstance(self.devices, Sequence) else ()
-        if not given or any(not isinstance(item, Integral) or item < 0 for item in given):
+        if not self.devices or any(item < 0 for item in self.devices):
             raise OptionError(f"devices is {self.devices!r}; {allowed}")
         if self.provider == _CPU and tuple(self.devices) != (0,):
             raise OptionError(

@@ -6,12 +6,12 @@ import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from halve.errors import OptionError
+from halve.field_types import check_types
 from halve.plans import Plan
 from halve.types import Comparison
 
@@ -99,6 +99,7 @@ class OutputTolerance:
         Raises:
             OptionError: a field is no number, or outside its range.
         """
+        check_types(self)
         for name, value, low, high in (
             ("rtol", self.rtol, 0.0, sys.float_info.max),
             ("atol", self.atol, 0.0, sys.float_info.max),
@@ -106,7 +107,7 @@ class OutputTolerance:
             ("cos_sim", 0.0 if self.cos_sim is None else self.cos_sim, -1.0, 1.0),
             ("norm_rel", 0.0 if self.norm_rel is None else self.norm_rel, 0.0, sys.float_info.max),
         ):
-            if not isinstance(value, Real) or not low <= value <= high:
+            if not low <= value <= high:
                 most = f"{low:g} to {high:g}" if high <= 1 else "a finite number, 0 or more"
                 raise OptionError(f"{name} is {value!r}; allowed: {most}")
 
@@ -127,6 +128,20 @@ class Tolerances:
 
     default: OutputTolerance = OutputTolerance()
     outputs: Mapping[str, OutputTolerance] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check both fields.
+
+        Raises:
+            OptionError: one is not what it should be.
+        """
+        check_types(self)
+        for name, tolerance in self.outputs.items():
+            if not isinstance(tolerance, OutputTolerance):
+                raise OptionError(
+                    f"the tolerance of output {name!r} is {tolerance!r}; allowed: a"
+                    " halve.OutputTolerance"
+                )
 
     def of(self, output: str) -> OutputTolerance:
         """The tolerance of an output."""

@@ -263,7 +263,7 @@ def test_an_output_of_one_side_only(
         (["--ntol", "2"], "--ntol is '2'; allowed: a number from 0 to 1"),
         (["--worst", "-1"], "worst is -1; allowed: 0 or more"),
         (["--worst", "x"], "--worst is 'x'; allowed: a whole number"),
-        (["--threads", "0"], "threads is 0; allowed: 1 or more"),
+        (["--threads", "0"], "threads is 0; allowed: 1 to 1024"),
         (["--optimise", "most"], "optimise is 'most'; allowed: disabled, basic"),
         (["--provider", "No"], "has no usable No here; available:"),
         (["--min-shapes", "x:[1,4]"], "--sample-dir and --min-shapes exclude each other"),

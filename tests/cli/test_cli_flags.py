@@ -77,7 +77,7 @@ def test_ids_and_a_plan_together() -> None:
         (["--dtype", "int8"], "dtype is 'int8'; allowed: float16, bfloat16"),
         (["--target", "tpu"], "target is 'tpu'; allowed: cuda, cpu, tensorrt, any"),
         (["--threads", "two"], "--threads is 'two'; allowed: a whole number"),
-        (["--threads", "-1"], "threads is -1; allowed: 0 or more"),
+        (["--threads", "-1"], "threads is -1; allowed: 0 to 1024"),
         (["--fp32-nodes", "1,a"], "--fp32-nodes is 'a'; allowed: a whole number"),
         (["--fp32-nodes=@a", "--fp32-nodes=@b"], "names 2 plan files; allowed: one"),
         (["--min-positive-val", "x"], "--min-positive-val is 'x'; allowed: a number"),
