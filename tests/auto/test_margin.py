@@ -55,3 +55,14 @@ def test_all_of_the_tolerance_where_float32_itself_uses_more_than_the_margin(hol
     assert result.fp32 == ()
     (note,) = result.notes
     assert "use 0.9 of the tolerance, so the search worked at all of it instead of 0.8" in note
+
+
+def test_held_out_samples_have_no_more_than_all_of_the_tolerance() -> None:
+    near = {"x": np.array([1 + 0.6 * HALF_STEP], np.float32)}
+    golden = Sample(1, near, {"y": np.sqrt(near["x"]) + np.float32(0.9 * HALF_STEP)})
+    tolerances = Tolerances(OutputTolerance(0.0, HALF_STEP))
+    result = find(MODEL, Sample(0, EXACT), golden, tolerances=tolerances, holdout=2)
+    assert "all of it instead of 0.8" in result.notes[0]
+    (refused,) = (row for row in result.trials if row.phase == "holdout" and not row.passed)
+    assert 1 < refused.error < 1 / 0.8
+    assert len(result.fp32) == FLOAT32

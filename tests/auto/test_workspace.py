@@ -87,6 +87,15 @@ def test_a_journal_of_another_margin_is_refused(tmp_path: Path) -> None:
         halve.search(worked_example(), SAMPLES, options=replace(options, margin=0.8))
 
 
+def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
+    options = SearchOptions(convert=KEPT, workspace=tmp_path / "w")
+    halve.search(worked_example(), SAMPLES, options=options)
+    journal = tmp_path / "w" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"halve_journal":2', b'"halve_journal":1'))
+    with pytest.raises(WorkspaceError, match="halve_journal is 1 there and 2 here"):
+        halve.search(worked_example(), SAMPLES, options=options)
+
+
 def test_a_function_without_source_may_validate(tmp_path: Path) -> None:
     made: dict[str, Any] = {}
     exec("def accept(reference, mixed): return True", made)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from simulated import LIMIT, Simulated, budget, problem
+from simulated import LIMIT, Simulated, budget, problem, units
 
 from halve.search import (
     CheckError,
@@ -114,6 +115,39 @@ def test_a_repair_works_within_the_margin() -> None:
     found, outcome = judged(Judge(40), beside_the_margin(), with_margin())
     assert found.required == {5}
     assert outcome.required == {5, 9, 40}
+
+
+def test_units_are_not_carried_where_a_held_out_sample_refuses_them() -> None:
+    def energy(halves: UnitSet, sample: int) -> float:
+        held = (1.5**2 * LIMIT if 6 in halves else 50) if halves and sample == HELD else 0.0
+        return held + 50 * (5 in halves)
+
+    searched = replace(with_margin(), carry=lambda fp32: fp32 | {6})
+    outcome = search(searched, Simulated(COUNT, energy))
+    assert (outcome.complete, outcome.passed) == (True, True)
+    assert outcome.fp32 == {5}
+    assert [row.passed for row in outcome.trials if row.fp32 == (5, 6)] == [True, False]
+
+
+def test_a_budget_leaves_what_withstood_the_held_out_samples() -> None:
+    """Where they refuse what minimising made of it, it is as good as before."""
+    base, costs = budget(3, COUNT, over=5)
+
+    def energy(halves: UnitSet, sample: int) -> float:
+        noise = random.Random(repr((sorted(halves), sample))).uniform(0.9, 1.1)
+        return noise * base.energy(halves, sample) * (1.4 if sample == HELD else 0.9)
+
+    searched = replace(with_margin(), units=units(COUNT, costs), margin=0.8)
+    refused_later = 0
+    for most in range(20, 140):
+        outcome = search(replace(searched, max_trials=most), Simulated(COUNT, energy))
+        checked = [row for row in outcome.trials if row.phase == "holdout"]
+        withstood = [math.fsum(costs[u] for u in row.fp32) for row in checked if row.passed]
+        assert outcome.passed
+        if withstood and not outcome.complete:
+            refused_later += not checked[-1].passed
+            assert outcome.price <= min(withstood) + 1e-9
+    assert refused_later
 
 
 def test_float32_itself_must_be_within_the_margin() -> None:

@@ -247,14 +247,13 @@ def _searched(
         options = job.options
         check_repeats(source, job.analysis, samples, options)
         diagnosis = Diagnosis(job.analysis, job.units, job.statistics, options.convert)
-        problem = _problem(job, diagnosis)
         judge = Judge.prepare(source, samples, job.held_out, options, workspace)
         job, chosen = settle_evaluator(job, judge, workspace)
         with (
             _evaluating(job, judge, workspace, beginning) as (evaluator, job, note),
             Delivery(job, judge, name or _UNNAMED, ready) as delivery,
         ):
-            with _Trials(job, problem, evaluator, judge) as trials:
+            with _Trials(job, _problem(job, diagnosis), evaluator, judge) as trials:
                 outcome = _delivered(trials, delivery, evaluator, job)
             if not (outcome.passed and delivery.verdict.passed):
                 raise nothing_passes(delivery.verdict, outcome, options)

@@ -51,7 +51,7 @@ class Algorithm:
         self.ledger = Ledger(problem)
         self.energies = Energies(self.ledger)
         self.verdict = self._candidate = Verdict(self.ledger, problem.searched)
-        self._required: int | None = None
+        self._withstood: int | None = None
 
     @classmethod
     def resumed(cls, problem: Problem, outcome: SearchOutcome) -> Algorithm:
@@ -115,13 +115,17 @@ class Algorithm:
         """The cheapest set that passed what it was judged by, held-out samples included."""
         if self.verdict.best is None:
             return self.ledger.every
-        self._candidate.recall()
-        unrefuted = self._candidate.best
-        everything = range(self.problem.samples)
-        if self.verdict.judge or unrefuted is None:
+        if self.verdict.judge:
             return self.verdict.best
-        refuted = self.ledger.known(unrefuted, everything) is False
-        return self.verdict.best if refuted else unrefuted
+        ledger, everything = self.ledger, range(self.problem.samples)
+        passing = self.verdict.passing()
+        unrefuted = (fp32 for fp32 in passing if ledger.known(fp32, everything) is not False)
+        best = min(unrefuted, key=lambda fp32: (ledger.price(fp32), fp32))
+        if self._withstood is None or ledger.price(self._withstood) >= ledger.price(best):
+            return best
+        # When it passed, held-out samples were not used yet, and so had the whole tolerance.
+        ledger.deciding = self.problem.searched
+        return self._withstood
 
     def _phases(self) -> Steps[tuple[int, int]]:
         if self.problem.strategy == "bisection":
@@ -132,6 +136,8 @@ class Algorithm:
                 fp32 = yield from self._grown_again(fp32)
             fp32 = yield from self._minimised(fp32)
         carried = yield from self._carry(fp32)
+        if carried and not (yield from self._checked(fp32 | carried)):
+            carried = 0
         if (yield from self._withstands(fp32 | carried)):
             return fp32, carried
         return (yield from self._repair_and_carry(fp32))
@@ -140,15 +146,22 @@ class Algorithm:
         """Whether a set passes on the samples held out as well, by the whole tolerance where the
         search has not used them; else they decide like the others from there on.
         """
+        passed = yield from self._checked(fp32)
+        if not passed:
+            self.ledger.deciding = tuple(range(self.problem.samples))
+            self.verdict = Verdict(self.ledger, self.ledger.deciding)
+            self.verdict.keep(self.ledger.every)
+        return passed
+
+    def _checked(self, fp32: int) -> Steps[bool]:
+        """Whether a set passes on the samples held out as well."""
         if not self.problem.held_out:
             return True
         self._enter("holdout")
-        final = Verdict(self.ledger, tuple(range(self.problem.samples)))
-        final.keep(self.ledger.every)
-        passed = yield from final(fp32, Note(0))
-        if not passed:
-            self.ledger.deciding = final.samples
-            self.verdict = final
+        passed = yield from self.ledger.passes(fp32, range(self.problem.samples), Note(0))
+        price = self.ledger.price
+        if passed and (self._withstood is None or price(fp32) < price(self._withstood)):
+            self._withstood = fp32
         return passed
 
     def _grown_again(self, refused: int) -> Steps[int]:
@@ -309,7 +322,6 @@ class Algorithm:
 
     def _carry(self, fp32: int) -> Steps[int]:
         """Units that are cheaper in float32 than the casts around them, where that passes."""
-        self._required = fp32
         if self.problem.carry is None:
             return 0
         self._enter("carry")

@@ -31,9 +31,9 @@ class Setting:
     """Runs at a time; the outcome and the journal's bytes do not depend on it."""
     validate: Callable[[int, Trial], bool] | None = None
     """Asked (sample, trial) in the calling thread, in order, about trials that the search
-    consumes: those within the tolerances (for a sample that is held out the whole ones, for others
-    within the margin), or all that ran with `validate_only`. A trial found in
-    the journal is not asked about again."""
+    consumes: those within the margin of the tolerances (of a sample that is held out, within the
+    whole), or all that ran with `validate_only`. A trial found in the journal is not asked about
+    again."""
     validate_only: bool = False
     """Whether `validate` replaces the tolerances; the journal must be opened with the same."""
     progress: Callable[[SearchEvent], None] | None = None
@@ -65,12 +65,12 @@ def repair(
 ) -> SearchOutcome:
     """Go on where the final judge refused the outcome's set.
 
-    Units are added by sensitivity in doubling steps until the evaluator (on all samples) and
-    `judge(units)` accept, then the last step is searched and the set made 1-minimal with respect
-    to both. `judge` is called in the calling thread, only for sets that the evaluator passes; its
-    words go to the journal. Where even all units in float32 are refused, or no budget is left,
-    the outcome's `passed` is false unless some set was accepted before. The time budget starts
-    anew, the trials' does not.
+    Units are added by sensitivity in doubling steps until the evaluator (on all samples, those held
+    out within the margin as well) and `judge(units)` accept, then the last step is searched and the
+    set made 1-minimal with respect to both. `judge` is called in the calling thread, only for sets
+    that the evaluator passes; its words go to the journal. Where even all units in float32 are
+    refused, or no budget is left, the outcome's `passed` is false unless some set was accepted
+    before. The time budget starts anew, the trials' does not.
 
     Raises:
         WorkspaceError: the journal cannot be written.
@@ -158,7 +158,7 @@ class _Run:
     def _weigh(self, sample: int, trial: Trial) -> Answer:
         word = None
         held_out = sample in self.problem.held_out
-        tolerated = trial.passed or (held_out and trial.error <= self.problem.most)
+        tolerated = trial.passed or (held_out and trial.error <= self.problem.most_error)
         if (
             self.setting.validate
             and not trial.failure

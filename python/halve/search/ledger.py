@@ -119,9 +119,9 @@ class Ledger:
 
     def accepts(self, sample: int, answer: Answer) -> bool:
         """Whether an answer is within what its sample may use now."""
-        if sample == JUDGE or sample in self.deciding:
+        if answer.passed or sample == JUDGE or sample in self.deciding:
             return answer.passed
-        return answer.within(self.problem.most)
+        return answer.within(self.problem.most_error)
 
     def known(self, fp32: int, samples: Iterable[int]) -> bool | None:
         """The verdict where the answers so far decide it, else None."""

@@ -74,8 +74,8 @@ class Problem:
     held_out: frozenset[int] = frozenset()
     """Samples that the search does not see; the candidate is judged on them at the end."""
     margin: float = 1.0
-    """The share of the tolerance, in (0, 1], that is all of what the evaluator allows. Samples held
-    out may use the whole tolerance until one refuses a set: then they decide like the others."""
+    """Errors of trials are shares of so much of the tolerance, in (0, 1]. A sample that is held out
+    may use the whole tolerance until one refuses a set: then they decide like the others."""
     given: UnitSet = frozenset()
     """Units that are float32 in every trial."""
     marked: UnitSet = frozenset()
@@ -122,7 +122,7 @@ class Problem:
         return tuple(s for s in range(self.samples) if s not in self.held_out)
 
     @property
-    def most(self) -> float:
+    def most_error(self) -> float:
         """The error of a trial that uses the whole tolerance."""
         return 1 / self.margin
 

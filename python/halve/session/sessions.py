@@ -100,7 +100,7 @@ class SessionEvaluator:
         self._build = build
         self._samples = tuple(samples)
         self._references = tuple(references)
-        self.tolerances = tolerances
+        self._tolerances = tolerances
         self._settings = settings
         self._lock = threading.Lock()
         self._sessions: OrderedDict[UnitSet, Future[Session]] = OrderedDict()
@@ -123,7 +123,7 @@ class SessionEvaluator:
         missing = [name for name in reference if name not in outputs]
         if missing:
             return Trial(sample, failure=f"there is no output {missing[0]!r}")
-        trials = compare_outputs(outputs, reference, self.tolerances)
+        trials = compare_outputs(outputs, reference, self._tolerances)
         return Trial(sample, trials, values=outputs if self._settings.keep_values else None)
 
     def reference(self, sample: int) -> Outputs:
@@ -159,7 +159,7 @@ class SessionEvaluator:
             return None
         if not cuda.status().usable:
             return None
-        return DeviceJudge(self._references, self.tolerances, self._upload)
+        return DeviceJudge(self._references, self._tolerances, self._upload)
 
     def _upload(self, array: NDArray[Any], device: int) -> Any:  # noqa: ANN401 - an OrtValue
         return upload(array, self._settings.provider, device)
