@@ -36,7 +36,7 @@ class BenchOptions:
     concurrency: tuple[int, ...] = (1,)
     """Numbers of threads that run one session at the same time, each measured by itself."""
     threads: int = 0
-    """Threads inside a run; 0 is one for each core that this process may use."""
+    """Threads inside a run, at most 1024; 0 is one for each core that this process may use."""
     provider: str = _CPU
     """ONNX Runtime's execution provider."""
     provider_options: Mapping[str, str] = field(default_factory=dict)

@@ -46,7 +46,7 @@ class CompareOptions:
     """ONNX Runtime's optimisation level; None: "disabled" on the CPU provider, so that arithmetic
     is as the nodes say, and "all" on others, as deployed."""
     threads: int = 1
-    """Threads inside a node; results may depend on it."""
+    """Threads inside a node, at most 1024; results may depend on it."""
     custom_op_library: Path | None = None
     """A shared library with custom ops."""
     feedback: tuple[tuple[str, str], ...] = ()

@@ -54,7 +54,7 @@ class ManualOptions:
     distribution: bool = False
     """Whether to sample the distribution of each tensor's magnitudes."""
     threads: int = 1
-    """Threads inside a node of both runs; results may depend on it."""
+    """Threads inside a node of both runs, at most 1024; results may depend on it."""
     provider: str = CPU_PROVIDER
     """ONNX Runtime's execution provider. On the CPU's, 16 bits are emulated; on others both models
     run as they are, by its kernels."""

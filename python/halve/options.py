@@ -138,7 +138,7 @@ class ConvertOptions:
     shard_size_bytes: int | None = None
     """Start another data file when this size would be passed; None writes one."""
     threads: int = 0
-    """Worker threads; 0 is one for each core that this process may use."""
+    """Worker threads, at most 1024; 0 is one for each core that this process may use."""
     budget_bytes: int = 64 << 20
     """Payload held in memory at a time."""
     device: int | None = None
