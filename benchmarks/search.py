@@ -40,7 +40,7 @@ from halve.auto.candidate import Judge, judge_settings
 from halve.auto.evaluators import make_evaluator
 from halve.auto.job import Job, prepare
 from halve.auto.workspace import open_workspace
-from halve.search import Problem, repair
+from halve.search import Problem, SearchOutcome, repair
 from halve.search import search as find_units
 from halve.search.engine import Setting
 from halve.search_types import Evaluator, FinalVerdict, UnitSet
@@ -51,6 +51,10 @@ TOLERANCES = Tolerances(OutputTolerance(1e-2, 1e-3))
 # state at the end, where the error budget decides.
 TRANSFORMERS = {"classifier": classifier, "encoder": encoder}
 _PEER = Path(__file__).with_name("peer_search.py")
+
+
+Rows = list[dict[str, Any]]
+"""What a method found, and where that fails as a file and it can be repaired, what it became."""
 
 
 def options_for(samples: Sequence[Sample]) -> SearchOptions:
@@ -73,13 +77,13 @@ def cases(folder: Path | None, only: set[str], scratch: Path) -> Iterator[tuple[
             yield name, path, tuple(Sample(k, encoder_feed(seed=k)) for k in range(3))
 
 
-def ours(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[str, Any]:
+def ours(source: Path, samples: tuple[Sample, ...], scratch: Path) -> Rows:
     target = scratch / "halve.onnx"
     started = time.perf_counter()
     result = halve.auto(source, target, samples, options=options_for(samples))
     elapsed_s = time.perf_counter() - started
     found = result.search
-    return {
+    row = {
         "seconds": elapsed_s,
         "trials": len(found.trials),
         "runs": found.runs,
@@ -89,11 +93,10 @@ def ours(source: Path, samples: tuple[Sample, ...], scratch: Path) -> dict[str, 
         "fp32_flop_share": found.fp32_flop_share,
         **passed(found.verdict),
     }
+    return [row]
 
 
-def bisection(
-    source: Path, samples: tuple[Sample, ...], scratch: Path, *, repaired: bool = False
-) -> dict[str, Any]:
+def bisection(source: Path, samples: tuple[Sample, ...], scratch: Path) -> Rows:
     options = options_for(samples)
     started = time.perf_counter()
     with open_workspace(None, clean=False) as workspace:
@@ -112,26 +115,30 @@ def bisection(
         def verdict_on(fp32: UnitSet) -> FinalVerdict:
             return judge.candidate(job.node_ids(fp32), "bisection.onnx")[1]
 
+        def row(outcome: SearchOutcome, verdict: FinalVerdict) -> dict[str, Any]:
+            return {
+                "seconds": time.perf_counter() - started,
+                "trials": len(outcome.trials),
+                "runs": sum(row.runs for row in outcome.trials),
+                "kept": len(outcome.fp32),
+                "units": len(job.units),
+                "cost": sum(job.units[unit].cost for unit in outcome.fp32),
+                "fp32_flop_share": job.fp32_flop_share(outcome.fp32),
+                **passed(verdict),
+            }
+
         setting = Setting(workers=os.cpu_count() or 1)
         outcome = find_units(problem, evaluator, setting=setting)
-        if repaired:
-            accept = lambda fp32: verdict_on(fp32).passed  # noqa: E731
-            outcome = repair(problem, outcome, evaluator, accept, setting=setting)
         verdict = verdict_on(outcome.fp32)
-        elapsed_s = time.perf_counter() - started
-        alone = failing_alone(job, evaluator)
+        rows = [row(outcome, verdict)]
+        if not verdict.passed:
+            outcome = repair(
+                problem, outcome, evaluator, lambda f: verdict_on(f).passed, setting=setting
+            )
+            rows.append(row(outcome, verdict_on(outcome.fp32)))
+        alone = sum(job.units[unit].cost for unit in failing_alone(job, evaluator))
         evaluator.close()
-    return {
-        "seconds": elapsed_s,
-        "cost_alone": sum(job.units[unit].cost for unit in alone),
-        "trials": len(outcome.trials),
-        "runs": sum(row.runs for row in outcome.trials),
-        "kept": len(outcome.fp32),
-        "units": len(job.units),
-        "cost": sum(job.units[unit].cost for unit in outcome.fp32),
-        "fp32_flop_share": job.fp32_flop_share(outcome.fp32),
-        **passed(verdict),
-    }
+    return [found | {"cost_alone": alone} for found in rows]
 
 
 def failing_alone(job: Job, evaluator: Evaluator) -> frozenset[int]:
@@ -150,7 +157,7 @@ def failing_alone(job: Job, evaluator: Evaluator) -> frozenset[int]:
 
 def peer(
     source: Path, samples: tuple[Sample, ...], scratch: Path, limit_s: float, *, emulated: bool
-) -> dict[str, Any]:
+) -> Rows:
     """onnxconverter-common takes one feed only: the first."""
     target = scratch / "peer.onnx"
     target.unlink(missing_ok=True)
@@ -162,17 +169,17 @@ def peer(
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"failure": f"not done in {limit_s:g} s", "seconds": limit_s}
+        return [{"failure": f"not done in {limit_s:g} s", "seconds": limit_s}]
     elapsed_s = time.perf_counter() - started
     told = json.loads(done.stdout.splitlines()[-1])
     row = {"seconds": elapsed_s - told["apart_s"], "trials": told["trials"]}
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        return row | {"failure": (lines or ["?"])[-1][:120]}
+        return [row | {"failure": (lines or ["?"])[-1][:120]}]
     try:
-        return row | passed(judged(source, target, samples))
+        return [row | passed(judged(source, target, samples))]
     except halve.HalveError as error:
-        return row | {"failure": f"does not load: {error}"[:120]}
+        return [row | {"failure": f"does not load: {error}"[:120]}]
 
 
 def judged(source: Path, target: Path, samples: tuple[Sample, ...]) -> FinalVerdict:
@@ -233,24 +240,21 @@ def main() -> None:
         scratch = Path(name)
         for model, source, samples in cases(parsed.models and Path(parsed.models), only, scratch):
             rows[model] = {}
+            limited = partial(peer, limit_s=parsed.peer_limit)
             for method, work in (
                 ("halve", ours),
                 ("bisection", bisection),
-                ("bisection, repaired", partial(bisection, repaired=True)),
-                ("onnxconverter-common", partial(peer, limit_s=parsed.peer_limit, emulated=False)),
-                (
-                    "onnxconverter-common, emulated",
-                    partial(peer, limit_s=parsed.peer_limit, emulated=True),
-                ),
+                ("onnxconverter-common", partial(limited, emulated=False)),
+                ("onnxconverter-common, emulated", partial(limited, emulated=True)),
             ):
-                if method == "bisection, repaired" and rows[model]["bisection"].get("passes"):
-                    continue
                 try:
-                    row = work(source, samples, scratch)
+                    found = work(source, samples, scratch)
                 except halve.HalveError as error:
-                    row = {"failure": str(error)[:120], "seconds": float("nan")}
-                rows[model][method] = row
-                show(model, method, row)
+                    found = [{"failure": str(error)[:120], "seconds": float("nan")}]
+                names = (method, f"{method}, repaired")
+                for row_name, row in zip(names, found, strict=False):
+                    rows[model][row_name] = row
+                    show(model, row_name, row)
     if parsed.json:
         packages = versions("onnx", "onnxruntime", "onnxconverter-common", "numpy")
         write_json(parsed.json, {"machine": machine(), "versions": packages, "rows": rows})

@@ -62,7 +62,7 @@ def test_what_stands_for_a_type(record: Any, given: dict[str, Any], kept: Any) -
     (name,) = given
     found = getattr(record(**given), name)
     assert found == kept
-    assert type(found) is type(kept) or isinstance(kept, Path)
+    assert type(found) is type(kept)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,7 @@ from halve import ConvertOptions, OptionError, SearchOptions
     [
         ({"min_positive": 1e5}, "max_finite is 65504.0"),
         ({"min_positive": 2.0, "max_finite": 1.0}, "at least min_positive, which is 2.0"),
-        (
-            {"keep_io_types": "logits"},
-            "is 'logits'; allowed: True or False or a tuple of",
-        ),
+        ({"keep_io_types": "logits"}, "is 'logits'; allowed: True or False or a tuple of"),
         ({"fp32_nodes": ("0",)}, r"fp32_nodes is \('0',\); allowed: a tuple of whole numbers"),
         ({"fp32_nodes": (1.5,)}, r"fp32_nodes is \(1.5,\); allowed: a tuple of whole numbers"),
         ({"op_block": "Softmax"}, "op_block is 'Softmax'; allowed: a tuple of strings"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from halve.errors import OptionError
-from halve.field_types import MOST_THREADS, check_types
+from halve.field_types import check_threads, check_types
 
 __all__ = ["BenchModel", "BenchOptions", "BenchResult", "BenchRow", "PlacedNode"]
 
@@ -60,8 +60,7 @@ class BenchOptions:
         check_types(self)
         for name, number in (("rounds", self.rounds), ("warmup", self.warmup)):
             _check_least(name, number, 1)
-        if not 0 <= self.threads <= MOST_THREADS:
-            raise OptionError(f"threads is {self.threads!r}; allowed: 0 to {MOST_THREADS}")
+        check_threads("threads", self.threads, 0)
         _check_least("device", self.device, 0)
         if self.provider == _CPU and self.device:
             raise OptionError(
@@ -72,12 +71,14 @@ class BenchOptions:
             raise OptionError(f"round_s is {self.round_s!r}; allowed: a positive number of seconds")
         if not self.concurrency:
             raise OptionError("concurrency is empty; allowed: one number of threads or more")
+        for number in self.concurrency:
+            check_threads("an item of concurrency", number, 1)
+        for number in self.batch_sizes:
+            _check_least("an item of batch_sizes", number, 1)
         for name, numbers in (
             ("batch_sizes", self.batch_sizes),
             ("concurrency", self.concurrency),
         ):
-            for number in numbers:
-                _check_least(f"an item of {name}", number, 1)
             if len(set(numbers)) < len(numbers):
                 raise OptionError(f"{name} is {numbers!r}; allowed: each number once")
         if self.optimise not in _LEVELS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from halve.errors import OptionError
-from halve.field_types import MOST_THREADS, check_types
+from halve.field_types import check_threads, check_types
 from halve.search_types import Tolerances
 from halve.types import Comparison
 
@@ -57,8 +57,7 @@ class CompareOptions:
         check_types(self)
         if self.worst < 0:
             raise OptionError(f"worst is {self.worst!r}; allowed: 0 or more")
-        if not 1 <= self.threads <= MOST_THREADS:
-            raise OptionError(f"threads is {self.threads!r}; allowed: 1 to {MOST_THREADS}")
+        check_threads("threads", self.threads, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from halve.errors import OptionError
 
-__all__ = ["MOST_THREADS", "check_types"]
+__all__ = ["MOST_THREADS", "check_threads", "check_types"]
 
 MOST_THREADS = 1024
 """Far more threads cannot be started, or take minutes to start."""
@@ -50,6 +50,16 @@ def check_types(record: Any) -> None:  # noqa: ANN401 - any dataclass
         except (TypeError, OverflowError):
             allowed = _words(hint)
             raise OptionError(f"{name} is {reprlib.repr(value)}; allowed: {allowed}") from None
+
+
+def check_threads(name: str, value: int, low: int) -> None:
+    """Check a number of threads.
+
+    Raises:
+        OptionError: it is below `low`, or more than can be started.
+    """
+    if not low <= value <= MOST_THREADS:
+        raise OptionError(f"{name} is {value}; allowed: {low} to {MOST_THREADS}")
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from halve.errors import OptionError
-from halve.field_types import MOST_THREADS, check_types
+from halve.field_types import check_threads, check_types
 from halve.manual_types import ManualEvent
 from halve.options import ConvertOptions
 from halve.search_types import Tolerances
@@ -82,8 +82,7 @@ class ManualOptions:
             value = getattr(self, name)
             if math.isnan(value) or value < 0:
                 raise OptionError(f"{name} is {value!r}; allowed: a number, 0 or more")
-        if not 1 <= self.threads <= MOST_THREADS:
-            raise OptionError(f"threads is {self.threads!r}; allowed: 1 to {MOST_THREADS}")
+        check_threads("threads", self.threads, 1)
         if self.on_device and self.exact_local is False:
             raise OptionError(
                 f"exact_local is False for provider {self.provider!r}, whose kernels show no result"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from halve.errors import OptionError
-from halve.field_types import MOST_THREADS, check_types
+from halve.field_types import check_threads, check_types
 from halve.types import CastBounds, DType, TypeOracle
 
 __all__ = [
@@ -163,8 +163,7 @@ class ConvertOptions:
         _check_choice("dtype", self.dtype, tuple(DTYPES))
         _check_choice("target", self.target, TARGETS)
         _check_choice("external_data", self.external_data, EXTERNAL_DATA)
-        if not 0 <= self.threads <= MOST_THREADS:
-            raise OptionError(f"threads is {self.threads}; allowed: 0 to {MOST_THREADS}")
+        check_threads("threads", self.threads, 0)
         for name, value, low in (
             ("budget_bytes", self.budget_bytes, 1 << 20),
             ("shard_size_bytes", self.shard_size_bytes or 1, 1),

@@ -194,6 +194,7 @@ def test_wrong_use(pair: list[Path], tmp_path: Path) -> None:
         ("batch_sizes", (2, 2)),
         ("concurrency", ()),
         ("concurrency", (0,)),
+        ("concurrency", (1, 1025)),
         ("optimise", "most"),
     ],
 )

@@ -136,10 +136,10 @@ class Algorithm:
                 fp32 = yield from self._grown_again(fp32)
             fp32 = yield from self._minimised(fp32)
         carried = yield from self._carry(fp32)
-        if carried and not (yield from self._checked(fp32 | carried)):
-            carried = 0
-        if (yield from self._withstands(fp32 | carried)):
+        if carried and (yield from self._checked(fp32 | carried)):
             return fp32, carried
+        if (yield from self._withstands(fp32)):
+            return fp32, 0
         return (yield from self._repair_and_carry(fp32))
 
     def _withstands(self, fp32: int) -> Steps[bool]:

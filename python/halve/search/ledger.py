@@ -160,7 +160,7 @@ class Ledger:
         """Judge all units in float32; the first sample that fails, None where all pass."""
         yield from self.passes(self.every, samples, Note(0))
         answers = self.answers[self.every]
-        return next((s for s in samples if s in answers and not self.accepts(s, answers[s])), None)
+        return next((s for s in samples if s in answers and not answers[s].passed), None)
 
     def judged(self, fp32: int, note: Note) -> Steps[bool]:
         """Ask the final judge."""
